@@ -1,0 +1,225 @@
+/**
+ * The intermediate representation: a model as plain data. The ONNX reader makes it, passes and
+ * encodings rewrite it, the writer stores it. Weights are references into files, never arrays.
+ *
+ * What modelcast does not interpret is kept as `carried`: the wire bytes (tags included) of those
+ * protobuf fields, in their original order, so that reading and writing lose nothing.
+ */
+import type { DType } from "./dtype.ts";
+
+/** A dimension: its extent, the name of a symbolic extent, or null when nothing is known. */
+export type Dim = number | string | null;
+
+/** Where the bytes of a tensor are. The bytes are always those that `raw_data` would hold. */
+export type TensorData =
+  /** `length` bytes at `offset` of the file `path`. */
+  | {
+    readonly kind: "file";
+    readonly path: string;
+    readonly offset: number;
+    readonly length: number;
+  }
+  /** Bytes in memory. */
+  | { readonly kind: "memory"; readonly bytes: Uint8Array }
+  /**
+   * Values in one of the typed fields (`float_data`, `int32_data`, ...): the field's occurrences,
+   * wire bytes, as they stand at `ranges` of the model file. Decoded when asked for.
+   */
+  | {
+    readonly kind: "typed";
+    readonly field: TypedField;
+    readonly path: string;
+    readonly ranges: readonly { readonly offset: number; readonly length: number }[];
+    readonly length: number;
+  }
+  /** Bytes that a conversion will fill in after the file's layout is fixed. */
+  | { readonly kind: "pending"; readonly length: number };
+
+/** The typed fields of `TensorProto`. */
+export type TypedField =
+  | "float_data"
+  | "int32_data"
+  | "string_data"
+  | "int64_data"
+  | "double_data"
+  | "uint64_data";
+
+/** A constant tensor. */
+export interface Tensor {
+  name: string;
+  dtype: DType;
+  dims: readonly number[];
+  data: TensorData;
+  /** True where the source keeps the bytes in an external file. */
+  external: boolean;
+  carried: Uint8Array;
+}
+
+/** A constant tensor in coordinate form (`SparseTensorProto`). */
+export interface SparseTensor {
+  values: Tensor;
+  indices: Tensor;
+  dims: readonly number[];
+  carried: Uint8Array;
+}
+
+/** The value of an attribute, tagged with ONNX's `AttributeProto.AttributeType` in words. */
+export type AttributeValue =
+  | { readonly type: "float"; readonly value: number }
+  | { readonly type: "int"; readonly value: bigint }
+  | { readonly type: "string"; readonly value: Uint8Array }
+  | { readonly type: "tensor"; readonly value: Tensor }
+  | { readonly type: "graph"; readonly value: Graph }
+  | { readonly type: "sparse_tensor"; readonly value: SparseTensor }
+  | { readonly type: "floats"; readonly value: readonly number[] }
+  | { readonly type: "ints"; readonly value: readonly bigint[] }
+  | { readonly type: "strings"; readonly value: readonly Uint8Array[] }
+  | { readonly type: "tensors"; readonly value: readonly Tensor[] }
+  | { readonly type: "graphs"; readonly value: readonly Graph[] }
+  | { readonly type: "sparse_tensors"; readonly value: readonly SparseTensor[] }
+  /** A reference to an attribute of the enclosing function, or a kind that is only carried. */
+  | { readonly type: "carried" };
+
+/** A named attribute of a node. */
+export interface Attribute {
+  name: string;
+  value: AttributeValue;
+  carried: Uint8Array;
+}
+
+/** An operator call. An omitted optional input or output is the empty name. */
+export interface Node {
+  name: string;
+  opType: string;
+  /** Domain of the operator; the default domain is the empty string ("ai.onnx" is folded to it). */
+  domain: string;
+  inputs: string[];
+  outputs: string[];
+  attributes: Attribute[];
+  carried: Uint8Array;
+}
+
+/** The type of a named value. `dtype` is null for sequences, maps, optionals and sparse tensors. */
+export interface ValueInfo {
+  name: string;
+  dtype: DType | null;
+  /** Null when the rank is unknown. */
+  shape: readonly Dim[] | null;
+  /** Wire bytes of the whole `ValueInfoProto`; null when made or changed by modelcast. */
+  wire: Uint8Array | null;
+}
+
+/** A graph or a subgraph. Nodes are in topological order. */
+export interface Graph {
+  name: string;
+  nodes: Node[];
+  initializers: Tensor[];
+  sparseInitializers: SparseTensor[];
+  inputs: ValueInfo[];
+  outputs: ValueInfo[];
+  valueInfo: ValueInfo[];
+  carried: Uint8Array;
+}
+
+/** A function that the model defines (`FunctionProto`). */
+export interface ModelFunction {
+  name: string;
+  domain: string;
+  opsets: Map<string, number>;
+  nodes: Node[];
+  valueInfo: ValueInfo[];
+  carried: Uint8Array;
+}
+
+/** A whole model. */
+export interface Model {
+  /** The file it was read from; errors name it. */
+  path: string;
+  irVersion: number;
+  /** Opset version by domain, in the file's order; the default domain is the empty string. */
+  opsets: Map<string, number>;
+  /** `metadata_props`, in the file's order. */
+  metadata: [key: string, value: string][];
+  graph: Graph;
+  functions: ModelFunction[];
+  carried: Uint8Array;
+}
+
+/** No carried fields. */
+export const NOTHING_CARRIED: Uint8Array = new Uint8Array(0);
+
+/** Number of elements of a shape: the product of its extents, 1 for a scalar. */
+export function elementCount(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}
+
+/** The subgraphs that hang on `node`, in order of their attributes. */
+export function* subgraphs(node: Node): Generator<Graph> {
+  for (const { value } of node.attributes) {
+    if (value.type === "graph") yield value.value;
+    else if (value.type === "graphs") yield* value.value;
+  }
+}
+
+/** `graph` and every graph below it, outer ones first. */
+export function* allGraphs(graph: Graph): Generator<Graph> {
+  yield graph;
+  for (const node of graph.nodes) {
+    for (const inner of subgraphs(node)) yield* allGraphs(inner);
+  }
+}
+
+/** The attribute of `node` with `name`, or undefined. */
+export function attribute(node: Node, name: string): AttributeValue | undefined {
+  return node.attributes.find((entry) => entry.name === name)?.value;
+}
+
+/** The integer attribute `name` of `node`, or `fallback` where it is absent or of another type. */
+export function intAttribute(node: Node, name: string, fallback: number): number {
+  const value = attribute(node, name);
+  return value?.type === "int" ? Number(value.value) : fallback;
+}
+
+/** The integer list attribute `name` of `node`, or null where it is absent or of another type. */
+export function intsAttribute(node: Node, name: string): number[] | null {
+  const value = attribute(node, name);
+  return value?.type === "ints" ? value.value.map(Number) : null;
+}
+
+/** The float attribute `name` of `node`, or `fallback` where it is absent or of another type. */
+export function floatAttribute(node: Node, name: string, fallback: number): number {
+  const value = attribute(node, name);
+  return value?.type === "float" ? value.value : fallback;
+}
+
+/** An integer attribute. */
+export function int(name: string, value: number | bigint): Attribute {
+  return { name, value: { type: "int", value: BigInt(value) }, carried: NOTHING_CARRIED };
+}
+
+/** An integer list attribute. */
+export function ints(name: string, value: readonly (number | bigint)[]): Attribute {
+  return { name, value: { type: "ints", value: value.map(BigInt) }, carried: NOTHING_CARRIED };
+}
+
+/** A node made by modelcast. */
+export function makeNode(
+  opType: string,
+  domain: string,
+  inputs: string[],
+  outputs: string[],
+  attributes: Attribute[] = [],
+  name = outputs[0] ?? "",
+): Node {
+  return { name, opType, domain, inputs, outputs, attributes, carried: NOTHING_CARRIED };
+}
+
+/** A constant tensor made by modelcast. */
+export function makeTensor(
+  name: string,
+  dtype: DType,
+  dims: readonly number[],
+  data: TensorData,
+): Tensor {
+  return { name, dtype, dims, data, external: false, carried: NOTHING_CARRIED };
+}
