@@ -2,8 +2,11 @@
  * The intermediate representation: a model as plain data. The ONNX reader makes it, passes and
  * encodings rewrite it, the writer stores it. Weights are references into files, never arrays.
  *
- * What modelcast does not interpret is kept as `carried`: the wire bytes (tags included) of those
- * protobuf fields, in their original order, so that reading and writing lose nothing.
+ * `carried` holds the wire bytes (tags included) of a message's fields as they were read, without
+ * the nodes, graphs, tensors, attributes and value infos that the IR holds as objects. Where the IR
+ * still says what those bytes say, the writer keeps them; where it says something else, the IR
+ * wins. So reading and writing lose nothing, unknown fields included, and any property here may
+ * simply be assigned to.
  */
 import type { DType } from "./dtype.ts";
 
@@ -23,7 +26,8 @@ export type TensorData =
   | { readonly kind: "memory"; readonly bytes: Uint8Array }
   /**
    * Values in one of the typed fields (`float_data`, `int32_data`, ...): the field's occurrences,
-   * wire bytes, as they stand at `ranges` of the model file. Decoded when asked for.
+   * whole records, as they stand at `ranges` of the model file; no ranges for an empty tensor.
+   * Decoded when asked for. `length` is that of the raw form, for strings that of the ranges.
    */
   | {
     readonly kind: "typed";
@@ -77,7 +81,10 @@ export type AttributeValue =
   | { readonly type: "tensors"; readonly value: readonly Tensor[] }
   | { readonly type: "graphs"; readonly value: readonly Graph[] }
   | { readonly type: "sparse_tensors"; readonly value: readonly SparseTensor[] }
-  /** A reference to an attribute of the enclosing function, or a kind that is only carried. */
+  /**
+   * What is only carried: a reference to an attribute of the enclosing function, a type, a list
+   * of more than 256 KiB.
+   */
   | { readonly type: "carried" };
 
 /** A named attribute of a node. */
@@ -105,7 +112,7 @@ export interface ValueInfo {
   dtype: DType | null;
   /** Null when the rank is unknown. */
   shape: readonly Dim[] | null;
-  /** Wire bytes of the whole `ValueInfoProto`; null when made or changed by modelcast. */
+  /** Wire bytes of the whole `ValueInfoProto`; null when made by modelcast. */
   wire: Uint8Array | null;
 }
 
@@ -125,9 +132,22 @@ export interface Graph {
 export interface ModelFunction {
   name: string;
   domain: string;
+  /** Tells functions of one name and domain apart; nearly always empty. */
+  overload: string;
   opsets: Map<string, number>;
+  inputs: string[];
+  outputs: string[];
+  /** Attributes that have a default value (`attribute_proto`). */
+  attributes: Attribute[];
   nodes: Node[];
   valueInfo: ValueInfo[];
+  carried: Uint8Array;
+}
+
+/** How to train the model (`TrainingInfoProto`). */
+export interface TrainingInfo {
+  initialization: Graph | null;
+  algorithm: Graph | null;
   carried: Uint8Array;
 }
 
@@ -142,6 +162,9 @@ export interface Model {
   metadata: [key: string, value: string][];
   graph: Graph;
   functions: ModelFunction[];
+  training: TrainingInfo[];
+  /** True where the source keeps any tensor in an external file: its output does so too. */
+  external: boolean;
   carried: Uint8Array;
 }
 
@@ -212,6 +235,50 @@ export function makeNode(
   name = outputs[0] ?? "",
 ): Node {
   return { name, opType, domain, inputs, outputs, attributes, carried: NOTHING_CARRIED };
+}
+
+/** A value info made by modelcast. */
+export function makeValueInfo(
+  name: string,
+  dtype: DType | null,
+  shape: readonly Dim[] | null,
+): ValueInfo {
+  return { name, dtype, shape, wire: null };
+}
+
+/** A graph made by modelcast; what is not given is empty. */
+export function makeGraph(name: string, parts: Partial<Omit<Graph, "name" | "carried">>): Graph {
+  return {
+    name,
+    nodes: [],
+    initializers: [],
+    sparseInitializers: [],
+    inputs: [],
+    outputs: [],
+    valueInfo: [],
+    ...parts,
+    carried: NOTHING_CARRIED,
+  };
+}
+
+/** A model made by modelcast around `graph`. */
+export function makeModel(
+  path: string,
+  irVersion: number,
+  opsets: Map<string, number>,
+  graph: Graph,
+): Model {
+  return {
+    path,
+    irVersion,
+    opsets,
+    metadata: [],
+    graph,
+    functions: [],
+    training: [],
+    external: false,
+    carried: NOTHING_CARRIED,
+  };
 }
 
 /** A constant tensor made by modelcast. */
