@@ -1,23 +1,36 @@
 /**
- * A parent for `process_test.ts`: starts a child that would never end, prints its process number,
- * and ends by Deno.exit (`exit`) or waits for a signal (`signal`).
+ * A parent for `process_test.ts`: starts a child that would never end and rewrites a file every few
+ * milliseconds; once a line comes in, ends by Deno.exit (`exit`) or by a signal (`signal`).
  */
 import { InterruptedError } from "../../src/error.ts";
-import { run, start } from "../../src/process.ts";
+import { run } from "../../src/process.ts";
 
-const [program, ending] = Deno.args;
-if (program === undefined) throw new Error("Usage: process_parent.ts PROGRAM exit|signal");
+const [program, ending, heartbeat] = Deno.args;
+if (program === undefined || heartbeat === undefined) {
+  throw new Error("Usage: process_parent.ts PROGRAM exit|signal FILE");
+}
 const command = {
   program,
-  args: ["eval", "--no-lock", "--no-config", "console.log(Deno.pid); setInterval(() => 0, 1000)"],
+  args: [
+    "eval",
+    "--no-lock",
+    "--no-config",
+    `let count = 0;
+    const beat = () => Deno.writeTextFileSync(Deno.args[0], String(count++));
+    beat();
+    setInterval(beat, 5);
+    console.log("the child is up");`,
+    heartbeat,
+  ],
   install: "",
 };
-if (ending === "exit") {
-  console.log(await start(command).receive());
-  Deno.exit(5);
-}
+const ended = run({ ...command, stdout: "inherit" });
+Deno.stdin.read(new Uint8Array(1)).then(() => {
+  if (ending === "exit") Deno.exit(5);
+  Deno.kill(Deno.pid, "SIGTERM");
+});
 try {
-  await run({ ...command, stdout: "inherit" });
+  await ended;
 } catch (error) {
   if (error instanceof InterruptedError) Deno.exit(error.exitCode);
   throw error;
