@@ -1,0 +1,98 @@
+/**
+ * How a command speaks while it works: a progress bar on a terminal, plain lines when piped,
+ * nothing but errors when quiet. Progress and warnings go to stderr, so that stdout holds the
+ * report alone.
+ */
+import { formatBytes } from "../report.ts";
+
+/** Where a command reports to. */
+export interface Reporter {
+  /** A line of the result, on stdout. */
+  line(text: string): void;
+  /** A line about the work, on stderr. */
+  note(text: string): void;
+  /** Something the person should know, on stderr; shown when quiet, too, since it is no chatter. */
+  warn(text: string): void;
+  /** `done` of `total` bytes are converted. */
+  progress(done: number, total: number): void;
+  /** Ends the progress display, so that other lines can follow. */
+  endProgress(): void;
+}
+
+/** The reporter that fits the options and the terminal. */
+export async function makeReporter(
+  options: { readonly quiet: boolean; readonly json: boolean },
+): Promise<Reporter> {
+  const progress = options.quiet || options.json
+    ? { update: () => {}, end: () => {} }
+    : Deno.stderr.isTerminal()
+    ? await progressBar()
+    : progressLines();
+  return {
+    line: (text) => options.quiet || console.log(text),
+    note: (text) => options.quiet || options.json || console.error(text),
+    warn: (text) => options.quiet || console.error(`warning: ${text}`),
+    progress: progress.update,
+    endProgress: progress.end,
+  };
+}
+
+interface ProgressDisplay {
+  update(done: number, total: number): void;
+  end(): void;
+}
+
+/** A bar with bytes, GB/s and the time left. */
+async function progressBar(): Promise<ProgressDisplay> {
+  const { default: { SingleBar } } = await import("cli-progress");
+  const bar = new SingleBar({
+    format: "[{bar}] {percentage} % | {doneBytes} of {totalBytes} | {rate} GB/s | {eta} s left",
+    barCompleteChar: "#",
+    barIncompleteChar: "-",
+    hideCursor: true,
+    clearOnComplete: true,
+    gracefulExit: false,
+    stream: (await import("node:process")).stderr,
+  });
+  const started = performance.now();
+  let active = false;
+  return {
+    update(done, total) {
+      const payload = {
+        doneBytes: formatBytes(done),
+        totalBytes: formatBytes(total),
+        rate: (done / 1e6 / Math.max(1, performance.now() - started)).toFixed(2),
+      };
+      if (active) bar.update(done, payload);
+      else bar.start(total, done, payload);
+      active = true;
+    },
+    end() {
+      if (active) bar.stop();
+      active = false;
+    },
+  };
+}
+
+/** A line every tenth of the work, and never more than one a second. */
+function progressLines(): ProgressDisplay {
+  const started = performance.now();
+  let lastTenth = 0;
+  let lastTime = started;
+  return {
+    update(done, total) {
+      const tenth = Math.floor((10 * done) / Math.max(1, total));
+      const now = performance.now();
+      if (tenth === lastTenth || now - lastTime < 1000) return;
+      lastTenth = tenth;
+      lastTime = now;
+      const seconds = (now - started) / 1000;
+      const left = (seconds / Math.max(1, done)) * (total - done);
+      console.error(
+        `converted ${formatBytes(done)} of ${formatBytes(total)}, ` +
+          `${(done / 1e9 / seconds).toFixed(2)} GB/s, ${left.toFixed(0)} s left`,
+      );
+    },
+    end() {},
+  };
+}
