@@ -1,0 +1,58 @@
+// Runs the operations that the quantization kernels rely on over given operands, so that the host
+// can compare every bit with its own arithmetic. A thread takes one case.
+
+// ---- header: plain stand-ins for arithmetic.wgsl
+fn opaque(product: f32) -> f32 {
+  return product;
+}
+
+fn divide(a: f32, b: f32) -> f32 {
+  return a / b;
+}
+
+fn half_bits(value: f32) -> u32 {
+  return pack2x16float(vec2f(value, 0.0));
+}
+
+fn widen_half(bits: u32) -> f32 {
+  return unpack2x16float(bits).x;
+}
+
+fn widen_bfloat(bits: u32) -> f32 {
+  return bitcast<f32>(bits << 16u);
+}
+
+// ---- core
+override THREADS: u32 = 64;
+
+const RESULTS = 12u;
+
+@group(0) @binding(1) var<storage, read> operands: array<vec3u>;
+@group(0) @binding(2) var<storage, read_write> results: array<u32>;
+
+@compute @workgroup_size(THREADS)
+fn self_test(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= arrayLength(&operands)) {
+    return;
+  }
+  let bits = operands[id.x];
+  let a = bitcast<f32>(bits.x);
+  let b = bitcast<f32>(bits.y);
+  let c = bitcast<f32>(bits.z);
+  let first = id.x * RESULTS;
+  results[first] = bitcast<u32>(divide(a, b));
+  results[first + 1u] = bitcast<u32>(opaque(a * b) + c);
+  results[first + 2u] = bitcast<u32>(opaque(a * b) - opaque(b * c));
+  results[first + 3u] = bitcast<u32>(a + b);
+  results[first + 4u] = bitcast<u32>(a * b);
+  // Reassociated, this would be b.
+  results[first + 5u] = bitcast<u32>(opaque(a + b) - a);
+  results[first + 6u] = bitcast<u32>(round(a));
+  results[first + 7u] = bitcast<u32>(i32(clamp(round(b), -1000.0, 1000.0)));
+  results[first + 8u] = half_bits(c);
+  results[first + 9u] = bitcast<u32>(widen_half(bits.x & 0xffffu));
+  results[first + 10u] = bitcast<u32>(widen_bfloat(bits.x >> 16u));
+  // The order of values and the magnitude of what may be infinite or NaN.
+  results[first + 11u] = u32(a < b) | (u32(b < c) << 1u) |
+    (u32((bits.z & 0x7fffffffu) >= 0x7f800000u) << 2u);
+}
