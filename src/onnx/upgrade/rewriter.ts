@@ -7,8 +7,10 @@ import { type DType, DTYPES } from "../../dtype.ts";
 import { InputError } from "../../error.ts";
 import {
   type Attribute,
+  attribute,
   type Graph,
   int,
+  intAttribute,
   makeNode,
   makeTensor,
   type Node,
@@ -36,23 +38,30 @@ const CONSTANT_LIST_SINCE = 12;
 export class Rewriter {
   /** Opset version that the whole upgrade leads to. */
   readonly target: number;
-  /** Attributes of the enclosing function that a node now reads through a `Constant`. */
-  readonly references: Set<Node> = new Set();
   readonly #path: string;
   readonly #graph: Graph | null;
   readonly #scope: Scope;
   readonly #names: Names;
+  readonly #references: Attribute[];
   readonly #constants = new Map<string, string>();
   #before: Node[] = [];
 
   constructor(
-    options: { target: number; path: string; graph: Graph | null; scope: Scope; names: Names },
+    options: {
+      readonly target: number;
+      readonly path: string;
+      readonly graph: Graph | null;
+      readonly scope: Scope;
+      readonly names: Names;
+      readonly references: Attribute[];
+    },
   ) {
     this.target = options.target;
     this.#path = options.path;
     this.#graph = options.graph;
     this.#scope = options.scope;
     this.#names = options.names;
+    this.#references = options.references;
   }
 
   /** The nodes that rewriting called for and that stand before the rewritten ones; forgets them. */
@@ -191,29 +200,58 @@ export class Rewriter {
       scalar = this.constant(name, "float32", [], [taken.value.value]);
     }
     if (dtype === "float32") return scalar;
-    if (dtype !== null) return this.before("Cast", [scalar], name, [int("to", onnxNumber(dtype))]);
+    const cast = this.castNode(node, scalar, this.fresh(name), like);
+    this.#before.push(cast);
+    return cast.outputs[0]!;
+  }
+
+  /** A new node that casts the value `from` to the element type of the value `like`. */
+  castNode(node: Node, from: string, to: string, like: string): Node {
+    const dtype = this.dtypeOf(like);
+    if (dtype !== null) return makeNode("Cast", "", [from], [to], [int("to", onnxNumber(dtype))]);
     if (this.target < CAST_LIKE_SINCE) {
       throw this.error(
         node,
-        `the element type of "${like}" is not known, which attribute "${name}" needs to become ` +
-          `an input. Infer the shapes of the model first, or ask for opset 15 or later`,
+        `the element type of "${like}" is not known. Infer the shapes of the model first, or ask ` +
+          `for opset 15 or later`,
       );
     }
-    return this.before("CastLike", [scalar, like], name);
+    return makeNode("CastLike", "", [from, like], [to]);
   }
 
-  #reference(node: Node, attribute: Attribute, as: string): string {
+  /** The integer attribute `name`; an error where it refers to an attribute of the function. */
+  plainInt(node: Node, name: string, fallback: number): number {
+    this.#refuseReference(node, name);
+    return intAttribute(node, name, fallback);
+  }
+
+  /** The text of attribute `name`, null where it is absent; an error where it is a reference. */
+  plainText(node: Node, name: string): string | null {
+    this.#refuseReference(node, name);
+    const value = attribute(node, name);
+    return value?.type === "string" ? new TextDecoder().decode(value.value) : null;
+  }
+
+  #refuseReference(node: Node, name: string): void {
+    if (attribute(node, name)?.type === "carried") {
+      throw this.error(
+        node,
+        `attribute "${name}" refers to an attribute of the function. Inline the function first`,
+      );
+    }
+  }
+
+  #reference(node: Node, taken: Attribute, as: string): string {
     if (this.target < CONSTANT_LIST_SINCE) {
       throw this.error(
         node,
-        `attribute "${attribute.name}" refers to an attribute of the function, which no constant ` +
+        `attribute "${taken.name}" refers to an attribute of the function, which no constant ` +
           `can do before opset 12. Inline the function first`,
       );
     }
-    const name = this.fresh(attribute.name);
-    const constant = makeNode("Constant", "", [], [name], [{ ...attribute, name: as }]);
-    this.references.add(constant);
-    this.#before.push(constant);
+    const name = this.fresh(taken.name);
+    this.#references.push(taken);
+    this.#before.push(makeNode("Constant", "", [], [name], [{ ...taken, name: as }]));
     return name;
   }
 }
@@ -222,6 +260,12 @@ export class Rewriter {
 export function takeAttribute(node: Node, name: string): Attribute | undefined {
   const index = node.attributes.findIndex((entry) => entry.name === name);
   return index < 0 ? undefined : node.attributes.splice(index, 1)[0];
+}
+
+/** A string attribute. */
+export function stringAttribute(name: string, text: string): Attribute {
+  const value = { type: "string", value: new TextEncoder().encode(text) } as const;
+  return { name, value, carried: NOTHING_CARRIED };
 }
 
 /** Sets the input at `index`, with omitted inputs before it. */

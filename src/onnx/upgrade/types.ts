@@ -31,7 +31,7 @@ export class Scope {
     this.#outer = outer;
   }
 
-  /** Takes in what `graph` declares. Without `overridable`, an input hides its initializer. */
+  /** Takes in what `graph` declares. An initializer that is an input may be replaced: no constant. */
   declare(graph: Graph): void {
     const declared = [...graph.valueInfo, ...graph.outputs, ...graph.inputs];
     for (const { name, dtype, shape } of declared) {
@@ -64,12 +64,12 @@ export class Scope {
     this.#constants.set(name, tensor);
   }
 
-  /** Records what is known of `name`. A declaration keeps what `type` does not know. */
+  /** Records what is known of `name`. What was declared or recorded before stays. */
   set(name: string, type: ValueType): void {
     const before = this.#types.get(name) ?? UNKNOWN;
     this.#types.set(name, {
-      dtype: type.dtype ?? before.dtype,
-      rank: type.rank ?? before.rank,
+      dtype: before.dtype ?? type.dtype,
+      rank: before.rank ?? type.rank,
     });
   }
 
