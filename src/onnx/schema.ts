@@ -129,6 +129,7 @@ const MESSAGES: Record<string, Record<string, Field>> = {
     type: one(20, "int32"),
     ref_attr_name: one(21, "string"),
   },
+  AttributeName: { name: one(1, "string") },
   Tensor: {
     dims: many(1, "int64"),
     data_type: one(2, "int32"),
@@ -260,6 +261,13 @@ export function decodeAttribute(bytes: Uint8Array): AttributeFields {
     ints: (fields.ints as unknown[]).map(bigint64),
     strings: fields.strings as Uint8Array[],
   };
+}
+
+const attributeNameMessage = message("AttributeName");
+
+/** Decodes the name of an `AttributeProto` alone, whose lists may be long. */
+export function decodeAttributeName(bytes: Uint8Array): string {
+  return attributeNameMessage(bytes).name as string;
 }
 
 /** The small fields of a `TensorProto`. */

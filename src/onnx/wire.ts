@@ -104,6 +104,16 @@ export class WireFile {
     }
   }
 
+  /** The bytes from `from` to `to` in pieces, each valid until the next is asked for. */
+  *chunks(from: number, to: number): Generator<Uint8Array> {
+    for (let at = from; at < to;) {
+      this.byte(at);
+      const end = Math.min(to, this.#end);
+      yield this.#window.subarray(at - this.#start, end - this.#start);
+      at = end;
+    }
+  }
+
   #allocate(length: number): Uint8Array {
     if (length > ARENA_BYTES / 4) return new Uint8Array(length);
     if (this.#arenaUsed + length > this.#arena.length) {
