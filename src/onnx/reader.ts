@@ -23,8 +23,8 @@ import type {
 import { ExternalFiles } from "./external.ts";
 import { openRegularFile, refuseForeign, SIGNATURE_BYTES } from "./identify.ts";
 import {
-  ATTRIBUTE_TYPES,
-  type AttributeFields,
+  type AttributeType,
+  attributeType,
   decodeAttribute,
   decodeAttributeName,
   decodeFunction,
@@ -36,7 +36,10 @@ import {
   decodeValueInfo,
   FIELD,
   IR_VERSION,
+  isObjectType,
+  OBJECT_FIELDS,
   OPSET_VERSION,
+  scalarValue,
 } from "./schema.ts";
 import { countTyped, typedCount, typedFieldOf } from "./typed.ts";
 import { fieldError, type FieldPath, fieldPathText, Records, WireFile, WireType } from "./wire.ts";
@@ -297,7 +300,7 @@ class ModelReader {
       fields,
       (field) => objects.some((object) => object.number === field),
     );
-    const own = type === null ? undefined : OBJECT_FIELDS[type];
+    const own = type !== null && isObjectType(type) ? OBJECT_FIELDS[type] : undefined;
     if (type === null || own === undefined) {
       const value = type === null ? null : scalarValue(type, fields);
       return { name, value: value ?? { type: "carried" }, carried: everything() };
@@ -593,67 +596,8 @@ const SINGULAR = new Set([
   "algorithm",
 ]);
 
-type AttributeType = keyof typeof ATTRIBUTE_TYPES;
-
-/** Field that holds an attribute's objects. */
-const OBJECT_FIELDS: Partial<Record<AttributeType, number>> = {
-  tensor: FIELD.attribute.t,
-  graph: FIELD.attribute.g,
-  sparse_tensor: FIELD.attribute.sparseTensor,
-  tensors: FIELD.attribute.tensors,
-  graphs: FIELD.attribute.graphs,
-  sparse_tensors: FIELD.attribute.sparseTensors,
-};
-
-const TYPE_NAMES = new Map<number, AttributeType>(
-  Object.entries(ATTRIBUTE_TYPES).map(([name, number]) => [number, name as AttributeType]),
-);
-
 function isList(type: AttributeType): boolean {
   return type === "tensors" || type === "graphs" || type === "sparse_tensors";
-}
-
-/**
- * What an attribute is: as declared, else (IR version 1) by the one field that it has. Null for
- * what is only carried.
- */
-export function attributeType(
-  fields: AttributeFields,
-  holds: (field: number) => boolean,
-): AttributeType | null {
-  if (fields.refName !== "") return null;
-  if (fields.type !== 0) return TYPE_NAMES.get(fields.type) ?? null;
-  const found: AttributeType[] = [];
-  if (fields.f !== undefined) found.push("float");
-  if (fields.i !== undefined) found.push("int");
-  if (fields.s !== undefined) found.push("string");
-  if (fields.floats.length > 0) found.push("floats");
-  if (fields.ints.length > 0) found.push("ints");
-  if (fields.strings.length > 0) found.push("strings");
-  for (const [type, field] of Object.entries(OBJECT_FIELDS)) {
-    if (holds(field)) found.push(type as AttributeType);
-  }
-  return found.length === 1 ? found[0]! : null;
-}
-
-/** The value of an attribute that holds no objects; null for one that does. */
-export function scalarValue(type: AttributeType, fields: AttributeFields): AttributeValue | null {
-  switch (type) {
-    case "float":
-      return { type, value: fields.f ?? 0 };
-    case "int":
-      return { type, value: fields.i ?? 0n };
-    case "string":
-      return { type, value: fields.s ?? new Uint8Array(0) };
-    case "floats":
-      return { type, value: [...fields.floats] };
-    case "ints":
-      return { type, value: [...fields.ints] };
-    case "strings":
-      return { type, value: [...fields.strings] };
-    default:
-      return null;
-  }
 }
 
 function extend(runs: Span[], span: Span): void {

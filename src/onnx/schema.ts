@@ -7,7 +7,7 @@
  */
 import protobuf from "protobufjs/light.js";
 import { type DType, dtypeOfOnnx } from "../dtype.ts";
-import type { Dim } from "../ir.ts";
+import type { AttributeValue, Dim } from "../ir.ts";
 
 /** Highest IR version that modelcast knows. */
 export const IR_VERSION = 14;
@@ -40,6 +40,8 @@ export const FIELD = {
     strings: 9,
     tensors: 10,
     graphs: 11,
+    typeProto: 14,
+    typeProtos: 15,
     type: 20,
     refName: 21,
     sparseTensor: 22,
@@ -67,6 +69,7 @@ export const FIELD = {
     node: 7,
     opsetImport: 9,
     domain: 10,
+    overload: 13,
     attributeProto: 11,
     valueInfo: 12,
   },
@@ -268,6 +271,74 @@ const attributeNameMessage = message("AttributeName");
 /** Decodes the name of an `AttributeProto` alone, whose lists may be long. */
 export function decodeAttributeName(bytes: Uint8Array): string {
   return attributeNameMessage(bytes).name as string;
+}
+
+/** Kinds of attribute values that the IR holds. */
+export type AttributeType = keyof typeof ATTRIBUTE_TYPES;
+
+/** Kinds of attribute values that are messages with data or graphs. */
+export type ObjectType = keyof typeof OBJECT_FIELDS;
+
+/** Field that holds the objects of an attribute of a kind. */
+export const OBJECT_FIELDS = {
+  tensor: FIELD.attribute.t,
+  graph: FIELD.attribute.g,
+  sparse_tensor: FIELD.attribute.sparseTensor,
+  tensors: FIELD.attribute.tensors,
+  graphs: FIELD.attribute.graphs,
+  sparse_tensors: FIELD.attribute.sparseTensors,
+} as const;
+
+/** Whether attributes of a kind hold objects. */
+export function isObjectType(type: AttributeType): type is ObjectType {
+  return type in OBJECT_FIELDS;
+}
+
+const TYPE_NAMES = new Map<number, AttributeType>(
+  Object.entries(ATTRIBUTE_TYPES).map(([name, number]) => [number, name as AttributeType]),
+);
+
+/**
+ * What an attribute is: as declared, else (IR version 1) by the one field that it has. Null for
+ * what is only carried.
+ */
+export function attributeType(
+  fields: AttributeFields,
+  holds: (field: number) => boolean,
+): AttributeType | null {
+  if (fields.refName !== "") return null;
+  if (fields.type !== 0) return TYPE_NAMES.get(fields.type) ?? null;
+  const found: AttributeType[] = [];
+  if (fields.f !== undefined) found.push("float");
+  if (fields.i !== undefined) found.push("int");
+  if (fields.s !== undefined) found.push("string");
+  if (fields.floats.length > 0) found.push("floats");
+  if (fields.ints.length > 0) found.push("ints");
+  if (fields.strings.length > 0) found.push("strings");
+  for (const [type, field] of Object.entries(OBJECT_FIELDS)) {
+    if (holds(field)) found.push(type as AttributeType);
+  }
+  return found.length === 1 ? found[0]! : null;
+}
+
+/** The value of an attribute that holds no objects; null for one that does. */
+export function scalarValue(type: AttributeType, fields: AttributeFields): AttributeValue | null {
+  switch (type) {
+    case "float":
+      return { type, value: fields.f ?? 0 };
+    case "int":
+      return { type, value: fields.i ?? 0n };
+    case "string":
+      return { type, value: fields.s ?? new Uint8Array(0) };
+    case "floats":
+      return { type, value: [...fields.floats] };
+    case "ints":
+      return { type, value: [...fields.ints] };
+    case "strings":
+      return { type, value: [...fields.strings] };
+    default:
+      return null;
+  }
 }
 
 /** The small fields of a `TensorProto`. */

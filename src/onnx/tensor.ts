@@ -33,7 +33,7 @@ export function openTensor(tensor: Tensor): TensorReader {
     case "memory":
       return new MemoryReader(data.bytes);
     case "file":
-      return new FileReader(data.path, data.offset, data.length);
+      return new RangeReader(data.path, data.offset, data.length);
     case "typed":
       return openTyped(tensor, data);
     case "pending":
@@ -77,6 +77,34 @@ export function tensorStrings(tensor: Tensor): Uint8Array[] {
   }
 }
 
+/** Files that are read at many places, each opened once. */
+export class SourceFiles {
+  readonly #open = new Map<string, RangeReader>();
+
+  /** Fills `into` with the bytes from `offset` of the file `path`; a promise where that waits. */
+  read(path: string, offset: number, into: Uint8Array): Promise<void> | void {
+    let reader = this.#open.get(path);
+    if (reader === undefined) {
+      if (this.#open.size >= MOST_OPEN) this.close();
+      reader = new RangeReader(path, 0, null);
+      this.#open.set(path, reader);
+    }
+    checkRange(path, reader.byteLength, offset, into.length);
+    if (into.length > SHORT_READ) return reader.read(offset, into);
+    reader.readSync(offset, into);
+  }
+
+  /** Closes all files. */
+  close(): void {
+    for (const reader of this.#open.values()) reader.close();
+    this.#open.clear();
+  }
+}
+
+const MOST_OPEN = 64;
+/** Bytes up to which reading at once costs less than waiting. */
+const SHORT_READ = 256 * 1024;
+
 function checkRange(path: string, size: number, offset: number, length: number): void {
   if (offset + length <= size) return;
   throw new InputError(
@@ -116,7 +144,7 @@ class MemoryReader implements TensorReader {
 }
 
 /** A range of a file. Reads that wait go one after the other: they share the file's position. */
-class FileReader implements TensorReader {
+class RangeReader implements TensorReader {
   readonly byteLength: number;
   readonly #path: string;
   readonly #offset: number;
@@ -124,10 +152,11 @@ class FileReader implements TensorReader {
   #waiting: Deno.FsFile | null = null;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(path: string, offset: number, length: number) {
+  /** `length` null is the rest of the file. */
+  constructor(path: string, offset: number, length: number | null) {
     const { file, size } = openRegularFile(path);
     try {
-      checkRange(path, size, offset, length);
+      if (length !== null) checkRange(path, size, offset, length);
     } catch (error) {
       file.close();
       throw error;
@@ -135,7 +164,7 @@ class FileReader implements TensorReader {
     this.#path = path;
     this.#file = file;
     this.#offset = offset;
-    this.byteLength = length;
+    this.byteLength = length ?? size - offset;
   }
 
   read(offset: number, into: Uint8Array): Promise<void> {
@@ -184,7 +213,7 @@ function openTyped(tensor: Tensor, data: TensorData & { kind: "typed" }): Tensor
       : null;
     if (packed !== null) {
       file.close();
-      return new FileReader(data.path, packed, data.length);
+      return new RangeReader(data.path, packed, data.length);
     }
     return new TypedReader(tensor, data, wire, file);
   } catch (error) {

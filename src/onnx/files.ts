@@ -1,0 +1,280 @@
+/**
+ * Files that replace their targets atomically. A file is written under a temporary name beside its
+ * target, `<name>.<16 hex digits>.partial`, and renamed when it is complete; until then the target
+ * stays as it was. Temporary files are removed when writing fails, is given up, or the process
+ * leaves; those of a process that was killed go when the same target is written again.
+ */
+import { statfsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { InputError } from "../error.ts";
+
+/** A file being written beside its target. */
+export class PartialFile {
+  readonly target: string;
+  readonly path: string;
+  /** Bytes the file will have. */
+  readonly byteLength: number;
+  #file: Deno.FsFile | null;
+  #last: Promise<void> = Promise.resolve();
+
+  /** Creates the temporary file. */
+  constructor(target: string, byteLength: number) {
+    this.target = target;
+    this.byteLength = byteLength;
+    const tag = [...crypto.getRandomValues(new Uint8Array(8))]
+      .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.path = join(dirname(target), `${shortened(basename(target))}.${tag}.partial`);
+    try {
+      this.#file = Deno.openSync(this.path, { createNew: true, write: true });
+    } catch (cause) {
+      throw uncreatable(target, cause);
+    }
+    lock(this.#file);
+    try {
+      this.#file.truncateSync(byteLength);
+    } catch (cause) {
+      this.discard();
+      throw this.#failure(cause);
+    }
+  }
+
+  /** Writes all of `bytes` at `offset`; other writes may be under way. */
+  write(offset: number, bytes: Uint8Array): Promise<void> {
+    const run = async () => {
+      if (this.#file === null) throw new Error(`"${this.target}" is no longer being written`);
+      try {
+        this.#file.seekSync(offset, Deno.SeekMode.Start);
+        for (let at = 0; at < bytes.length;) {
+          at += await this.#file.write(at === 0 ? bytes : bytes.subarray(at));
+        }
+      } catch (cause) {
+        throw this.#failure(cause);
+      }
+    };
+    const result = this.#last.then(run);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** Ends writing. With `durable` the bytes are on the disk when this returns. */
+  async close(durable: boolean): Promise<void> {
+    await this.#last;
+    try {
+      if (durable) this.#file?.syncSync();
+    } catch (cause) {
+      throw this.#failure(cause);
+    } finally {
+      this.#file?.close();
+      this.#file = null;
+    }
+  }
+
+  /** Gives the file its target's name. */
+  publish(): void {
+    try {
+      Deno.renameSync(this.path, this.target);
+    } catch (cause) {
+      throw this.#failure(cause);
+    }
+  }
+
+  /**
+   * Gives the file its target's name and returns what takes that back: `undo` restores the old
+   * target, `keep` forgets it.
+   */
+  publishWithUndo(): { undo(): void; keep(): void } {
+    const old = `${this.path.slice(0, -".partial".length)}.old`;
+    let had = true;
+    try {
+      Deno.renameSync(this.target, old);
+    } catch (cause) {
+      if (!(cause instanceof Deno.errors.NotFound)) throw this.#failure(cause);
+      had = false;
+    }
+    const undo = () => {
+      if (had) Deno.renameSync(old, this.target);
+      else Deno.removeSync(this.target);
+    };
+    try {
+      this.publish();
+    } catch (error) {
+      if (had) undo();
+      throw error;
+    }
+    return {
+      undo,
+      keep: () => {
+        if (had) Deno.removeSync(old);
+      },
+    };
+  }
+
+  /** Removes the temporary file, whatever state it is in. */
+  discard(): void {
+    try {
+      this.#file?.close();
+    } catch {
+      // A write is under way and closes it.
+    }
+    this.#file = null;
+    try {
+      Deno.removeSync(this.path);
+    } catch {
+      // It was published or removed before.
+    }
+  }
+
+  #failure(cause: unknown): Error {
+    const code = errorCode(cause);
+    if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
+      const state = code === "EFBIG"
+        ? "the file is too large for its file system"
+        : "no space left";
+      return new InputError(
+        `Cannot write "${this.target}": ${state}; it takes ${this.byteLength} bytes. Free that ` +
+          `much, or write to another disk.`,
+        { cause },
+      );
+    }
+    if (cause instanceof Error && code !== null) {
+      return new InputError(`Cannot write "${this.target}": ${cause.message}. Check the folder.`, {
+        cause,
+      });
+    }
+    return cause instanceof Error ? cause : new Error(String(cause));
+  }
+}
+
+/**
+ * Checks that `target` can be replaced by a file of `byteLength` bytes: it is absent or a regular
+ * file, in a folder that exists, and none of `sources` (through links either).
+ */
+export function checkTarget(target: string, sources: Iterable<string>): void {
+  const folder = statOrNull(dirname(target));
+  if (folder === null) {
+    throw new InputError(
+      `Cannot write "${target}": there is no folder "${dirname(target)}". Create it first.`,
+    );
+  }
+  if (!folder.isDirectory) {
+    throw new InputError(
+      `Cannot write "${target}": "${dirname(target)}" is not a folder. Name another output.`,
+    );
+  }
+  const info = statOrNull(target);
+  if (/[/\\]$/.test(target) || info?.isDirectory) {
+    throw new InputError(`Cannot write "${target}": it is a directory. Name a file in it.`);
+  }
+  if (info === null) return;
+  if (!info.isFile) {
+    throw new InputError(
+      `Cannot write "${target}": it is not a regular file. Name another output.`,
+    );
+  }
+  for (const source of sources) {
+    if (sameFile(target, info, source)) {
+      throw new InputError(
+        `Cannot write "${target}": it is "${source}", which the model is read from. Name another ` +
+          `output.`,
+      );
+    }
+  }
+}
+
+/** Checks that `bytes` fit on the disk of `target`, where that can be known. */
+export function checkSpace(target: string, bytes: number): void {
+  let free: number;
+  try {
+    if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return;
+    const { bavail, bsize } = statfsSync(dirname(target));
+    free = bavail * bsize;
+  } catch {
+    return;
+  }
+  if (free < bytes) {
+    throw new InputError(
+      `Cannot write "${target}": it takes ${bytes} bytes and ${free} are free. Free the rest, or ` +
+        `write to another disk.`,
+    );
+  }
+}
+
+/** Removes temporary files of `target` whose process was killed. */
+export function removeLitter(target: string): void {
+  const folder = dirname(target);
+  const prefix = `${shortened(basename(target))}.`;
+  let names: string[];
+  try {
+    names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    if (!name.startsWith(prefix)) continue;
+    if (!/^[0-9a-f]{16}\.partial$/.test(name.slice(prefix.length))) continue;
+    try {
+      const path = join(folder, name);
+      const file = Deno.openSync(path, { write: true });
+      if (file.tryLockSync(true)) Deno.removeSync(path);
+      file.close();
+    } catch {
+      // Another process is at it, or it is gone already.
+    }
+  }
+}
+
+/** While it is written a file is locked, which tells it from one whose process was killed. */
+function lock(file: Deno.FsFile): void {
+  try {
+    file.tryLockSync(true);
+  } catch {
+    // The file system has no locks.
+  }
+}
+
+/** A name that leaves room for the tag within a file name's 255 bytes. */
+function shortened(name: string): string {
+  return new TextEncoder().encode(name).length > 220 ? "modelcast" : name;
+}
+
+function statOrNull(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.statSync(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return null;
+    throw uncreatable(path, cause);
+  }
+}
+
+function sameFile(target: string, info: Deno.FileInfo, source: string): boolean {
+  try {
+    const other = Deno.statSync(source);
+    if (info.ino !== null && other.ino !== null) {
+      return info.ino === other.ino && info.dev === other.dev;
+    }
+    return Deno.realPathSync(target) === Deno.realPathSync(source);
+  } catch {
+    return false;
+  }
+}
+
+function uncreatable(path: string, cause: unknown): Error {
+  if (cause instanceof Deno.errors.NotCapable) {
+    return new InputError(
+      `Cannot write "${path}": Deno was not given the permission. Run with ` +
+        `--allow-read=${dirname(path)} --allow-write=${dirname(path)}.`,
+      { cause },
+    );
+  }
+  if (cause instanceof Error) {
+    return new InputError(`Cannot write "${path}": ${cause.message}. Check the folder.`, { cause });
+  }
+  return new Error(String(cause));
+}
+
+function errorCode(cause: unknown): string | null {
+  if (cause instanceof Error && "code" in cause && typeof cause.code === "string") {
+    return cause.code;
+  }
+  return null;
+}
