@@ -1,0 +1,58 @@
+/**
+ * `deno task bench NAME [--json] [--only PART,...]`: runs a named benchmark. Prints a line a row as
+ * it goes and, with `--json`, `{ machine, rows }` as the last line. Fails when a bar is missed.
+ */
+import type { Part, Row } from "./harness.ts";
+import { printRow } from "./harness.ts";
+import { quantize } from "./quantize.ts";
+import { ensureAssembly, ensurePackages, ensurePython, ROOT } from "../tests/install.ts";
+
+/** The benchmarks by name: their parts, in order. */
+const BENCHMARKS: Readonly<Record<string, readonly Part[]>> = { quantize };
+
+/** The machine that figures come from, without anything that names it or its owner. */
+function machine(): Record<string, string | number> {
+  return {
+    os: Deno.build.target,
+    cores: navigator.hardwareConcurrency,
+    memoryGiB: Math.round(Deno.systemMemoryInfo().total / 2 ** 30),
+    deno: Deno.version.deno,
+  };
+}
+
+async function main(args: readonly string[]): Promise<boolean> {
+  const name = args.find((arg) => !arg.startsWith("--"));
+  const parts = name === undefined ? undefined : BENCHMARKS[name];
+  if (parts === undefined) {
+    throw new Error(
+      `Cannot run the benchmark "${name ?? ""}": there is none of that name. Give one of ${
+        Object.keys(BENCHMARKS).join(", ")
+      }.`,
+    );
+  }
+  const only = args.find((arg) => arg.startsWith("--only="))?.slice("--only=".length).split(",");
+  const unknown = only?.filter((part) => !parts.some((entry) => entry.name === part)) ?? [];
+  if (unknown.length > 0) {
+    throw new Error(
+      `Cannot run the part "${unknown.join('", "')}": the parts are ${
+        parts.map((part) => part.name).join(", ")
+      }.`,
+    );
+  }
+  await Deno.mkdir(`${ROOT}/.cache`, { recursive: true });
+  await ensurePackages();
+  await ensureAssembly();
+  await ensurePython();
+  const rows: Row[] = [];
+  for (const part of parts) {
+    if (only !== undefined && !only.includes(part.name)) continue;
+    for (const row of await part.run()) {
+      printRow(row);
+      rows.push(row);
+    }
+  }
+  if (args.includes("--json")) console.log(JSON.stringify({ machine: machine(), rows }));
+  return rows.every((row) => row.pass !== false);
+}
+
+Deno.exitCode = (await main(Deno.args)) ? 0 : 1;
