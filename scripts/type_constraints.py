@@ -1,0 +1,138 @@
+"""Writes src/quantization/float16/schemas.ts: the element types that every operator takes and gives.
+
+The source is the operators' own schemas, as the packages onnx (domains ai.onnx and ai.onnx.ml) and
+onnxruntime (domain com.microsoft, and the operators ONNX Runtime adds to ai.onnx) publish them.
+Run it with the Python environment of tests/python:
+
+    python scripts/type_constraints.py > src/quantization/float16/schemas.ts
+"""
+
+import json
+import re
+import sys
+from collections import defaultdict
+
+import onnx
+import onnx.defs
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+# The oldest opset of the default domain that modelcast converts.
+OLDEST = 7
+
+NUMBERS = {
+    "float": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
+    "string": 8, "bool": 9, "float16": 10, "double": 11, "uint32": 12, "uint64": 13,
+    "complex64": 14, "complex128": 15, "bfloat16": 16, "float8e4m3fn": 17, "float8e4m3fnuz": 18,
+    "float8e5m2": 19, "float8e5m2fnuz": 20, "uint4": 21, "int4": 22, "float4e2m1": 23,
+    "float8e8m0": 24, "uint2": 25, "int2": 26, "float6e2m3": 27, "float6e3m2": 28,
+}
+FLOATS = {"float16": "h", "bfloat16": "b", "float": "f", "double": "d"}
+
+
+def element(type_str):
+    """The element name of "tensor(x)", or None for any other type."""
+    found = re.fullmatch(r"tensor\((\w+)\)", type_str)
+    return found.group(1) if found else None
+
+
+def fixed(type_str):
+    """The token of one type: its number, "s" and the element's number for a sequence, or "x"."""
+    name = element(type_str)
+    if name is not None:
+        return str(NUMBERS[name])
+    sequence = re.fullmatch(r"seq\(tensor\((\w+)\)\)", type_str)
+    return "s" + str(NUMBERS[sequence.group(1)]) if sequence else "x"
+
+
+def mask(types):
+    """The token of a set of types: its float elements, "+" for other elements, "s" for others."""
+    letters = "".join(
+        letter for name, letter in FLOATS.items() if f"tensor({name})" in types
+    )
+    names = [element(one) for one in types]
+    if any(name is not None and name not in FLOATS for name in names):
+        letters += "+"
+    if any(name is None for name in names):
+        letters += "s"
+    return letters
+
+
+def encode(inputs, outputs, constraints):
+    """One version of an operator; `inputs` and `outputs` are (type, variadic, homogeneous)."""
+    letters = {}
+
+    def token(type_str, variadic, homogeneous):
+        allowed = constraints.get(type_str)
+        if allowed is None:
+            text = fixed(type_str)
+        elif len(allowed) == 1:
+            text = fixed(next(iter(allowed)))
+        else:
+            text = letters.setdefault(type_str, chr(ord("A") + len(letters)))
+        return text + (("*" if homogeneous else "%") if variadic else "")
+
+    ins = ",".join(token(*formal) for formal in inputs)
+    outs = ",".join(token(*formal) for formal in outputs)
+    variables = ",".join(f"{letter}={mask(constraints[name])}" for name, letter in letters.items())
+    return f"{ins}>{outs}|{variables}"
+
+
+def in_force(versions, oldest):
+    """The versions from the one in force at `oldest` on, equal neighbours joined."""
+    kept = []
+    for since, text in sorted(versions.items()):
+        if since <= oldest:
+            kept = [(since, text)]
+        elif not kept or kept[-1][1] != text:
+            kept.append((since, text))
+    return ";".join(f"{since}:{text}" for since, text in kept)
+
+
+def main():
+    table = defaultdict(dict)
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain not in ("", "ai.onnx.ml"):
+            continue
+        variadic = onnx.defs.OpSchema.FormalParameterOption.Variadic
+        prefix = f"{schema.domain}:" if schema.domain else ""
+        table[prefix + schema.name][schema.since_version] = encode(
+            [(f.type_str, f.option == variadic, f.is_homogeneous) for f in schema.inputs],
+            [(f.type_str, f.option == variadic, f.is_homogeneous) for f in schema.outputs],
+            {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints},
+        )
+    standard = set(table)
+    for schema in ort.get_all_operator_schema():
+        if schema.domain == "com.microsoft":
+            prefix = "com.microsoft:"
+        elif schema.domain == "" and schema.name not in standard:
+            prefix = ""
+        else:
+            continue
+        variadic = ort.schemadef.OpSchema.FormalParameterOption.Variadic
+        table[prefix + schema.name][schema.since_version] = encode(
+            [(f.typeStr, f.option == variadic, f.isHomogeneous) for f in schema.inputs],
+            [(f.typeStr, f.option == variadic, f.isHomogeneous) for f in schema.outputs],
+            {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints},
+        )
+    print(f'''/**
+ * The element types that every operator takes and gives, generated by scripts/type_constraints.py
+ * from the schemas in onnx {onnx.__version__} and onnxruntime {onnxruntime.__version__}; do not edit.
+ *
+ * An entry is `since:inputs>outputs|variables`, one a version, joined by `;`. A formal parameter is
+ * a type variable's letter, ONNX's number of a fixed element type, `s` and that number for a
+ * sequence, or `x` for any other fixed type; `*` marks a homogeneous variadic one and `%` one whose
+ * arguments differ in type. A variable lists what it may be: `h` float16, `b` bfloat16, `f` float32,
+ * `d` float64, `+` some other element type, `s` something that is not a tensor.
+ */
+export const SCHEMAS: Readonly<Record<string, string>> = {{''')
+    for name in sorted(table):
+        key = name if re.fullmatch(r"[A-Za-z_]\w*", name) else json.dumps(name)
+        value = json.dumps(in_force(table[name], OLDEST if ":" not in name else 1))
+        line = f"  {key}: {value},"
+        print(line if len(line) <= 100 else f"  {key}:\n    {value},")
+    print("};")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
