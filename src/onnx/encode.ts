@@ -155,7 +155,7 @@ class Encoder {
     if (object !== undefined) held.add(object);
     const was = decodeAttribute(carried);
     const type = attributeType(was, (field) => held.has(field));
-    if (type !== value.type) {
+    if (type !== value.type || carried.length === 0) {
       for (const field of VALUE_FIELDS) edit.drop(field);
       edit.replace(number.type, (out) => out.int(number.type, ATTRIBUTE_TYPES[value.type]));
     }
