@@ -119,7 +119,7 @@ async function runGroup(group: Group, files: string[], flags: string[]): Promise
       ],
       cwd: ROOT,
       inheritEnv: Object.keys(Deno.env.toObject()),
-      env: { TMPDIR: scratch },
+      env: { TMPDIR: scratch, ...(Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" }) },
       stdout: "inherit",
       stderr: "inherit",
       timeoutMs: GROUP_MINUTES * 60_000,
