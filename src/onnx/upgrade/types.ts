@@ -17,9 +17,11 @@ import {
 export interface ValueType {
   readonly dtype: DType | null;
   readonly rank: number | null;
+  /** Elements of a list (rank 1): the rank that a Reshape by it gives. */
+  readonly length?: number | null;
 }
 
-const UNKNOWN: ValueType = { dtype: null, rank: null };
+const UNKNOWN: ValueType = { dtype: null, rank: null, length: null };
 
 /** The values that are visible at one place of a graph: its own and those of the graphs around it. */
 export class Scope {
@@ -35,11 +37,13 @@ export class Scope {
   declare(graph: Graph): void {
     const declared = [...graph.valueInfo, ...graph.outputs, ...graph.inputs];
     for (const { name, dtype, shape } of declared) {
-      if (name !== "") this.set(name, { dtype, rank: shape?.length ?? null });
+      const [length = null] = shape?.length === 1 ? shape : [];
+      const known = typeof length === "number" ? length : null;
+      if (name !== "") this.set(name, { dtype, rank: shape?.length ?? null, length: known });
     }
     const inputs = new Set(graph.inputs.map((input) => input.name));
     for (const tensor of graph.initializers) {
-      this.set(tensor.name, { dtype: tensor.dtype, rank: tensor.dims.length });
+      this.set(tensor.name, typeOf(tensor));
       if (!inputs.has(tensor.name)) this.#constants.set(tensor.name, tensor);
     }
     for (const { values, dims } of graph.sparseInitializers) {
@@ -60,7 +64,7 @@ export class Scope {
 
   /** Records that `name` is the constant `tensor`. */
   setConstant(name: string, tensor: Tensor): void {
-    this.set(name, { dtype: tensor.dtype, rank: tensor.dims.length });
+    this.set(name, typeOf(tensor));
     this.#constants.set(name, tensor);
   }
 
@@ -70,6 +74,7 @@ export class Scope {
     this.#types.set(name, {
       dtype: before.dtype ?? type.dtype,
       rank: before.rank ?? type.rank,
+      length: before.length ?? type.length ?? null,
     });
   }
 
@@ -84,8 +89,11 @@ export class Scope {
     const rank = this.#rank(node);
     node.outputs.forEach((name, index) => {
       if (name === "") return;
-      const dtype = this.#dtype(node, index);
-      this.set(name, { dtype, rank: rankFollows(node, index) ? rank : null });
+      this.set(name, {
+        dtype: this.#dtype(node, index),
+        rank: rankFollows(node, index) ? rank : null,
+        length: index === 0 ? this.#length(node) : null,
+      });
     });
   }
 
@@ -155,11 +163,13 @@ export class Scope {
         const [data, indices] = [rank(0), rank(1)];
         return data === null || indices === null ? null : data + indices - 1;
       }
+      case "Transpose":
+        return intsAttribute(node, "perm")?.length ?? rank(0);
       case "Reshape":
-        return this.#elementsOf(node, 1);
+        return this.#input(node, 1).length ?? null;
       case "Unsqueeze":
       case "Squeeze": {
-        const axes = intsAttribute(node, "axes")?.length ?? this.#elementsOf(node, 1);
+        const axes = intsAttribute(node, "axes")?.length ?? this.#input(node, 1).length ?? null;
         const data = rank(0);
         if (data === null || axes === null) return null;
         return opType === "Squeeze" ? data - axes : data + axes;
@@ -175,11 +185,39 @@ export class Scope {
     return null;
   }
 
-  /** Number of elements of a one-dimensional constant input. */
-  #elementsOf(node: Node, index: number): number | null {
-    const tensor = this.constant(node.inputs[index] ?? "");
-    return tensor !== null && tensor.dims.length === 1 ? tensor.dims[0]! : null;
+  /** Number of elements of the list that `node` computes. */
+  #length(node: Node): number | null {
+    const length = (index: number): number | null => this.#input(node, index).length ?? null;
+    switch (node.opType) {
+      case "Shape":
+        return attribute(node, "start") ?? attribute(node, "end")
+          ? null
+          : this.#input(node, 0).rank;
+      case "Cast":
+      case "Identity":
+        return length(0);
+      case "Unsqueeze":
+        return this.#input(node, 0).rank === 0 ? 1 : null;
+      case "Concat":
+        return node.inputs.reduce<number | null>((sum, _, index) => {
+          const part = length(index);
+          return sum === null || part === null ? null : sum + part;
+        }, 0);
+      case "Slice": {
+        const whole = length(0);
+        const [starts, ends] = [intsAttribute(node, "starts"), intsAttribute(node, "ends")];
+        if (whole === null || starts?.length !== 1 || ends?.length !== 1) return null;
+        const at = (bound: number): number =>
+          Math.min(whole, Math.max(0, bound < 0 ? bound + whole : bound));
+        return Math.max(0, at(ends[0]!) - at(starts[0]!));
+      }
+    }
+    return null;
   }
+}
+
+function typeOf({ dtype, dims }: Tensor): ValueType {
+  return { dtype, rank: dims.length, length: dims.length === 1 ? dims[0]! : null };
 }
 
 /** True where the rank that is known for a node's first output also holds for output `index`. */
@@ -289,7 +327,7 @@ const SAME_RANK = names(
     "Log LogSoftmax LpNormalization LpPool MaxPool MeanVarianceNormalization Mish Neg Not PRelu Pad " +
     "QLinearConv QuantizeLinear Reciprocal Relu Resize ReverseSequence Round ScatterElements " +
     "ScatterND Selu Shrink Sigmoid Sign Sin Sinh Slice Softmax Softplus Softsign SpaceToDepth Split " +
-    "Sqrt Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Upsample",
+    "Sqrt Tan Tanh ThresholdedRelu Tile TopK Trilu Upsample",
 );
 
 const BROADCAST = names(
