@@ -1,0 +1,251 @@
+/**
+ * Verification: the original and the result of a conversion run in ONNX Runtime on the same inputs,
+ * and their outputs are compared. The report is plain data and says on which provider it was, on which
+ * inputs, and what was not checked.
+ */
+import { InputError, VerificationError } from "./error.ts";
+import { readModel } from "./onnx/reader.ts";
+import { type InputSource, type PreparedInputs, prepareInputs } from "./verify/inputs.ts";
+import { judge, unchecked, warningsOf } from "./verify/judge.ts";
+import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
+import { comparePerOp, fitFeeds } from "./verify/per_op.ts";
+import {
+  loadRuntime,
+  modelFolder,
+  openSession,
+  type Placement,
+  type Runtime,
+  RuntimeFault,
+  type Session,
+} from "./verify/runtime.ts";
+import type { ModelTimes, VerificationReport } from "./verify/report.ts";
+import type { Tolerance } from "./verify/tolerance.ts";
+import type { HostTensor } from "./verify/values.ts";
+
+export { formatVerification } from "./verify/format.ts";
+export type { InputDescription, InputSource } from "./verify/inputs.ts";
+export type { BothCounts, FloatErrors, OutputComparison } from "./verify/metrics.ts";
+export type { PerOpReport, ValueComparison } from "./verify/per_op.ts";
+export { type Normalization, NORMALIZATIONS } from "./verify/picture.ts";
+export type { MisplacedNode, Placement } from "./verify/runtime.ts";
+export type { ModelTimes, VerificationReport } from "./verify/report.ts";
+export { defaultTolerance, type Tolerance } from "./verify/tolerance.ts";
+export type { HostTensor } from "./verify/values.ts";
+
+/** What to verify, and how. */
+export interface VerifyOptions {
+  /** Path of the original model. */
+  readonly original: string;
+  /** Path of the converted one. */
+  readonly result: string;
+  /** Where inputs come from; seeded ones if absent. */
+  readonly inputs?: InputSource;
+  /**
+   * Different inputs to compare on; 2 if absent, so that an output which no longer depends on the
+   * input is seen. 1 where the source gives every input.
+   */
+  readonly samples?: number;
+  /** Timed runs of each model, after those of the comparison; 5 if absent, 0 for none. */
+  readonly runs?: number;
+  /** Seed of the made-up inputs; 1 if absent. */
+  readonly seed?: number;
+  /** Execution provider of ONNX Runtime, such as "cpu" or "webgpu"; "cpu" if absent. */
+  readonly provider?: string;
+  /** Whether to find the first node where the two part. */
+  readonly perOp?: boolean;
+  /** Error past which a value inside the graph counts as parted; 0.1 if absent. */
+  readonly perOpThreshold?: number;
+  /** Limits for the outputs; without them only NaN, infinities and other extents are failures. */
+  readonly tolerance?: Tolerance | null;
+  /** Stops between two runs when aborted, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Runs `options.original` and `options.result` on the same inputs and compares what comes out.
+ *
+ * @throws InputError where the original or the inputs can't be used.
+ * @throws VerificationError where the result does not load, does not run, or has other inputs.
+ * @throws MissingToolError where ONNX Runtime or the provider is missing or not permitted.
+ */
+export async function verifyModels(options: VerifyOptions): Promise<VerificationReport> {
+  const { original, result, signal, provider = "cpu", seed = 1, runs = 5 } = options;
+  const tolerance = options.tolerance ?? null;
+  const model = await readModel(original);
+  const runtime = await loadRuntime();
+
+  const before = await runModel(
+    { runtime, provider, runs, signal, scratch: modelFolder(result) },
+    original,
+    async (session) => {
+      const inputs = await prepareInputs(model, session, options.inputs, seed, signal);
+      const samples = inputs.seeded ? Math.max(1, options.samples ?? 2) : 1;
+      return { inputs, samples };
+    },
+    (said) => new InputError(`Cannot run original "${original}": ONNX Runtime says: ${said}.`),
+  );
+  const prepared = before.inputs;
+  const refused = (said: string) =>
+    new VerificationError(
+      `Cannot run result "${result}": ONNX Runtime ${runtime.version} on "${provider}" says: ` +
+        `${said}. The original ran there; convert with another --encoding or --precision.`,
+    );
+  const after = await runModel(
+    { runtime, provider, runs, signal, scratch: modelFolder(result) },
+    result,
+    (session) => {
+      const known = new Set(prepared.descriptions.map(({ name }) => name));
+      const strange = session.inputs.find(({ name }) => !known.has(name));
+      if (strange === undefined) {
+        return Promise.resolve({ inputs: prepared, samples: before.samples.length });
+      }
+      throw new VerificationError(
+        `Cannot compare result "${result}": its input "${strange.name}" is none of the ` +
+          `original's, which are ${[...known].map((name) => `"${name}"`).join(", ")}. ` +
+          "Check that it was converted from that original.",
+      );
+    },
+    refused,
+  );
+
+  const failures: string[] = [];
+  const outputs = compareOutputs(before, after, failures);
+  for (const output of outputs) judge(output, tolerance, failures);
+  const perOp = options.perOp === true
+    ? await comparePerOp({
+      runtime,
+      original: model,
+      result: await readModel(result),
+      provider,
+      feeds: prepared.sample(0),
+      threshold: options.perOpThreshold ?? 0.1,
+      signal,
+    })
+    : null;
+  const ratio = before.times.run === null || after.times.run === null
+    ? null
+    : before.times.run / after.times.run;
+  return {
+    original,
+    result,
+    runtime: { name: "onnxruntime-node", version: runtime.version },
+    provider,
+    placement: { original: before.placement, result: after.placement },
+    samples: before.samples.length,
+    seed: prepared.seeded ? seed : null,
+    inputs: prepared.descriptions,
+    outputs,
+    time: { runs, original: before.times, result: after.times, ratio },
+    tolerance,
+    passed: failures.length === 0,
+    failures,
+    warnings: warningsOf(outputs, provider, before.placement, after.placement),
+    notChecked: unchecked(
+      model,
+      { unfetched: before.unfetched, seeded: prepared.seeded },
+      tolerance,
+    ),
+    perOp,
+  };
+}
+
+/** What running one model gave. */
+interface ModelRun {
+  readonly inputs: PreparedInputs;
+  /** Outputs by name, one map a sample. */
+  readonly samples: readonly Map<string, HostTensor>[];
+  /** Outputs that can't be fetched. */
+  readonly unfetched: readonly string[];
+  readonly placement: Placement;
+  readonly times: ModelTimes;
+}
+
+/** How to run a model. */
+interface RunSettings {
+  readonly runtime: Runtime;
+  readonly provider: string;
+  readonly runs: number;
+  readonly signal: AbortSignal | undefined;
+  /** Folder for a profile where the system's may not be written. */
+  readonly scratch: string;
+}
+
+/**
+ * Loads the model at `path`, runs the samples that `prepare` gives, times runs of the first of them,
+ * and unloads it: only one of the two models is in memory at a time, and the idle threads of the one
+ * do not slow the other.
+ */
+async function runModel(
+  settings: RunSettings,
+  path: string,
+  prepare: (session: Session) => Promise<{ inputs: PreparedInputs; samples: number }>,
+  refused: (said: string) => Error,
+): Promise<ModelRun> {
+  const { runtime, provider, runs, signal, scratch } = settings;
+  try {
+    signal?.throwIfAborted();
+    await using session = await openSession(runtime, path, provider, {
+      measurePlacement: true,
+      scratch,
+    });
+    const { inputs, samples: count } = await prepare(session);
+    const fetches = session.outputs.filter((port) => port.dtype !== null).map(({ name }) => name);
+    if (fetches.length === 0) throw new RuntimeFault("none of its outputs is a tensor");
+    const samples: Map<string, HostTensor>[] = [];
+    let placement: Placement | null = null;
+    for (let index = 0; index < count; index++) {
+      signal?.throwIfAborted();
+      samples.push(await session.run(fitFeeds(inputs.sample(index), session.inputs), fetches));
+      placement ??= await session.placement();
+    }
+    const feeds = fitFeeds(inputs.sample(0), session.inputs);
+    const times: number[] = [];
+    for (let run = 0; run < runs; run++) {
+      signal?.throwIfAborted();
+      const started = performance.now();
+      await session.run(feeds, fetches);
+      times.push(performance.now() - started);
+    }
+    return {
+      inputs,
+      samples,
+      unfetched: session.outputs.filter((port) => port.dtype === null).map(({ name }) => name),
+      placement: placement!,
+      times: { load: session.loadTime, run: median(times) },
+    };
+  } catch (error) {
+    if (!(error instanceof RuntimeFault)) throw error;
+    const wrapped = refused(error.message);
+    wrapped.cause = error;
+    throw wrapped;
+  }
+}
+
+/** Compares the outputs by name; what can't be compared is a failure. */
+function compareOutputs(before: ModelRun, after: ModelRun, failures: string[]): OutputComparison[] {
+  const comparisons: OutputComparison[] = [];
+  for (const name of before.samples[0]!.keys()) {
+    if (!after.samples[0]!.has(name)) {
+      failures.push(`output "${name}" is missing from the result`);
+      continue;
+    }
+    const comparator = new OutputComparator(name);
+    try {
+      before.samples.forEach((sample, index) =>
+        comparator.add(sample.get(name)!, after.samples[index]!.get(name)!)
+      );
+      comparisons.push(comparator.finish());
+    } catch (error) {
+      if (!(error instanceof ShapeMismatch)) throw error;
+      failures.push(`output "${name}": ${error.message}`);
+    }
+  }
+  return comparisons;
+}
+
+function median(values: readonly number[]): number | null {
+  if (values.length === 0) return null;
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

@@ -1,0 +1,222 @@
+/**
+ * The inputs that a verification runs on: the person's own from a `.npz`, a `.npy` or a picture, and
+ * seeded ones for whatever those leave open. Extents that the model does not fix are found by
+ * running the original: the likeliest first, then others, until it accepts them.
+ */
+import { InputError } from "../error.ts";
+import { elementCount, type Model } from "../ir.ts";
+import { type Given, type InputSource, readGiven, wanted } from "./given.ts";
+import { type InputHints, inputHints } from "./hints.ts";
+import { type Port, RuntimeFault, type Session } from "./runtime.ts";
+import {
+  describeRole,
+  dimKey,
+  dimsOf,
+  type Role,
+  roleOf,
+  seededTensor,
+  type Unknown,
+  unknownsOf,
+} from "./seeded.ts";
+import { formatDims, type HostTensor } from "./values.ts";
+
+export type { InputSource } from "./given.ts";
+
+/** What one input was, for the report. */
+export interface InputDescription {
+  readonly name: string;
+  readonly dtype: string;
+  readonly dims: readonly number[];
+  /** Where its values came from, in words. */
+  readonly origin: string;
+}
+
+/** Inputs that the model accepts. */
+export interface PreparedInputs {
+  readonly descriptions: readonly InputDescription[];
+  /** Whether the seed has a part in the values. */
+  readonly seeded: boolean;
+  /** The inputs of sample `index`; the same ones each time. */
+  sample(index: number): Map<string, HostTensor>;
+}
+
+/** Elements that a made-up input may have. */
+const MOST_ELEMENTS = 2 ** 28;
+
+/** Runs of the model that the search for fitting extents may take. */
+const MOST_TRIALS = 64;
+
+/**
+ * Finds inputs for `model`, loaded as `session`, from `source` and `seed`.
+ *
+ * @throws InputError where the source does not fit the model, or no seeded input does.
+ */
+export async function prepareInputs(
+  model: Model,
+  session: Session,
+  source: InputSource | undefined,
+  seed: number,
+  signal: AbortSignal | undefined,
+): Promise<PreparedInputs> {
+  const hints = await inputHints(model);
+  const ports = session.inputs;
+  const unfit = ports.find((port) => port.dtype === null);
+  if (unfit !== undefined) {
+    throw new InputError(
+      `Cannot verify "${model.path}": its input "${unfit.name}" is of a type that ` +
+        "onnxruntime-node can't be given. Convert without --verify.",
+    );
+  }
+  const given = source === undefined
+    ? new Map<string, Given>()
+    : await readGiven(source, ports, model.path);
+  const roles = new Map<string, Role>();
+  for (const port of ports) {
+    if (!given.has(port.name)) roles.set(port.name, roleOf(port, ports, hints.get(port.name)));
+  }
+
+  const choice = await findFit(session, ports, roles, given, seed, signal);
+  if (choice instanceof RuntimeFault) throw noFit(model, ports, hints, choice);
+  const { assignment, variants } = choice;
+  const sample = (index: number) => makeSample(ports, roles, variants, assignment, seed, index);
+  const first = sample(0);
+  return {
+    descriptions: ports.map((port) => {
+      const role = roles.get(port.name);
+      const tensor = first.get(port.name)!;
+      return {
+        name: port.name,
+        dtype: tensor.dtype,
+        dims: tensor.dims,
+        origin: role === undefined ? given.get(port.name)!.origin : describeRole(role, assignment),
+      };
+    }),
+    seeded: roles.size > 0,
+    sample,
+  };
+}
+
+/** Extents and variants that the model runs with. */
+interface Fit {
+  readonly assignment: Map<string, number>;
+  readonly variants: ReadonlyMap<string, HostTensor>;
+}
+
+/** Searches for what the model accepts; the first run's fault where nothing is found. */
+async function findFit(
+  session: Session,
+  ports: readonly Port[],
+  roles: ReadonlyMap<string, Role>,
+  given: ReadonlyMap<string, Given>,
+  seed: number,
+  signal: AbortSignal | undefined,
+): Promise<Fit | RuntimeFault> {
+  const fetches = session.outputs.filter((port) => port.dtype !== null).map((port) => port.name);
+  let fault: RuntimeFault | null = null;
+  let trials = 0;
+  for (const variants of variantChoices(given)) {
+    const fixed = bindGiven(ports, variants);
+    const unknowns = unknownsOf(ports, roles).filter((unknown) => !fixed.has(unknown.key));
+    for (const choice of choices(unknowns)) {
+      if (trials++ >= MOST_TRIALS) break;
+      signal?.throwIfAborted();
+      const assignment = new Map([...fixed, ...choice]);
+      try {
+        await session.run(makeSample(ports, roles, variants, assignment, seed, 0), fetches);
+        return { assignment, variants };
+      } catch (error) {
+        if (!(error instanceof RuntimeFault)) throw error;
+        fault ??= error;
+      }
+    }
+  }
+  return fault ?? new RuntimeFault("there was nothing to try");
+}
+
+/** The combinations of variants to try: all the first ones, then each other one alone. */
+function* variantChoices(given: ReadonlyMap<string, Given>): Generator<Map<string, HostTensor>> {
+  const first = new Map([...given].map(([name, { variants }]) => [name, variants[0]!]));
+  yield first;
+  for (const [name, { variants }] of given) {
+    for (const variant of variants.slice(1)) yield new Map(first).set(name, variant);
+  }
+}
+
+/**
+ * Assignments to try: the first candidate of every unknown, then one unknown changed at a time, then
+ * two.
+ */
+function* choices(unknowns: readonly Unknown[]): Generator<Map<string, number>> {
+  const first = new Map(unknowns.map(({ key, candidates }) => [key, candidates[0]!]));
+  yield first;
+  for (const { key, candidates } of unknowns) {
+    for (const value of candidates.slice(1)) yield new Map(first).set(key, value);
+  }
+  for (let i = 0; i < unknowns.length; i++) {
+    for (let j = i + 1; j < unknowns.length; j++) {
+      for (const a of unknowns[i]!.candidates.slice(1)) {
+        for (const b of unknowns[j]!.candidates.slice(1)) {
+          yield new Map(first).set(unknowns[i]!.key, a).set(unknowns[j]!.key, b);
+        }
+      }
+    }
+  }
+}
+
+/** The inputs of sample `index`. */
+function makeSample(
+  ports: readonly Port[],
+  roles: ReadonlyMap<string, Role>,
+  variants: ReadonlyMap<string, HostTensor>,
+  assignment: ReadonlyMap<string, number>,
+  seed: number,
+  index: number,
+): Map<string, HostTensor> {
+  return new Map(ports.map((port) => {
+    const role = roles.get(port.name);
+    if (role === undefined) return [port.name, variants.get(port.name)!];
+    const dims = dimsOf(port, assignment);
+    if (elementCount(dims) > MOST_ELEMENTS) {
+      throw new InputError(
+        `Cannot make up input "${port.name}": ${formatDims(dims)} is more than ${MOST_ELEMENTS} ` +
+          "elements. Give inputs of your own with --inputs.",
+      );
+    }
+    return [port.name, seededTensor(port, role, dims, assignment, `${seed}:${index}`)];
+  }));
+}
+
+/** The symbolic extents that given tensors settle. */
+function bindGiven(
+  ports: readonly Port[],
+  variants: ReadonlyMap<string, HostTensor>,
+): Map<string, number> {
+  const bound = new Map<string, number>();
+  for (const port of ports) {
+    const tensor = variants.get(port.name);
+    if (tensor === undefined) continue;
+    port.dims.forEach((dim, axis) => {
+      if (typeof dim !== "number") bound.set(dimKey(port, axis), tensor.dims[axis]!);
+    });
+  }
+  return bound;
+}
+
+/** The error for a model that accepted nothing that was tried. */
+function noFit(
+  model: Model,
+  ports: readonly Port[],
+  hints: ReadonlyMap<string, InputHints>,
+  fault: RuntimeFault,
+): InputError {
+  const vocabulary = ports.flatMap((port) => {
+    const found = hints.get(port.name)?.vocabulary;
+    return found ? [`  values of "${port.name}" stay below ${found.rows}`] : [];
+  });
+  return new InputError(
+    `Cannot find inputs for "${model.path}": it accepted none that were tried. The first answer ` +
+      `was: ${fault.message}. Give inputs that fit with --inputs data.npz, made by ` +
+      `numpy.savez("data.npz", name=array, ...).\n${[wanted(ports), ...vocabulary].join("\n")}`,
+    { cause: fault },
+  );
+}
