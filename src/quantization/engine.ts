@@ -24,6 +24,11 @@ export interface QuantizeJob {
   readonly order: "rows" | "columns";
   readonly format: BlockFormat;
   readonly method: Method;
+  /**
+   * How much the squared error of each column counts in `mse`: `columns` numbers, best with a mean
+   * of 1, clamped to 2^-10 .. 2^10. Left out, all columns count alike.
+   */
+  readonly importance?: Float32Array;
   /** Whether to fill in `QuantizeResult.error`. */
   readonly measure: boolean;
 }

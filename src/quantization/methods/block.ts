@@ -1,0 +1,162 @@
+/**
+ * What the methods share: a block of weights, its scale as it is stored, sums in the order that
+ * `docs/arithmetic.md` fixes. Every operation is rounded to binary32 by `Math.fround`.
+ */
+import { type BlockFormat, highestCode, symmetricZeroPoint } from "../../formats.ts";
+import {
+  FLOAT16_MAX,
+  float16FromNumber,
+  float16ToNumber,
+  float32Bits,
+  float32FromBits,
+} from "../half.ts";
+
+const f = Math.fround;
+
+/** A block: its weights in binary32, without padding. */
+export interface Block {
+  readonly weights: Float32Array;
+  /** Importance of each weight's squared error; null where all are 1. */
+  readonly importance: Float32Array | null;
+  readonly format: BlockFormat;
+  /** Weights a block of this matrix has with padding (`BlockLayout.blockLength`). */
+  readonly blockLength: number;
+}
+
+/** A scale as it is stored. */
+export interface StoredScale {
+  readonly scale: number;
+  /** Whether it was too large for its type and clamped. */
+  readonly saturated: boolean;
+}
+
+/** What a method chooses for a block. */
+export interface Choice extends StoredScale {
+  readonly zeroPoint: number;
+}
+
+/** Scale and zero point of a block of zeros. */
+export function zeroChoice(format: BlockFormat): Choice {
+  return {
+    scale: 0,
+    saturated: false,
+    zeroPoint: format.symmetric ? symmetricZeroPoint(format.bits) : 0,
+  };
+}
+
+/** A block whose largest magnitude lies below this one is a block of zeros. */
+export const SMALLEST_MAGNITUDE = 2 ** -100;
+
+/** Largest scale of type float32: its reciprocal is still a normal number. */
+export const LARGEST_FLOAT32_SCALE = 2 ** 126;
+
+/** Least and most importance of a weight; values outside are clamped. */
+export const IMPORTANCE_BOUNDS = { least: 2 ** -10, most: 2 ** 10 } as const;
+
+/** A block scaled by a power of two so that its largest magnitude lies in [1, 4). */
+export interface NormalizedBlock {
+  /** Weights times `down`; subnormal weights are zero. */
+  readonly values: Float32Array;
+  /** Importance of each, within its bounds. */
+  readonly importance: Float32Array;
+  /** 2^-e, which takes weights to `values`. */
+  readonly down: number;
+  /** 2^e, which takes a scale of `values` to a scale of the weights. */
+  readonly up: number;
+  /** 2^-ceil(log2(chunks)), by which sums of long blocks are scaled down. */
+  readonly sumScale: number;
+}
+
+/** Least and greatest weight of a block. */
+export function extremes(weights: Float32Array): { low: number; high: number } {
+  let low = weights[0]!;
+  let high = weights[0]!;
+  for (const weight of weights) {
+    if (weight < low) low = weight;
+    if (weight > high) high = weight;
+  }
+  return { low, high };
+}
+
+/** The weight of largest magnitude; the negative one of two. */
+export function signedLargest({ low, high }: { low: number; high: number }): number {
+  return high > -low ? high : low;
+}
+
+/** The powers of two that normalize a block whose largest magnitude is `magnitude`. */
+export function normalizers(magnitude: number): { down: number; up: number } {
+  const exponent = Math.min((float32Bits(magnitude) >>> 23) - 127, 126);
+  return {
+    down: float32FromBits((127 - exponent) << 23),
+    up: float32FromBits((127 + exponent) << 23),
+  };
+}
+
+/** Normalizes a finite block of at least `SMALLEST_MAGNITUDE`. */
+export function normalize(block: Block): NormalizedBlock {
+  const { down, up } = normalizers(Math.abs(signedLargest(extremes(block.weights))));
+  const values = block.weights.map((weight) =>
+    float32Bits(weight) & 0x7f800000 ? weight * down : 0
+  );
+  const importance = new Float32Array(values.length).fill(1);
+  block.importance?.forEach((entry, i) => {
+    importance[i] = Math.min(Math.max(entry, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
+  });
+  const chunks = Math.ceil(block.blockLength / 256);
+  return { values, importance, down, up, sumScale: 2 ** -Math.ceil(Math.log2(chunks)) };
+}
+
+/** The scale that is stored for the exact scale `scale`, which may be infinite; never -0. */
+export function storeScale(scale: number, format: BlockFormat): StoredScale {
+  const magnitude = Math.abs(scale);
+  if (format.scaleType === "float32") {
+    const saturated = magnitude > LARGEST_FLOAT32_SCALE;
+    return { scale: saturated ? Math.sign(scale) * LARGEST_FLOAT32_SCALE : scale, saturated };
+  }
+  const rounded = float16ToNumber(float16FromNumber(magnitude));
+  const saturated = rounded > FLOAT16_MAX;
+  return {
+    scale: Math.sign(scale) * Math.min(rounded, FLOAT16_MAX) + 0,
+    saturated,
+  };
+}
+
+/** 1 / `scale`, or 0 for a scale of 0. */
+export function reciprocal(scale: number): number {
+  return scale === 0 ? 0 : f(1 / scale);
+}
+
+/** `x` rounded to the nearest integer, ties to even; |x| is below 2^22. */
+export function roundToEven(x: number): number {
+  return f(f(x + 12582912) - 12582912);
+}
+
+/** Bounds of the signed codes q = code - zeroPoint. */
+export function signedBounds(
+  format: BlockFormat,
+  zeroPoint: number,
+): [least: number, most: number] {
+  return [-zeroPoint, highestCode(format.bits) - zeroPoint];
+}
+
+/** The signed code of `value` for a scale whose reciprocal is `inverse`. */
+export function signedCode(value: number, inverse: number, least: number, most: number): number {
+  return roundToEven(Math.min(Math.max(f(value * inverse), least), most));
+}
+
+/**
+ * The sum of `term(i)` for i in 0 .. length - 1: chunks of 256, four interleaved partial sums in
+ * each, chunk after chunk.
+ */
+export function orderedSum(length: number, term: (i: number) => number): number {
+  let total = 0;
+  for (let start = 0; start < length; start += 256) {
+    const partial = [0, 0, 0, 0];
+    for (let i = start; i < Math.min(start + 256, length); i++) {
+      partial[i % 4] = f(partial[i % 4]! + term(i));
+    }
+    const chunk = f(f(partial[0]! + partial[1]!) + f(partial[2]! + partial[3]!));
+    total = start === 0 ? chunk : f(total + chunk);
+  }
+  return total;
+}
