@@ -1,0 +1,109 @@
+/**
+ * The weight computed from its codes by ordinary operators, under its old name: nothing that reads
+ * it changes, so this form serves every operator, rank and position. Runtimes compute it once, at
+ * load, where `DequantizeLinear` would run at every inference (see `docs/runtimes.md`); the file
+ * holds the codes, memory the float weight.
+ */
+import { ints } from "../../ir.ts";
+import { byteLength } from "../../dtype.ts";
+import { elementCount } from "../../ir.ts";
+import type { Form, PatchBuilder, Target } from "./encoding.ts";
+import { allRows, layoutOf } from "./encoding.ts";
+import { codeDims, decodeCodes, scaleCodes, splitBytes, zeroPointBits } from "./expressions.ts";
+
+/** The form `arithmetic`. */
+export const arithmetic: Form = {
+  name: "arithmetic",
+  rejects: () => null,
+  needs: () => [{ op: "opset", opset: 10, irVersion: 4 }],
+  express(target, b) {
+    const { weight, view, format } = target;
+    const { dims, dtype } = weight.tensor;
+    const rows = allRows(target);
+    const { blocks, blockLength } = layoutOf(target);
+    // Codes, scales and zero points broadcast over [rows, blocks, weights of a block].
+    const direct = view.order === "rows" && blocks === 1 && format.bits !== 3 && rows === dims[0];
+    const keep = target.granularity === "block" ? blockLength : view.columns;
+    const scaleDims = direct ? [rows, ...dims.slice(1).map(() => 1)] : [rows, blocks, 1];
+    const codes = storedCodes(target, b, direct ? dims : [rows, blocks, keep]);
+    const scales = scalesOf(target, b, scaleDims);
+    const points = zeroPointsOf(target, b, scaleDims);
+    let value = scaleCodes(b, b.load, codes, scales, points, format.bits);
+    if (!direct) {
+      const columns = keep * blocks;
+      const shaped = b.reshape(b.load, value, [rows, columns]);
+      value = columns === view.columns ? shaped : b.first(b.load, shaped, 1, view.columns);
+      if (view.order === "columns") {
+        const split = b.reshape(b.load, value, [view.batch, view.rows, view.columns]);
+        value = b.emit(b.load, "Transpose", [split], [ints("perm", [0, 2, 1])]);
+      }
+      value = b.reshape(b.load, value, dims);
+    }
+    if (dtype !== "float32") b.cast(b.load, value, dtype);
+    b.giveName();
+    b.memoryBytes = byteLength(dtype, elementCount(dims));
+  },
+};
+
+/** The codes as float32 of `dims`. */
+function storedCodes(target: Target, b: PatchBuilder, dims: readonly number[]): string {
+  const { format, granularity, view } = target;
+  const { blocks, blockLength } = layoutOf(target);
+  const rows = allRows(target);
+  const { bits } = format;
+  if (bits === 3) {
+    const planeDims = codeDims(3, rows, blocks, blockLength, true);
+    const plane = (part: string, index: 0 | 1 | 2) =>
+      b.pending(part, "uint8", planeDims, { part: "codes", plane: index });
+    const planes = [plane("low0", 0), plane("low1", 1), plane("high", 2)] as const;
+    const codes = decodeCodes(b, b.load, { bits, planes, split: true }, blocks, blockLength);
+    return granularity === "block" ? codes : b.first(b.load, codes, 2, view.columns);
+  }
+  if (granularity === "block") {
+    if (bits === 8) {
+      return b.cast(b.load, b.pending("codes", "uint8", dims, { part: "codes" }), "float32");
+    }
+    const name = b.pending(
+      "codes",
+      "uint8",
+      codeDims(bits, rows, blocks, blockLength, true),
+      { part: "codes" },
+    );
+    return b.reshape(b.load, b.cast(b.load, splitBytes(b, b.load, name, bits), "float32"), dims);
+  }
+  const packing = { part: "dense", keep: view.columns, signed: false } as const;
+  if (bits === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
+  const count = rows * view.columns;
+  const bytes = Math.ceil((count * bits) / 8);
+  const name = b.pending("codes", "uint8", [bytes, 1], packing);
+  const apart = b.cast(b.load, splitBytes(b, b.load, name, bits), "float32");
+  if (bytes * 8 === count * bits) return b.reshape(b.load, apart, dims);
+  return b.reshape(b.load, b.first(b.load, b.reshape(b.load, apart, [-1]), 0, count), dims);
+}
+
+/** The scales as float32 of `dims`. */
+function scalesOf(target: Target, b: PatchBuilder, dims: readonly number[]): string {
+  const { scaleType } = target.format;
+  const name = b.pending("scales", scaleType, dims, { part: "scales" });
+  return scaleType === "float32" ? name : b.cast(b.load, name, "float32");
+}
+
+/** The zero points as float32 of `dims`, or null for a symmetric format. */
+function zeroPointsOf(
+  target: Target,
+  b: PatchBuilder,
+  dims: readonly number[],
+): string | null {
+  if (target.format.symmetric) return null;
+  const bits = zeroPointBits(target.format.bits);
+  const count = elementCount(dims);
+  const packing = { part: "zero points", bits, rowAligned: false } as const;
+  if (bits === 8) {
+    return b.cast(b.load, b.pending("zero_points", "uint8", dims, packing), "float32");
+  }
+  const bytes = Math.ceil((count * bits) / 8);
+  const name = b.pending("zero_points", "uint8", [bytes, 1], packing);
+  const apart = b.cast(b.load, splitBytes(b, b.load, name, bits), "float32");
+  if (bytes * 8 === count * bits) return b.reshape(b.load, apart, dims);
+  return b.reshape(b.load, b.first(b.load, b.reshape(b.load, apart, [-1]), 0, count), dims);
+}

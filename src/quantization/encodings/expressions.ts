@@ -1,0 +1,126 @@
+/**
+ * Codes to weights in ONNX's own arithmetic. Codes become int32 and are taken apart by Div and Mod:
+ * that needs opset 10 only, and is what every runtime computes alike (shifts of uint8 are folded
+ * wrongly by OpenVINO 2026.4 before a MatMul). Values are then `scale * (code - zeroPoint)` in
+ * float32, which is exact but for the last rounding. On constants ONNX Runtime computes all of it
+ * once, at load.
+ */
+import { int } from "../../ir.ts";
+import type { Bits } from "../../formats.ts";
+import { symmetricZeroPoint } from "../../formats.ts";
+import type { PatchBuilder, Place } from "./encoding.ts";
+
+/** Stored codes by name: one tensor, or for 3 bits the planes L0, L1 and H. */
+export type CodeNames =
+  | { readonly bits: 8 | 4 | 2; readonly codes: string; readonly split: boolean }
+  | {
+    readonly bits: 3;
+    readonly planes: readonly [string, string, string];
+    readonly split: boolean;
+  };
+
+/** Bits in which zero points of `bits` wide codes are stored: 3-bit ones take nibbles. */
+export function zeroPointBits(bits: Bits): 8 | 4 | 2 {
+  return bits === 3 ? 4 : bits;
+}
+
+/**
+ * Dims of stored codes of `lead` rows in blocks. Where `split`, with the axes along which a byte is
+ * taken apart, else [lead, blocks, bytes] as `MatMulNBits` takes them.
+ */
+export function codeDims(
+  bits: Bits,
+  lead: number,
+  blocks: number,
+  blockLength: number,
+  split: boolean,
+): number[] {
+  if (bits === 8) return [lead, blocks, blockLength];
+  if (bits === 3) {
+    const bytes = blockLength / 8;
+    return split ? [lead, blocks, 1, 1, bytes, 1] : [lead, blocks, bytes];
+  }
+  const bytes = blockLength * bits / 8;
+  return split ? [lead, blocks, bytes, 1] : [lead, blocks, bytes];
+}
+
+/** The codes as float32 [lead, blocks, blockLength]; the first extent may be known at run time only. */
+export function decodeCodes(
+  b: PatchBuilder,
+  place: Place,
+  stored: CodeNames,
+  blocks: number,
+  blockLength: number,
+): string {
+  if (stored.bits === 8) return b.cast(place, stored.codes, "float32");
+  const { body } = place;
+  if (stored.bits === 3) {
+    const bytes = blockLength / 8;
+    const whole = (name: string) =>
+      stored.split ? name : b.reshape(place, name, [0, blocks, 1, 1, bytes, 1]);
+    const [low0, low1, high] = stored.planes.map(whole);
+    const low = b.emit(place, "Concat", [low0!, low1!], [int("axis", 2)]);
+    const lowBits = takeApart(b, place, low, [1, 2, 1, 2], [1, 16, 4, 64], 4);
+    const highDivisors = [1, 16, 2, 32, 4, 64, 8, 128];
+    const highBits = takeApart(b, place, high!, [2, 2, 1, 2], highDivisors, 2);
+    const four = b.constant(body, "int32", [], [4]);
+    const raised = b.emit(place, "Mul", [highBits, four]);
+    const codes = b.cast(place, b.emit(place, "Add", [lowBits, raised]), "float32");
+    return b.reshape(place, codes, [0, blocks, blockLength]);
+  }
+  const name = stored.split ? stored.codes : b.reshape(place, stored.codes, [0, blocks, -1, 1]);
+  const codes = b.cast(place, splitBytes(b, place, name, stored.bits), "float32");
+  return b.reshape(place, codes, [0, blocks, blockLength]);
+}
+
+/** Codes of 4 or 2 bits out of uint8 [..., 1]: int32 [..., codes a byte]. */
+export function splitBytes(b: PatchBuilder, place: Place, name: string, bits: 4 | 2): string {
+  const divisors = bits === 4 ? [1, 16] : [1, 4, 16, 64];
+  return takeApart(b, place, name, [divisors.length], divisors, 1 << bits);
+}
+
+/** floor(bytes / divisors) mod modulus, in int32, broadcast. */
+function takeApart(
+  b: PatchBuilder,
+  place: Place,
+  bytes: string,
+  dims: readonly number[],
+  divisors: readonly number[],
+  modulus: number,
+): string {
+  const { body } = place;
+  const wide = b.cast(place, bytes, "int32");
+  const divided = b.emit(place, "Div", [wide, b.constant(body, "int32", dims, divisors)]);
+  return b.emit(place, "Mod", [divided, b.constant(body, "int32", [], [modulus])]);
+}
+
+/** Zero points stored at 8, 4 or 2 bits, every row from its own byte, as float32 [lead, blocks, 1]. */
+export function decodeZeroPoints(
+  b: PatchBuilder,
+  place: Place,
+  name: string,
+  bits: 8 | 4 | 2,
+  blocks: number,
+): string {
+  if (bits === 8) return b.reshape(place, b.cast(place, name, "float32"), [0, blocks, 1]);
+  const bytes = Math.ceil((blocks * bits) / 8);
+  const apart = splitBytes(b, place, b.reshape(place, name, [0, bytes, 1]), bits);
+  const points = b.cast(place, apart, "float32");
+  if (bytes * 8 === blocks * bits) return b.reshape(place, points, [0, blocks, 1]);
+  const rows = b.reshape(place, points, [0, bytes * 8 / bits, 1]);
+  return b.first(place, rows, 1, blocks);
+}
+
+/** `scales * (codes - zeroPoints)`; without zero points a symmetric format's is a constant. */
+export function scaleCodes(
+  b: PatchBuilder,
+  place: Place,
+  codes: string,
+  scales: string,
+  zeroPoints: string | null,
+  bits: Bits,
+): string {
+  const points = zeroPoints ??
+    b.constant(place.body, "float32", [], [symmetricZeroPoint(bits)]);
+  return b.emit(place, "Mul", [b.emit(place, "Sub", [codes, points]), scales]);
+}
