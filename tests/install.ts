@@ -97,13 +97,16 @@ async function ensureUv(): Promise<string> {
   const folder = `${ROOT}/.cache/uv`;
   const uv = `${folder}/${WINDOWS ? "Scripts/uv.exe" : "bin/uv"}`;
   if (await works(uv, ["--version"])) return uv;
-  if (!await works("python3", ["-c", "import ensurepip, venv"])) {
+  let python = "python3";
+  if (!await works(python, ["-c", "import ensurepip, venv"])) {
     say("python3 python3-venv", "the tests compare with Python's onnx and ONNX Runtime");
     await apt(["python3", "python3-venv"]);
+    // A permission by name is void for a program that was not there when this one started.
+    python = "/usr/bin/python3";
   }
   say("uv into .cache/uv", "it installs the Python environments");
   const install = "Install Python 3.11, 3.12 or 3.13 with its venv module.";
-  await must({ program: "python3", args: ["-m", "venv", folder], install });
+  await must({ program: python, args: ["-m", "venv", folder], install });
   await must({
     program: `${folder}/${WINDOWS ? "Scripts/pip.exe" : "bin/pip"}`,
     args: ["install", "--quiet", "--require-hashes", "-r"]

@@ -52,7 +52,7 @@ const GROUPS: readonly Group[] = [
     name: "unit",
     needs: [],
     permissions: [
-      `--allow-run=${DENO},deno,git,./no-such-program`,
+      `--allow-run=${DENO},deno,./no-such-program`,
       "--allow-env=MODELCAST_CACHE,MODELCAST_TEST_HANDED_ON,MODELCAST_TEST_NOT_SET",
     ],
   },
