@@ -67,13 +67,12 @@ export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
       if (choice.saturated) saturated++;
       storeScaleAt(scales, index, choice.scale, format);
       if (zeroPoints) zeroPoints[index] = choice.zeroPoint;
-      const target = codes.subarray(index * layout.blockBytes, (index + 1) * layout.blockBytes);
       const inverse = reciprocal(choice.scale);
       const [least, most] = signedBounds(format, choice.zeroPoint);
       for (let i = 0; i < layout.blockLength; i++) {
         const weight = i < length && finite ? weights[i]! : 0;
         const signed = signedCode(weight, inverse, least, most);
-        storeCode(target, i, signed + choice.zeroPoint, format, layout.blockLength);
+        storeCode(codes, index, i, signed + choice.zeroPoint, format, layout.blockLength);
         if (finite && i < length) addError(error, weight, choice.scale * signed);
       }
     }
@@ -109,9 +108,10 @@ function storeScaleAt(scales: Uint8Array, index: number, scale: number, format: 
   else view.setUint16(index * 2, float16FromNumber(scale), true);
 }
 
-/** Stores the code of weight `i` of a block, whose bytes are zero to begin with. */
+/** Stores the code of weight `i` of block `index` among all codes, which are zero to begin with. */
 function storeCode(
-  target: Uint8Array,
+  codes: Uint8Array,
+  index: number,
   i: number,
   code: number,
   { bits }: BlockFormat,
@@ -119,11 +119,13 @@ function storeCode(
 ): void {
   if (bits === 3) {
     const { plane, byte, lowBit, highBit } = threeBitPosition(i, blockLength);
-    const planeBytes = blockLength / 8;
-    target[plane * planeBytes + byte]! |= (code & 3) << lowBit;
-    target[2 * planeBytes + byte]! |= (code >> 2) << highBit;
+    const planeBytes = codes.length / 3;
+    const at = index * (blockLength / 8) + byte;
+    codes[plane * planeBytes + at]! |= (code & 3) << lowBit;
+    codes[2 * planeBytes + at]! |= (code >> 2) << highBit;
     return;
   }
   const perByte = 8 / bits;
-  target[Math.floor(i / perByte)]! |= code << (bits * (i % perByte));
+  const at = (index * blockLength) / perByte + Math.floor(i / perByte);
+  codes[at]! |= code << (bits * (i % perByte));
 }
