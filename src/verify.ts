@@ -42,7 +42,7 @@ export interface VerifyOptions {
   readonly inputs?: InputSource;
   /**
    * Different inputs to compare on; 2 if absent, so that an output which no longer depends on the
-   * input is seen. 1 where the source gives every input.
+   * input is seen. 1 where no input is random.
    */
   readonly samples?: number;
   /** Timed runs of each model, after those of the comparison; 5 if absent, 0 for none. */
@@ -79,7 +79,7 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
     original,
     async (session) => {
       const inputs = await prepareInputs(model, session, options.inputs, seed, signal);
-      const samples = inputs.seeded ? Math.max(1, options.samples ?? 2) : 1;
+      const samples = inputs.random.length > 0 ? Math.max(1, options.samples ?? 2) : 1;
       return { inputs, samples };
     },
     (said) => new InputError(`Cannot run original "${original}": ONNX Runtime says: ${said}.`),
@@ -132,7 +132,7 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
     provider,
     placement: { original: before.placement, result: after.placement },
     samples: before.samples.length,
-    seed: prepared.seeded ? seed : null,
+    seed: prepared.random.length > 0 ? seed : null,
     inputs: prepared.descriptions,
     outputs,
     time: { runs, original: before.times, result: after.times, ratio },
@@ -142,7 +142,7 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
     warnings: warningsOf(outputs, provider, before.placement, after.placement),
     notChecked: unchecked(
       model,
-      { unfetched: before.unfetched, seeded: prepared.seeded },
+      { unfetched: before.unfetched, random: prepared.random },
       tolerance,
     ),
     perOp,

@@ -12,6 +12,7 @@ import {
   describeRole,
   dimKey,
   dimsOf,
+  isRandom,
   type Role,
   roleOf,
   seededTensor,
@@ -34,8 +35,8 @@ export interface InputDescription {
 /** Inputs that the model accepts. */
 export interface PreparedInputs {
   readonly descriptions: readonly InputDescription[];
-  /** Whether the seed has a part in the values. */
-  readonly seeded: boolean;
+  /** Inputs whose values depend on the seed. */
+  readonly random: readonly string[];
   /** The inputs of sample `index`; the same ones each time. */
   sample(index: number): Map<string, HostTensor>;
 }
@@ -91,7 +92,7 @@ export async function prepareInputs(
         origin: role === undefined ? given.get(port.name)!.origin : describeRole(role, assignment),
       };
     }),
-    seeded: roles.size > 0,
+    random: [...roles].filter(([, role]) => isRandom(role)).map(([name]) => name),
     sample,
   };
 }

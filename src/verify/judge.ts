@@ -81,7 +81,7 @@ export function warningsOf(
 /** What the comparison says nothing about. */
 export function unchecked(
   model: Model,
-  run: { readonly unfetched: readonly string[]; readonly seeded: boolean },
+  run: { readonly unfetched: readonly string[]; readonly random: readonly string[] },
   tolerance: Tolerance | null,
 ): string[] {
   const sentences: string[] = [];
@@ -90,8 +90,9 @@ export function unchecked(
       `outputs that are no tensors of a type that can be fetched: ${run.unfetched.join(", ")}`,
     );
   }
-  if (run.seeded) {
-    sentences.push("accuracy on real data: the inputs are made up; give your own with --inputs");
+  if (run.random.length > 0) {
+    const names = run.random.map((name) => `"${name}"`).join(", ");
+    sentences.push(`real data: ${names} made up; give your own with --inputs`);
   }
   if (model.graph.nodes.some((node) => node.opType === "If")) {
     sentences.push("branches of If that these inputs do not take");

@@ -59,6 +59,9 @@ export class ShapeMismatch extends Error {
 /** SQNR in decibels below which an output has hardly anything of the original's. */
 export const COLLAPSED_SQNR = 3;
 
+/** Floats that JavaScript reads as numbers. */
+type Floats = Float32Array | Float64Array;
+
 /** Compares one output over samples. */
 export class OutputComparator {
   readonly #name: string;
@@ -83,7 +86,7 @@ export class OutputComparator {
   #lowest = { original: Infinity, result: Infinity };
   #highest = { original: -Infinity, result: -Infinity };
   /** Values of the first sample, to see whether later samples differ. */
-  #first: { original: Float64Array; result: Float64Array } | null = null;
+  #first: { original: Floats; result: Floats } | null = null;
   /** Largest relative distance of a later sample from the first one. */
   #spread = { original: 0, result: 0 };
 
@@ -93,12 +96,7 @@ export class OutputComparator {
 
   /** Adds one sample. Throws a `ShapeMismatch` where the extents differ. */
   add(original: HostTensor, result: HostTensor): void {
-    if (original.dims.join() !== result.dims.join()) {
-      throw new ShapeMismatch(
-        `it is ${formatDims(original.dims)} in the original and ${formatDims(result.dims)} ` +
-          "in the result",
-      );
-    }
+    requireSameDims(original, result);
     if (this.#dtype === null) {
       this.#dtype = { original: original.dtype, result: result.dtype };
       this.#dims = [...original.dims];
@@ -106,8 +104,8 @@ export class OutputComparator {
     }
     this.#samples++;
     this.#elements += original.data.length;
-    if (!this.#isFloat) this.#addExact(original, result);
-    else this.#addFloats(toFloat64(original), toFloat64(result), original.dims);
+    if (!this.#isFloat) this.#equal += countEqual(original, result);
+    else this.#addFloats(toFloats(original), toFloats(result), original.dims);
   }
 
   /** The comparison over the samples added. */
@@ -125,17 +123,7 @@ export class OutputComparator {
     };
   }
 
-  #addExact(original: HostTensor, result: HostTensor): void {
-    const a = original.data;
-    const b = result.data;
-    if (original.dtype === result.dtype) {
-      for (let i = 0; i < a.length; i++) if (a[i] === b[i]) this.#equal++;
-    } else {
-      for (let i = 0; i < a.length; i++) if (String(a[i]) === String(b[i])) this.#equal++;
-    }
-  }
-
-  #addFloats(a: Float64Array, b: Float64Array, dims: readonly number[]): void {
+  #addFloats(a: Floats, b: Floats, dims: readonly number[]): void {
     let signal = 0;
     let noise = 0;
     for (let i = 0; i < a.length; i++) {
@@ -176,7 +164,7 @@ export class OutputComparator {
     if (!Object.is(x, y)) this.#nonFiniteMismatches++;
   }
 
-  #countLargest(a: Float64Array, b: Float64Array, dims: readonly number[]): void {
+  #countLargest(a: Floats, b: Floats, dims: readonly number[]): void {
     const columns = dims.at(-1) ?? 0;
     if (dims.length < 2 || columns < 2) return;
     for (let start = 0; start + columns <= a.length; start += columns) {
@@ -241,8 +229,71 @@ export class OutputComparator {
   }
 }
 
+/** How far one tensor is from another, in one number. */
+export interface Difference {
+  /**
+   * Relative L2 error of floats, null where the original has no signal and the other has one; share
+   * of unequal elements of other types.
+   */
+  readonly error: number | null;
+  /** Elements that are not finite in one of the two, or differ in how; left out of `error`. */
+  readonly nonFiniteMismatches: number;
+}
+
+/** The difference of two tensors of the same extents. Throws a `ShapeMismatch` for others. */
+export function difference(original: HostTensor, result: HostTensor): Difference {
+  requireSameDims(original, result);
+  const length = original.data.length;
+  if (!isFloatType(original.dtype) && !isFloatType(result.dtype)) {
+    const equal = countEqual(original, result);
+    return { error: length === 0 ? 0 : 1 - equal / length, nonFiniteMismatches: 0 };
+  }
+  const a = toFloats(original);
+  const b = toFloats(result);
+  let signal = 0;
+  let noise = 0;
+  let nonFiniteMismatches = 0;
+  for (let i = 0; i < length; i++) {
+    const x = a[i]!;
+    const error = b[i]! - x;
+    // Not finite where either is, since no sum of two finite float32 values overflows float64.
+    if (Number.isFinite(error)) {
+      signal += x * x;
+      noise += error * error;
+    } else if (!Object.is(x, b[i]!)) nonFiniteMismatches++;
+  }
+  const error = signal > 0 ? Math.sqrt(noise / signal) : noise === 0 ? 0 : null;
+  return { error, nonFiniteMismatches };
+}
+
+function requireSameDims(original: HostTensor, result: HostTensor): void {
+  if (original.dims.join() === result.dims.join()) return;
+  throw new ShapeMismatch(
+    `it is ${formatDims(original.dims)} in the original and ${formatDims(result.dims)} in the ` +
+      "result",
+  );
+}
+
+/** Elements of two tensors that are equal, none of them floats. */
+function countEqual(original: HostTensor, result: HostTensor): number {
+  const a = original.data;
+  const b = result.data;
+  let equal = 0;
+  if (original.dtype === result.dtype) {
+    for (let i = 0; i < a.length; i++) if (a[i] === b[i]) equal++;
+  } else {
+    for (let i = 0; i < a.length; i++) if (String(a[i]) === String(b[i])) equal++;
+  }
+  return equal;
+}
+
+/** The elements as they are where JavaScript reads them as numbers, else converted. */
+function toFloats(tensor: HostTensor): Floats {
+  return tensor.data instanceof Float32Array ? tensor.data : toFloat64(tensor);
+}
+
 /** |b - a|_2 / |a|_2 over the elements that are finite in both; 0 where a is all zeros. */
-function distance(a: Float64Array, b: Float64Array): number {
+function distance(a: Floats, b: Floats): number {
   let signal = 0;
   let difference = 0;
   for (let i = 0; i < a.length; i++) {
@@ -256,7 +307,7 @@ function distance(a: Float64Array, b: Float64Array): number {
 }
 
 /** Place of the first largest of `count` elements from `start`, relative to `start`. */
-function indexOfLargest(values: Float64Array, start: number, count: number): number {
+function indexOfLargest(values: Floats, start: number, count: number): number {
   let best = 0;
   for (let i = 1; i < count; i++) if (values[start + i]! > values[start + best]!) best = i;
   return best;

@@ -33,7 +33,7 @@ export function parseNpy(bytes: Uint8Array, source: string): HostTensor {
   const fail = (state: string): never => {
     throw new InputError(`Cannot read "${source}": ${state}. Save it again with numpy.save.`);
   };
-  if (bytes.length < 10 || bytes[0] !== 0x93 || latin1(bytes, 1, 6) !== "NUMPY") {
+  if (bytes.length < 10 || bytes[0] !== 0x93 || latin1(bytes, 1, 5) !== "NUMPY") {
     return fail("it does not begin with NumPy's signature");
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

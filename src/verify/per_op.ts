@@ -8,7 +8,7 @@
  * few more outputs are that model with these outputs.
  */
 import { allGraphs, type Model, type Node, subgraphs } from "../ir.ts";
-import { OutputComparator, ShapeMismatch } from "./metrics.ts";
+import { type Difference, difference, ShapeMismatch } from "./metrics.ts";
 import { modelFolder, openSession, type Port, type Runtime, RuntimeFault } from "./runtime.ts";
 import { castTensor, type HostTensor } from "./values.ts";
 
@@ -98,7 +98,7 @@ export async function comparePerOp(request: PerOpRequest): Promise<PerOpReport> 
 
   const originalBytes = await ExtendableModel.read(original);
   const resultBytes = await ExtendableModel.read(result);
-  const found = new Map<string, { comparison: OutputComparator | null; mismatch: string | null }>();
+  const found = new Map<string, Found>();
   let size = FIRST_BATCH;
   for (let at = 0; at < shared.length;) {
     request.signal?.throwIfAborted();
@@ -130,21 +130,32 @@ export async function comparePerOp(request: PerOpRequest): Promise<PerOpReport> 
       const after = values[1]!.get(name);
       if (before === undefined || after === undefined) {
         skipped.push({ value: name, reason: "it is not a tensor of a type that can be fetched" });
-      } else found.set(name, compareValue(name, before, after));
+      } else found.set(name, compareValue(before, after));
     }
   }
   return report(request, resultMakers, found, skipped, renamed);
 }
 
+/** What is known of one value that both models have. */
+interface Found {
+  readonly dims: readonly number[];
+  /** Null where the extents differ, which `mismatch` then says. */
+  readonly difference: Difference | null;
+  readonly mismatch: string | null;
+}
+
 /** Compares one value. */
-function compareValue(name: string, before: HostTensor, after: HostTensor) {
-  const comparison = new OutputComparator(name);
+function compareValue(before: HostTensor, after: HostTensor): Found {
+  const { dims } = before;
   try {
-    comparison.add(before, after);
-    return { comparison, mismatch: null };
+    const found = difference(before, after);
+    const mismatch = found.nonFiniteMismatches === 0
+      ? null
+      : `${found.nonFiniteMismatches} elements are NaN or infinite in one of the two`;
+    return { dims, difference: found, mismatch };
   } catch (error) {
     if (!(error instanceof ShapeMismatch)) throw error;
-    return { comparison: null, mismatch: error.message };
+    return { dims, difference: null, mismatch: error.message };
   }
 }
 
@@ -152,7 +163,7 @@ function compareValue(name: string, before: HostTensor, after: HostTensor) {
 function report(
   request: PerOpRequest,
   resultMakers: ReadonlyMap<string, Node>,
-  found: ReadonlyMap<string, { comparison: OutputComparator | null; mismatch: string | null }>,
+  found: ReadonlyMap<string, Found>,
   skipped: readonly { value: string; reason: string }[],
   renamed: number,
 ): PerOpReport {
@@ -167,26 +178,16 @@ function report(
         errors.set(output, inherited);
         continue;
       }
-      const comparison = entry.comparison?.finish();
-      const float = comparison?.float ?? null;
-      const error = comparison === undefined
-        ? null
-        : float === null
-        ? 1 - comparison.equalShare
-        : float.relativeL2;
-      const mismatch = entry.mismatch ??
-        ((float?.nonFiniteMismatches ?? 0) > 0
-          ? `${float!.nonFiniteMismatches} elements are NaN or infinite in one of the two`
-          : null);
+      const error = entry.difference?.error ?? null;
       errors.set(output, error ?? inherited);
       values.push({
         value: output,
         node: node.name,
         op: { original: node.opType, result: resultMakers.get(output)!.opType },
-        dims: comparison?.dims ?? [],
+        dims: entry.dims,
         error,
         jump: error === null ? 0 : error - inherited,
-        mismatch,
+        mismatch: entry.mismatch,
       });
     }
   }
@@ -253,7 +254,7 @@ async function fetchValues(
     request.runtime,
     { bytes: model.withOutputs(names), folder: model.folder },
     request.provider,
-    { measurePlacement: false, scratch: model.folder },
+    { measurePlacement: false, scratch: model.folder, calm: true },
   );
   const types = new Map(session.outputs.map((port) => [port.name, port]));
   const tensors = names.filter((name) => (types.get(name)?.dtype ?? null) !== null);

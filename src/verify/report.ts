@@ -23,7 +23,7 @@ export interface VerificationReport {
   /** Where the nodes of each model ran. */
   readonly placement: { readonly original: Placement; readonly result: Placement };
   readonly samples: number;
-  /** Null where no input was made up. */
+  /** Null where no input was random. */
   readonly seed: number | null;
   /** The inputs of the first sample. */
   readonly inputs: readonly InputDescription[];

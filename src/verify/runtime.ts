@@ -5,6 +5,7 @@
  */
 import { dirname, join } from "node:path";
 import type { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
+import { dtypeOfOnnx } from "../dtype.ts";
 import { InputError, MissingToolError, nearestNames } from "../error.ts";
 import { type HostTensor, type HostType, isHostType } from "./values.ts";
 
@@ -47,6 +48,16 @@ export interface Placement {
 
 /** A model to open: a file, or the bytes of one whose external data lie in `folder`. */
 export type ModelSource = string | { readonly bytes: Uint8Array; readonly folder: string };
+
+/** How to open a model. */
+export interface OpenOptions {
+  /** Whether `Session.placement` will be asked for. */
+  readonly measurePlacement: boolean;
+  /** Folder for the profile that this takes, where the system's folder may not be written. */
+  readonly scratch: string;
+  /** Whether idle threads give way at once instead of spinning: slower runs, but a calm machine. */
+  readonly calm?: boolean;
+}
 
 /** A loaded model. Runs block the thread while ONNX Runtime computes. */
 export interface Session extends AsyncDisposable {
@@ -119,7 +130,7 @@ export async function openSession(
   runtime: Runtime,
   model: ModelSource,
   provider: string,
-  options: { readonly measurePlacement: boolean; readonly scratch: string },
+  options: OpenOptions,
 ): Promise<Session> {
   if (!runtime.providers.includes(provider)) {
     throw new InputError(
@@ -133,7 +144,10 @@ export async function openSession(
   const settings: Record<string, Record<string, string>> = {
     // Without it ONNX Runtime fuses DequantizeLinear and MatMul into a kernel that rounds the
     // activations to 8 bits, and the comparison would measure that instead of the weights.
-    session: { qdq_matmulnbits_accuracy_level: "1" },
+    session: {
+      qdq_matmulnbits_accuracy_level: "1",
+      ...(options.calm === true ? { "intra_op.allow_spinning": "0" } : {}),
+    },
   };
   if (typeof model !== "string") {
     settings["session"]!["model_external_initializers_file_folder_path"] = model.folder;
@@ -163,7 +177,11 @@ export async function openSession(
         { cause },
       );
     }
-    throw new RuntimeFault(said, { cause });
+    const dtype = dtypeOfOnnx(Number(/^Unsupported data type: (\d+)$/.exec(said)?.[1]));
+    throw new RuntimeFault(
+      dtype === undefined ? said : `onnxruntime-node hands over no ${dtype} inputs or outputs`,
+      { cause },
+    );
   }
   const loadTime = performance.now() - started;
   return new OpenSession(runtime, session, provider, profile, loadTime);

@@ -180,6 +180,11 @@ export function seededTensor(
   }
 }
 
+/** Whether the values of an input for `role` depend on the seed. */
+export function isRandom(role: Role): boolean {
+  return !["mask", "positions", "zeros", "constant", "length"].includes(role.kind);
+}
+
 /** What a seeded input's values are, for the report. */
 export function describeRole(role: Role, assignment: Assignment): string {
   switch (role.kind) {
