@@ -67,7 +67,7 @@ export function upgradeModel(
   if (!Number.isInteger(target) || target > HIGHEST_OPSET) {
     throw new InputError(
       `Cannot upgrade "${model.path}" to opset ${target}: the newest that is known is ` +
-        `${HIGHEST_OPSET}. Ask for that or less`,
+        `${HIGHEST_OPSET}. Ask for that or less.`,
     );
   }
   const own = new Set(
@@ -186,13 +186,13 @@ function checkedOpset(
     if (!needed) return null;
     throw new InputError(
       `Cannot upgrade "${title}": it has nodes of the default domain and imports no opset of it. ` +
-        `Export "${model.path}" again`,
+        `Export "${model.path}" again.`,
     );
   }
   if (opset < LOWEST_OPSET) {
     throw new InputError(
       `Cannot upgrade "${title}": its opset ${opset} is below ${LOWEST_OPSET}, the lowest that is ` +
-        `supported. Export it with a later opset`,
+        `supported. Export it with a later opset.`,
     );
   }
   return opset;
@@ -273,7 +273,7 @@ function checkCallers(
         `Cannot upgrade "${title}": its body needs attribute "${reference}", which node ` +
           `"${
             node.name || node.outputs[0]
-          }" (${node.opType}) leaves out. Inline the function first`,
+          }" (${node.opType}) leaves out. Inline the function first.`,
       );
     }
   }
