@@ -158,19 +158,30 @@ export function functionOf(
   };
 }
 
-/** The file of a model whose tensors are in memory. */
+/** A tensor's data as it stands in a model file: records of a typed field, or raw bytes. */
+function dataOf(tensor: Tensor): Uint8Array {
+  const { data } = tensor;
+  if (data.kind !== "typed") {
+    const reader = openTensor(tensor);
+    const bytes = new Uint8Array(reader.byteLength);
+    reader.readSync(0, bytes);
+    reader.close();
+    return bytes;
+  }
+  const file = Deno.readFileSync(data.path);
+  const parts = data.ranges.map(({ offset, length }) => file.subarray(offset, offset + length));
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  parts.reduce((at, part) => (bytes.set(part, at), at + part.length), 0);
+  return bytes;
+}
+
+/** The file of a model without external data. */
 export function bytesOf(model: Model): Uint8Array<ArrayBuffer> {
   const rope = encodeModel(model, () => undefined);
   const bytes = new Uint8Array(rope.length);
   let at = 0;
   for (const piece of rope.pieces) {
-    if (piece instanceof Uint8Array) {
-      bytes.set(piece, at);
-    } else {
-      const reader = openTensor(piece.tensor);
-      reader.readSync(0, bytes.subarray(at, at + piece.length));
-      reader.close();
-    }
+    bytes.set(piece instanceof Uint8Array ? piece : dataOf(piece.tensor), at);
     at += piece.length;
   }
   return bytes;

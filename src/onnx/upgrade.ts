@@ -154,7 +154,13 @@ function upgradeNodes(nodes: Node[], scope: Scope, rewriter: Rewriter, upgrade: 
     scope.infer(node);
     const replaced = raise(node, upgrade.from, rewriter, upgrade);
     for (const before of rewriter.takeBefore()) upgraded.push(before);
-    for (const after of replaced) upgraded.push(after);
+    for (const after of replaced) {
+      // Runtimes refuse two nodes of one name, and a new node is named by its output.
+      if (after !== node && upgrade.names.nodes.has(after.name)) {
+        after.name = rewriter.fresh(after.name);
+      }
+      upgraded.push(after);
+    }
   }
   return upgraded;
 }
@@ -224,8 +230,9 @@ function trainingGraphs(model: Model): Graph[] {
   );
 }
 
-function namesOf(tops: readonly Graph[]): { taken: Set<string>; read: Set<string> } {
+function namesOf(tops: readonly Graph[]): Record<"taken" | "nodes" | "read", Set<string>> {
   const taken = new Set<string>();
+  const nodes = new Set<string>();
   const read = new Set<string>();
   for (const graph of tops.flatMap((top) => [...allGraphs(top)])) {
     for (const { name } of [...graph.inputs, ...graph.outputs, ...graph.valueInfo]) taken.add(name);
@@ -233,6 +240,8 @@ function namesOf(tops: readonly Graph[]): { taken: Set<string>; read: Set<string
     for (const { name } of graph.initializers) taken.add(name);
     for (const { values } of graph.sparseInitializers) taken.add(values.name);
     for (const node of graph.nodes) {
+      taken.add(node.name);
+      nodes.add(node.name);
       for (const name of node.inputs) {
         taken.add(name);
         read.add(name);
@@ -240,7 +249,7 @@ function namesOf(tops: readonly Graph[]): { taken: Set<string>; read: Set<string
       for (const name of node.outputs) taken.add(name);
     }
   }
-  return { taken, read };
+  return { taken, nodes, read };
 }
 
 function freeInitializers(graph: Graph): void {

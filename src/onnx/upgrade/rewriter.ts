@@ -22,9 +22,13 @@ import type { Scope } from "./types.ts";
 /** Element types that the upgrade makes constants of. */
 export type ConstantType = "int64" | "float32" | "float64" | "float16";
 
-/** Names that are taken and names that are read, over a whole model or a whole function. */
+/** The names in a whole model or a whole function. */
 export interface Names {
+  /** Names of values and of nodes. */
   readonly taken: Set<string>;
+  /** Names that nodes had before the upgrade. */
+  readonly nodes: ReadonlySet<string>;
+  /** Names of values that a node or a graph output reads. */
   readonly read: ReadonlySet<string>;
 }
 
@@ -71,7 +75,7 @@ export class Rewriter {
     return before;
   }
 
-  /** A value name that nothing in the model has. */
+  /** A name that no value and no node of the model has. */
   fresh(base: string): string {
     let name = base;
     for (let i = 1; this.#names.taken.has(name); i++) name = `${base}_${i}`;
