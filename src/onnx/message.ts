@@ -39,7 +39,7 @@ const DEEPEST = 100;
 
 /** Bytes of the objects that a model file of `size` bytes may come to. */
 function objectBudget(size: number): number {
-  return 40 * 1024 * 1024 + 3 * size;
+  return 16 * 1024 * 1024 + 3 * size;
 }
 
 /** Walks the messages of one file. */
@@ -103,7 +103,7 @@ export class MessageReader {
 
   /** The bytes gathered in `carried`; their decoding is accounted for. */
   kept(carried: CarriedFields): Uint8Array {
-    this.charge(carried.count * 40 + 120);
+    this.charge(carried.count * 24 + 100);
     return carried.finish();
   }
 
@@ -129,7 +129,7 @@ export class MessageReader {
   text(text: string): string {
     const known = this.#texts.get(text);
     if (known !== undefined) return known;
-    this.charge(80 + text.length);
+    this.charge(64 + text.length);
     this.#texts.set(text, text);
     return text;
   }

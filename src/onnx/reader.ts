@@ -218,7 +218,7 @@ class ModelReader {
 
   #node(message: Message): Node {
     const reader = this.#reader;
-    reader.charge(280);
+    reader.charge(200);
     const attributes: Attribute[] = [];
     const carried = reader.walk(message, {
       [FIELD.node.attribute]: many("attribute"),
@@ -247,7 +247,7 @@ class ModelReader {
 
   #attribute(message: Message): Attribute {
     const reader = this.#reader;
-    reader.charge(200);
+    reader.charge(120);
     const carried = new CarriedFields(reader.file);
     const objects: { readonly number: number; readonly from: number; readonly to: number }[] = [];
     const { floats, ints, strings } = FIELD.attribute;
@@ -263,7 +263,9 @@ class ModelReader {
         if (number === floats || number === ints || number === strings) lists += end - start;
       }
     }
-    const rest = reader.kept(carried);
+    // The values of lists are accounted for when they are decoded.
+    reader.charge(100);
+    const rest = carried.finish();
     const everything = () => objects.length === 0 ? rest : reader.whole(message);
     if (lists > LONGEST_LIST) {
       const name = reader.decode(message, rest, decodeAttributeName);
@@ -311,7 +313,7 @@ class ModelReader {
 
   #valueInfo(message: Message): ValueInfo {
     const reader = this.#reader;
-    reader.charge(300);
+    reader.charge(250);
     const records = reader.records(message);
     while (records.next()) {
       if (records.number !== FIELD.valueInfo.type) continue;

@@ -45,7 +45,7 @@ export class TensorMessages {
   /** Reads a `TensorProto`. */
   tensor(message: Message): Tensor {
     const reader = this.#reader;
-    reader.charge(320);
+    reader.charge(240);
     const parts = this.#parts(message);
     const fields = reader.decode(message, parts.carried, decodeTensor);
     const dtype = dtypeOfOnnx(fields.dataType);
