@@ -48,7 +48,7 @@ export const dequantizeLinear: Form = {
     const points = format.symmetric ? [] : [zeroPoints(target, b, plan)];
     let value = b.emit(b.load, "DequantizeLinear", [codes, scales, ...points], plan.attributes);
     let dims = plan.codeDims;
-    if (dims.length !== plan.padded.length) {
+    if (dims.join() !== plan.padded.join()) {
       value = b.reshape(b.load, value, plan.padded);
       dims = plan.padded;
     }

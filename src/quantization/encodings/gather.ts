@@ -30,6 +30,7 @@ export interface StoredRows {
   readonly scales: string;
   /** Packed, each row from its own byte; one byte where `single`; null for a symmetric format. */
   readonly zeroPoints: string | null;
+  readonly zeroPointBits: 8 | 4 | 2;
   readonly single: boolean;
 }
 
@@ -175,7 +176,16 @@ function storeRows(target: Target, b: PatchBuilder, rows: number): StoredRows {
     [single ? 1 : rows, Math.ceil(blocks * pointBits / 8)],
     { part: "zero points", bits: pointBits, rowAligned: true },
   );
-  return { codes, blocks, blockLength, scaleBlocks: blocks, scales, zeroPoints, single };
+  return {
+    codes,
+    blocks,
+    blockLength,
+    scaleBlocks: blocks,
+    scales,
+    zeroPoints,
+    zeroPointBits: pointBits,
+    single,
+  };
 }
 
 /** Puts a lookup in stored rows in the place of a Gather. */
@@ -211,7 +221,7 @@ export function gatherRows(
     b,
     place,
     byRow(stored.zeroPoints),
-    zeroPointBits(format.bits),
+    stored.zeroPointBits,
     stored.scaleBlocks,
   );
   const values = scaleCodes(b, place, plain, scales, points, format.bits);

@@ -140,6 +140,7 @@ function multiply(target: Target, b: PatchBuilder, joined: boolean): void {
         scaleBlocks: granularity === "block" ? blocks : 1,
         scales,
         zeroPoints: points,
+        zeroPointBits: pointBits,
         single: granularity === "tensor",
       });
     }
