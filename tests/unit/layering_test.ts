@@ -31,8 +31,10 @@ const LAYERS: readonly (readonly string[])[] = [
 interface Source {
   readonly path: string;
   readonly lines: number;
-  /** Specifiers of imports and re-exports, dynamic ones included. */
+  /** Specifiers of imports and re-exports, dynamic ones and those of types included. */
   readonly imports: readonly string[];
+  /** The same without those of types alone, which are gone when the program runs. */
+  readonly values: readonly string[];
   /** Names used as `Deno.NAME`. */
   readonly deno: readonly string[];
   /** Whether the type `any` occurs. */
@@ -43,10 +45,13 @@ interface Source {
 async function parse(path: string): Promise<Source> {
   const text = await Deno.readTextFile(`${ROOT}/${path}`);
   const imports: string[] = [];
+  const values: string[] = [];
   const deno: string[] = [];
   let hasAny = false;
-  const note = (source: { type: string; value?: unknown } | null): void => {
-    if (typeof source?.value === "string") imports.push(source.value);
+  const note = (source: { type: string; value?: unknown } | null, kind: string): void => {
+    if (typeof source?.value !== "string") return;
+    imports.push(source.value);
+    if (kind !== "type") values.push(source.value);
   };
   Deno.lint.runPlugin(
     {
@@ -54,10 +59,10 @@ async function parse(path: string): Promise<Source> {
       rules: {
         read: {
           create: () => ({
-            ImportDeclaration: (node) => note(node.source),
-            ExportNamedDeclaration: (node) => note(node.source),
-            ExportAllDeclaration: (node) => note(node.source),
-            ImportExpression: (node) => note(node.source),
+            ImportDeclaration: (node) => note(node.source, node.importKind),
+            ExportNamedDeclaration: (node) => note(node.source, node.exportKind),
+            ExportAllDeclaration: (node) => note(node.source, node.exportKind),
+            ImportExpression: (node) => note(node.source, "value"),
             MemberExpression(node) {
               if (node.object.type !== "Identifier" || node.object.name !== "Deno") return;
               if (node.property.type === "Identifier") deno.push(node.property.name);
@@ -73,7 +78,7 @@ async function parse(path: string): Promise<Source> {
     path,
     text,
   );
-  return { path, lines: text.split("\n").length - 1, imports, deno, hasAny };
+  return { path, lines: text.split("\n").length - 1, imports, values, deno, hasAny };
 }
 
 /** Paths, relative to the root, of the files that belong to the project. */
@@ -139,9 +144,9 @@ Deno.test("a file imports only from its own layer and the layers above it", () =
 
 Deno.test("imports have no cycles", () => {
   const graph = new Map(
-    sources.map(({ path, imports }) => [
+    sources.map(({ path, values }) => [
       path,
-      imports.map((specifier) => resolve(path, specifier)).filter((target) => target !== null),
+      values.map((specifier) => resolve(path, specifier)).filter((target) => target !== null),
     ]),
   );
   const done = new Set<string>();
