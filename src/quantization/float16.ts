@@ -9,6 +9,7 @@
  * and what is left of the weights become half precision, and the quantized codes are not touched.
  */
 import type { DType } from "../dtype.ts";
+import { InputError } from "../error.ts";
 import { attribute, elementCount, makeTensor, type Model, type Node, type Tensor } from "../ir.ts";
 import {
   type ConstantFacts,
@@ -116,17 +117,32 @@ const FEW_ELEMENTS = 64;
 /** Bytes that a Cast node takes in a file beside three times the name of its constant. */
 const CAST_BYTES = 64;
 
+/** The lowest default-domain opset and IR version that a model must have to be converted. */
+export function floatConversionNeeds(
+  options: FloatConversionOptions,
+): { readonly opset: number; readonly irVersion: number } {
+  return options.to === "bfloat16" ? { opset: 13, irVersion: 4 } : { opset: 7, irVersion: 3 };
+}
+
 /**
  * Rewrites `model` in place. Reads every constant that is to be converted once, to see what the new
  * type can hold; tensors that are pending stay as they are, with a Cast where they are used.
  *
- * @throws InputError where a tensor can't be read.
+ * @throws InputError where the opset is too low or a tensor can't be read.
  */
 export async function convertFloats(
   model: Model,
   options: FloatConversionOptions,
 ): Promise<FloatConversion> {
   const { to, form } = options;
+  const opset = model.opsets.get("") ?? 1;
+  const needs = floatConversionNeeds(options);
+  if (opset < needs.opset) {
+    throw new InputError(
+      `Cannot convert "${model.path}" to ${to}: it has opset ${opset}, and ${to} needs ` +
+        `${needs.opset}. Raise its opset first.`,
+    );
+  }
   const compute = form === "compute";
   const from = sourceTypes(to, form);
   const scope = typedGraph(model);

@@ -98,7 +98,7 @@ export async function judgeConstant(
       `${survey.largest}`;
     return { survey, unfit, overflows: true, limit: null };
   }
-  if (survey.infinite > 0 && !mask) {
+  if (survey.infinite > 0 && survey.ordinary > 0) {
     const unfit = `holds ${survey.infinite} infinities`;
     return { survey, unfit, overflows: false, limit: null };
   }

@@ -93,11 +93,15 @@ const EXACT: ReadonlySet<string> = new Set([
  */
 const PINNED: Readonly<Record<string, readonly number[]>> = { Resize: [1] };
 
+/** Operators whose bodies share the types of what they take and give, one by one. */
+const CONTROL_FLOW: ReadonlySet<string> = new Set(["If", "Loop", "Scan"]);
+
 /** Operators that look at one input without computing with it: they take it in any type. */
 const INSPECTING: ReadonlySet<string> = new Set([
   "ArgMax",
   "ArgMin",
   "Cast",
+  "CastLike",
   "IsInf",
   "IsNaN",
   "NonZero",
@@ -168,8 +172,11 @@ class Decider {
       this.decisions.refused.add(operation);
       return `modelcast does not know the types that ${operatorKey(node)} takes`;
     }
-    if (operation.bodies.length === 0 && operation.slots.some(({ value }) => value.container)) {
-      return "what is put into sequences keeps its type";
+    if (!CONTROL_FLOW.has(operatorKey(node))) {
+      if (operation.slots.some(({ value }) => value.container)) {
+        return "what is put into sequences keeps its type";
+      }
+      if (operatorKey(node) === "BitCast") return "the bits of its input are its meaning";
     }
     for (const { role, input, value, variable } of operation.slots) {
       if (role !== "read" || input < 0 || value.dtype === null || !from.has(value.dtype)) continue;

@@ -1,6 +1,6 @@
 /**
  * The operations that a conversion to half precision leaves in the precision they had, because half
- * precision would give not a less exact result but a wrong one. Three kinds:
+ * precision would give not a less exact result but a wrong one, or none. Four kinds:
  *
  * - Sums of squares and of exponentials with what is divided by them: variances and norms
  *   (Pow, ReduceMean, Add, Sqrt, Div), log-sum-exp, softplus. A square passes 65504 at 256 and
@@ -8,8 +8,11 @@
  * - Arithmetic on positions and extents: whole numbers that were cast to floats and end in a sine, a
  *   cosine, a rounding or a cast back. Above 2048 float16 can't tell neighbours apart.
  * - Angles: what enters a sine or cosine, element by element.
+ * - Operators that ONNX Runtime's CPU provider takes in float16 when it loads a model and then refuses
+ *   (Scatter with a reduction, MelWeightMatrix: 1.22 to 1.32) or computes wrongly (Attention with
+ *   grouped heads: 1.24).
  */
-import { intAttribute } from "../../ir.ts";
+import { attribute, intAttribute } from "../../ir.ts";
 import { dtypeOfOnnx } from "../../dtype.ts";
 import {
   allOperations,
@@ -26,6 +29,7 @@ export type ScalarOf = (value: Value) => number | null;
 
 const SUMS = "a sum of squares or exponentials overflows or vanishes in half precision";
 const POSITIONS = "positions and extents are whole numbers that half precision can't hold";
+const NO_KERNEL = "ONNX Runtime's CPU provider fails at it in half precision";
 const ANGLES = "an angle needs its digits before it is wrapped";
 
 /** Operators that sum squares or exponentials by themselves. */
@@ -105,6 +109,9 @@ const ELEMENTWISE: ReadonlySet<string> = new Set([
 export function islands(scope: Scope, scalarOf: ScalarOf): Map<Operation, string> {
   const operations = [...allOperations(scope)].filter(({ node }) => node.domain === "");
   const kept = new Map<Operation, string>();
+  for (const operation of operations) {
+    if (lacksKernel(operation)) kept.set(operation, NO_KERNEL);
+  }
   for (const operation of positions(operations)) kept.set(operation, POSITIONS);
   for (const operation of angles(operations)) {
     if (!kept.has(operation)) kept.set(operation, ANGLES);
@@ -113,6 +120,13 @@ export function islands(scope: Scope, scalarOf: ScalarOf): Map<Operation, string
     if (!kept.has(operation)) kept.set(operation, SUMS);
   }
   return kept;
+}
+
+function lacksKernel({ node }: Operation): boolean {
+  if (node.opType === "MelWeightMatrix" || node.opType === "Attention") return true;
+  if (node.opType !== "ScatterElements" && node.opType !== "ScatterND") return false;
+  const reduction = attribute(node, "reduction");
+  return reduction?.type === "string" && new TextDecoder().decode(reduction.value) !== "none";
 }
 
 /** The floating-point values that an operation reads and that are no constants. */

@@ -163,7 +163,7 @@ class Rewriter {
 
   /** A Cast is idle when it has come to cast a type to itself. */
   #findIdle({ node, slots }: Operation): void {
-    if (node.opType !== "Cast" || node.domain !== "") return;
+    if (node.domain !== "" || (node.opType !== "Cast" && node.opType !== "CastLike")) return;
     const input = slots.find((slot) => slot.input === 0)?.value;
     const output = slots.find((slot) => slot.role === "make")?.value;
     if (input === undefined || output === undefined) return;
@@ -218,8 +218,17 @@ class Rewriter {
       setAttribute(node, "value", { type: "tensor", value: scalar });
       return;
     }
-    const name = typeAttribute(node);
     const output = slots.find((slot) => slot.role === "make");
+    if (node.opType === "CastLike" && node.domain === "" && output !== undefined) {
+      // What it is to be like may have got another type; and it is known now.
+      const type = this.#native(output.value);
+      if (type === null || type === output.value.dtype) return;
+      node.opType = "Cast";
+      node.inputs.length = 1;
+      setAttribute(node, "to", { type: "int", value: BigInt(DTYPES[type].onnx) });
+      return;
+    }
+    const name = typeAttribute(node);
     if (name === null || output === undefined || this.#idleNodes.has(node)) return;
     if (output.variable.slots.some((slot) => slot.role === "read")) return;
     const type = this.#decisions.chosen.get(output.variable) ?? output.variable.dtype;
@@ -241,7 +250,6 @@ class Rewriter {
     const restate = (info: Graph["inputs"][number], type: DType | null) => {
       if (type === null || info.dtype === null || info.dtype === type) return;
       info.dtype = type;
-      info.wire = null;
     };
     const listed = (name: string) => {
       const value = scope.values.get(name);

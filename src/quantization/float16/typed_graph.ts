@@ -18,7 +18,6 @@ import {
   type Node,
   type Tensor,
 } from "../../ir.ts";
-import { functionInputs, functionOutputs } from "./function_signature.ts";
 import { type Formal, formalAt, schemaOf } from "./type_constraints.ts";
 
 /** A value of a graph. */
@@ -305,6 +304,8 @@ class Resolver {
     connectBodies(operation);
     this.#typeOutputs(operation);
     for (const slot of slots) variables.add(slot.variable);
+    // Calls of functions further on want to know the types of their arguments.
+    while (inferAt(operation));
     return operation;
   }
 
@@ -316,10 +317,9 @@ class Resolver {
     );
     const called = this.#functions.get(`${node.domain}:${node.opType}`);
     if (called !== undefined) {
-      const names = functionOutputs(called);
       const types = this.#functionTypes(called, operation);
       for (const slot of outputs) {
-        const name = names[node.outputs.indexOf(slot.value.name)];
+        const name = called.outputs[node.outputs.indexOf(slot.value.name)];
         slot.variable.dtype ??= (name === undefined ? null : types.get(name)) ?? null;
       }
       return;
@@ -354,7 +354,7 @@ class Resolver {
 
   /** Types of the values of a function's body, for the arguments of one call. */
   #functionTypes(called: ModelFunction, call: Operation): ReadonlyMap<string, DType | null> {
-    const inputs = functionInputs(called).map((name, index) => ({
+    const inputs = called.inputs.map((name, index) => ({
       name,
       dtype: inputOf(call, index)?.dtype ?? null,
       shape: null,
@@ -579,32 +579,36 @@ function merge(operation: Operation, variable: NodeVariable, other: NodeVariable
 function infer(scope: Scope): void {
   for (let changed = true; changed;) {
     changed = false;
-    for (const operation of allOperations(scope)) {
-      for (const variable of operation.variables) {
-        for (const { value } of variable.slots) {
-          if (variable.dtype === null && value.dtype !== null) {
-            variable.dtype = value.dtype;
-            changed = true;
-          }
-          if (value.container && !variable.container && !variable.fixed) {
-            variable.container = true;
-            changed = true;
-          }
-        }
-        for (const { value, role } of variable.slots) {
-          if (value.dtype === null && variable.dtype !== null) {
-            value.dtype = variable.dtype;
-            changed = true;
-          }
-          if (role === "make" && variable.container && !value.container) {
-            value.container = true;
-            changed = true;
-          }
-        }
+    for (const operation of allOperations(scope)) changed = inferAt(operation) || changed;
+  }
+}
+
+/** Binds the variables and values of one operation to each other; whether anything changed. */
+function inferAt(operation: Operation): boolean {
+  let changed = false;
+  for (const variable of operation.variables) {
+    for (const { value } of variable.slots) {
+      if (variable.dtype === null && value.dtype !== null) {
+        variable.dtype = value.dtype;
+        changed = true;
       }
-      changed = sameElements(operation) || changed;
+      if (value.container && !variable.container && !variable.fixed) {
+        variable.container = true;
+        changed = true;
+      }
+    }
+    for (const { value, role } of variable.slots) {
+      if (value.dtype === null && variable.dtype !== null) {
+        value.dtype = variable.dtype;
+        changed = true;
+      }
+      if (role === "make" && variable.container && !value.container) {
+        value.container = true;
+        changed = true;
+      }
     }
   }
+  return sameElements(operation) || changed;
 }
 
 /** Rules that cross variables: wrapped elements, and types that default to the first input's. */
