@@ -46,6 +46,8 @@ const DENO = Deno.execPath();
 const ENVIRONMENTS = Object.keys(PYTHON_ENVIRONMENTS) as PythonEnvironment[];
 /** What loading and running onnxruntime-node takes; native code is beyond Deno's sandbox. */
 const ONNXRUNTIME = `--allow-ffi=${ROOT}/node_modules`;
+/** Lets its telemetry be switched off, without which it is not loaded. */
+const NO_TELEMETRY = "--allow-env=ORT_DISABLE_TELEMETRY";
 
 const GROUPS: readonly Group[] = [
   {
@@ -56,7 +58,11 @@ const GROUPS: readonly Group[] = [
       "--allow-env=MODELCAST_CACHE,MODELCAST_TEST_HANDED_ON,MODELCAST_TEST_NOT_SET",
     ],
   },
-  { name: "ort", needs: [], permissions: [`--allow-run=${DENO},deno`, ONNXRUNTIME] },
+  {
+    name: "ort",
+    needs: [],
+    permissions: [`--allow-run=${DENO},deno`, ONNXRUNTIME, NO_TELEMETRY],
+  },
   {
     name: "gpu",
     needs: [ensureVulkan],
@@ -74,6 +80,7 @@ const GROUPS: readonly Group[] = [
     permissions: [
       `--allow-run=${[DENO, "deno", ...ENVIRONMENTS.map(pythonPath)].join(",")}`,
       ONNXRUNTIME,
+      NO_TELEMETRY,
     ],
   },
 ];
@@ -119,7 +126,11 @@ async function runGroup(group: Group, files: string[], flags: string[]): Promise
       ],
       cwd: ROOT,
       inheritEnv: Object.keys(Deno.env.toObject()),
-      env: { TMPDIR: scratch, ...(Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" }) },
+      env: {
+        TMPDIR: scratch,
+        ORT_DISABLE_TELEMETRY: "1",
+        ...(Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" }),
+      },
       stdout: "inherit",
       stderr: "inherit",
       timeoutMs: GROUP_MINUTES * 60_000,

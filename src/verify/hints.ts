@@ -19,7 +19,12 @@ export interface InputHints {
   readonly vocabulary: { readonly rows: number; readonly table: string } | null;
   /** Integers that the input is tested for equality with, in the order of the graph. */
   readonly comparedWith: readonly number[];
+  /** Extents above 1 of the constants that the input meets, in the order of the graph. */
+  readonly nearbyExtents: readonly number[];
 }
+
+/** Extents of constants that are kept as worth trying for an input. */
+const MOST_EXTENTS = 8;
 
 /** Ops whose first input's values are those of their output, rearranged. */
 const REARRANGING = new Set([
@@ -73,6 +78,7 @@ export async function inputHints(model: Model): Promise<Map<string, InputHints>>
   for (const { name } of model.graph.inputs) {
     let vocabulary: InputHints["vocabulary"] = null;
     const comparedWith: number[] = [];
+    const nearbyExtents = new Set<number>();
     const seen = new Set([name]);
     for (const value of seen) {
       for (const { node, index } of readers.get(value) ?? []) {
@@ -83,13 +89,18 @@ export async function inputHints(model: Model): Promise<Map<string, InputHints>>
         if (table !== null && (vocabulary === null || table.rows < vocabulary.rows)) {
           vocabulary = table;
         }
+        for (const operand of node.inputs) {
+          for (const dim of constantBehind(operand)?.dims ?? []) {
+            if (dim > 1 && nearbyExtents.size < MOST_EXTENTS) nearbyExtents.add(dim);
+          }
+        }
         if (node.opType === "Equal") {
           const number = await integerOf(constantBehind(node.inputs[1 - index]));
           if (number !== null && !comparedWith.includes(number)) comparedWith.push(number);
         }
       }
     }
-    hints.set(name, { vocabulary, comparedWith });
+    hints.set(name, { vocabulary, comparedWith, nearbyExtents: [...nearbyExtents] });
   }
   return hints;
 }

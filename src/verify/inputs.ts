@@ -76,7 +76,7 @@ export async function prepareInputs(
     if (!given.has(port.name)) roles.set(port.name, roleOf(port, ports, hints.get(port.name)));
   }
 
-  const choice = await findFit(session, ports, roles, given, seed, signal);
+  const choice = await findFit(session, ports, roles, hints, given, seed, signal);
   if (choice instanceof RuntimeFault) throw noFit(model, ports, hints, choice);
   const { assignment, variants } = choice;
   const sample = (index: number) => makeSample(ports, roles, variants, assignment, seed, index);
@@ -108,6 +108,7 @@ async function findFit(
   session: Session,
   ports: readonly Port[],
   roles: ReadonlyMap<string, Role>,
+  hints: ReadonlyMap<string, InputHints>,
   given: ReadonlyMap<string, Given>,
   seed: number,
   signal: AbortSignal | undefined,
@@ -117,7 +118,7 @@ async function findFit(
   let trials = 0;
   for (const variants of variantChoices(given)) {
     const fixed = bindGiven(ports, variants);
-    const unknowns = unknownsOf(ports, roles).filter((unknown) => !fixed.has(unknown.key));
+    const unknowns = unknownsOf(ports, roles, hints).filter((unknown) => !fixed.has(unknown.key));
     for (const choice of choices(unknowns)) {
       if (trials++ >= MOST_TRIALS) break;
       signal?.throwIfAborted();

@@ -80,13 +80,21 @@ export class RuntimeFault extends Error {
 }
 
 /**
- * Loads ONNX Runtime.
+ * The variable that keeps ONNX Runtime 1.29 and later on Linux and macOS from sending facts about
+ * models and machine to Microsoft; it is read when the library is loaded
+ * (https://github.com/microsoft/onnxruntime/pull/27379).
+ */
+const NO_TELEMETRY = "ORT_DISABLE_TELEMETRY";
+
+/**
+ * Loads ONNX Runtime, its telemetry switched off.
  *
- * @throws MissingToolError where it is not installed, or native code is not permitted.
+ * @throws MissingToolError where it is not installed, or not permitted to run.
  */
 export async function loadRuntime(): Promise<Runtime> {
   let library: Library;
   try {
+    Deno.env.set(NO_TELEMETRY, "1");
     library = await import("onnxruntime-node");
   } catch (cause) {
     throw unavailable(cause);
@@ -104,17 +112,16 @@ export async function loadRuntime(): Promise<Runtime> {
 function unavailable(cause: unknown): MissingToolError {
   const message = cause instanceof Error ? cause.message : String(cause);
   if (cause instanceof Deno.errors.NotCapable) {
-    const path = /"([^"]*)"/.exec(message)?.[1];
-    const folder = path === undefined ? "./node_modules" : /^.*?node_modules/.exec(path)?.[0];
+    const folder = /"([^"]*?node_modules)/.exec(message)?.[1] ?? "./node_modules";
     return new MissingToolError(
-      'Cannot load "onnxruntime-node": running native code is not permitted. ' +
-        `Run again with --allow-ffi=${folder ?? path}`,
+      'Cannot load "onnxruntime-node": it runs native code, which is not permitted, with its ' +
+        "telemetry switched off by a variable. Run again with " +
+        `--allow-ffi=${folder} --allow-env=${NO_TELEMETRY}`,
       { cause },
     );
   }
   return new MissingToolError(
-    `Cannot load "onnxruntime-node": ${message.split("\n")[0]}. ` +
-      "Install it with: deno install --allow-scripts=npm:onnxruntime-node",
+    `Cannot load "onnxruntime-node": ${message.split("\n")[0]}. Install it with: deno install`,
     { cause },
   );
 }

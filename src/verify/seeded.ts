@@ -89,6 +89,7 @@ export function roleOf(port: Port, ports: readonly Port[], hints: InputHints | u
 export function unknownsOf(
   ports: readonly Port[],
   roles: ReadonlyMap<string, Role>,
+  hints: ReadonlyMap<string, InputHints>,
 ): Unknown[] {
   const unknowns = new Map<string, Unknown>();
   for (const port of ports) {
@@ -98,7 +99,13 @@ export function unknownsOf(
       if (typeof dim === "number") return;
       const key = dimKey(port, axis);
       if (unknowns.has(key) || sumTerms(key) !== null) return;
-      unknowns.set(key, { key, candidates: candidatesOf(port, axis, role) });
+      const nearby = role.kind === "numbers" ? hints.get(port.name)?.nearbyExtents ?? [] : [];
+      const usual = candidatesOf(port, axis, role);
+      // What a matrix multiplies has the matrix's extent along its last axis.
+      const all = axis > 0 && axis === port.dims.length - 1
+        ? [...nearby, ...usual]
+        : [...usual, ...nearby];
+      unknowns.set(key, { key, candidates: [...new Set(all)] });
     });
     if (role.kind === "integers") {
       unknowns.set(INTEGER_BOUND, { key: INTEGER_BOUND, candidates: [10, 2, 1] });

@@ -22,6 +22,7 @@ const port = (name: string, dtype: HostType, ...dims: (number | string | null)[]
 const hints = (rows: number | null, ...comparedWith: number[]): InputHints => ({
   vocabulary: rows === null ? null : { rows, table: "embeddings" },
   comparedWith,
+  nearbyExtents: [],
 });
 
 /** The first thing that would be tried for `ports`, as [name, role, dims]. */
@@ -30,7 +31,9 @@ function plan(ports: Port[], known: Record<string, InputHints> = {}) {
     ports.map((entry) => [entry.name, roleOf(entry, ports, known[entry.name])] as const),
   );
   const assignment = new Map(
-    unknownsOf(ports, roles).map(({ key, candidates }) => [key, candidates[0]!] as const),
+    unknownsOf(ports, roles, new Map(Object.entries(known))).map(({ key, candidates }) =>
+      [key, candidates[0]!] as const
+    ),
   );
   return {
     roles,
@@ -98,6 +101,11 @@ Deno.test("pictures: channels first or last, lines of text, bytes", () => {
     "numbers",
     [2, 64, 64, 64],
   ]);
+});
+
+Deno.test("an unknown last extent is first that of the matrix the input meets", () => {
+  const matrix = { x: { ...hints(null), nearbyExtents: [24, 5] } };
+  assert.deepEqual(plan([port("x", "float32", null, null)], matrix).summary[0]![2], [1, 24]);
 });
 
 Deno.test("values fit their role and repeat with the seed", () => {
