@@ -144,7 +144,7 @@ function upgradeFunction(
   const rewriter = new Rewriter({ ...upgrade, graph: null, scope });
   definition.nodes = upgradeNodes(definition.nodes, scope, rewriter, upgrade);
   definition.opsets.set("", target);
-  for (const reference of references) checkCallers(model, definition, reference, title);
+  checkCallers(model, definition, references, title);
 }
 
 function upgradeNodes(nodes: Node[], scope: Scope, rewriter: Rewriter, upgrade: Upgrade): Node[] {
@@ -230,7 +230,11 @@ function trainingGraphs(model: Model): Graph[] {
   );
 }
 
-function namesOf(tops: readonly Graph[]): Record<"taken" | "nodes" | "read", Set<string>> {
+interface GatheredNames extends Names {
+  readonly read: Set<string>;
+}
+
+function namesOf(tops: readonly Graph[]): GatheredNames {
   const taken = new Set<string>();
   const nodes = new Set<string>();
   const read = new Set<string>();
@@ -249,7 +253,7 @@ function namesOf(tops: readonly Graph[]): Record<"taken" | "nodes" | "read", Set
       for (const name of node.outputs) taken.add(name);
     }
   }
-  return { taken, nodes, read };
+  return { taken, nodes, read, suffixes: new Map() };
 }
 
 function freeInitializers(graph: Graph): void {
@@ -261,25 +265,27 @@ function freeInitializers(graph: Graph): void {
 }
 
 /**
- * Refuses a call of `definition` that leaves out the attribute which `taken` refers to: a node
- * could go without it, the constant that stands in its place can't.
+ * Refuses a call of `definition` that leaves out an attribute which one of `references` refers to:
+ * a node could go without it, the constant that stands in its place can't.
  */
 function checkCallers(
   model: Model,
   definition: ModelFunction,
-  taken: Attribute,
+  references: readonly Attribute[],
   title: string,
 ): void {
-  const reference = referenceName(taken);
-  if (reference === null) return;
-  if (definition.attributes.some((entry) => entry.name === reference)) return;
-  const tops = [model.graph, ...model.functions.map(functionGraph)];
+  const needed = new Set(references.map(referenceName).filter((name) => name !== null));
+  for (const { name } of definition.attributes) needed.delete(name);
+  if (needed.size === 0) return;
+  const tops = [model.graph, ...trainingGraphs(model), ...model.functions.map(functionGraph)];
   for (const graph of tops.flatMap((top) => [...allGraphs(top)])) {
     for (const node of graph.nodes) {
       if (node.domain !== definition.domain || node.opType !== definition.name) continue;
-      if (node.attributes.some((entry) => entry.name === reference)) continue;
+      const missing = needed.difference(new Set(node.attributes.map((entry) => entry.name)));
+      if (missing.size === 0) continue;
+      const [name] = missing;
       throw new InputError(
-        `Cannot upgrade "${title}": its body needs attribute "${reference}", which node ` +
+        `Cannot upgrade "${title}": its body needs attribute "${name}", which node ` +
           `"${
             node.name || node.outputs[0]
           }" (${node.opType}) leaves out. Inline the function first.`,

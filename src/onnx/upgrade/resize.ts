@@ -3,7 +3,7 @@
  * axis to i / scale, and in mode "nearest" round that down where the axis grows and up where it
  * shrinks. From version 11 on attributes say so, one rounding a node.
  */
-import { makeNode, type Node, type Tensor } from "../../ir.ts";
+import { elementCount, makeNode, type Node, type Tensor } from "../../ir.ts";
 import { openTensor } from "../tensor.ts";
 import { type Rewriter, stringAttribute, takeAttribute } from "./rewriter.ts";
 
@@ -56,9 +56,13 @@ function resize(node: Node, rewriter: Rewriter, rounding: "floor" | "ceil" | nul
   return node;
 }
 
+/** Most axes that scales are looked at for; hostile tensors are larger. */
+const MOST_AXES = 64;
+
 /** Values of a small float32 tensor, or null where it is of another kind. */
 function floats(tensor: Tensor): number[] | null {
   if (tensor.dtype !== "float32" || tensor.data.kind === "pending") return null;
+  if (elementCount(tensor.dims) > MOST_AXES) return null;
   const reader = openTensor(tensor);
   try {
     const bytes = new Uint8Array(reader.byteLength);

@@ -26,6 +26,8 @@ export type ConstantType = "int64" | "float32" | "float64" | "float16";
 export interface Names {
   /** Names of values and of nodes. */
   readonly taken: Set<string>;
+  /** The last number that made a name fresh, by what the name begins with. */
+  readonly suffixes: Map<string, number>;
   /** Names that nodes had before the upgrade. */
   readonly nodes: ReadonlySet<string>;
   /** Names of values that a node or a graph output reads. */
@@ -77,9 +79,12 @@ export class Rewriter {
 
   /** A name that no value and no node of the model has. */
   fresh(base: string): string {
+    const { taken, suffixes } = this.#names;
+    let suffix = suffixes.get(base) ?? 0;
     let name = base;
-    for (let i = 1; this.#names.taken.has(name); i++) name = `${base}_${i}`;
-    this.#names.taken.add(name);
+    while (taken.has(name)) name = `${base}_${++suffix}`;
+    suffixes.set(base, suffix);
+    taken.add(name);
     return name;
   }
 

@@ -12,7 +12,8 @@ const ALLOW_ZERO_SINCE = 14;
 /**
  * Softmax, LogSoftmax and Hardmax at 13. Before, the input was coerced to two dimensions at `axis`
  * (default 1) and every row of that was normalized; since, one axis is. Where `axis` is the last
- * both are the same; else Flatten and Reshape do the coercion at run time.
+ * both are the same; else Flatten and Reshape do the coercion at run time. (At 13 alone, whose
+ * Reshape can't end in an extent of 0, an empty tensor that ends so fails.)
  */
 export function softmaxAxis(node: Node, rewriter: Rewriter): Node[] {
   const axis = takeAttribute(node, "axis") ?? int("axis", 1);
