@@ -1,103 +1,5 @@
-/**
- * What a conversion tells: a plain data record that `--json` prints as it is, and the lines that a
- * person reads. Sizes are bytes, ratios of signal to noise decibels.
- */
-import type { VerificationReport } from "./verify.ts";
-import { formatVerification } from "./verify.ts";
-
-/** One weight that was converted. */
-export interface WeightReport {
-  /** Name of the tensor. */
-  readonly name: string;
-  /** Ops that read it. */
-  readonly ops: readonly string[];
-  readonly role: string;
-  readonly dims: readonly number[];
-  /** Precision and form, such as "4bit matmulnbits". */
-  readonly precision: string;
-  readonly form: string;
-  readonly bytesBefore: number;
-  /** Bytes of codes, scales and zero points. */
-  readonly bytesAfter: number;
-  /** `8 * bytesAfter / weights`, scales, zero points and padding included. */
-  readonly bitsPerWeight: number;
-  /** Bytes that the runtime keeps after loading, where that is not `bytesAfter`. */
-  readonly memoryBytes: number;
-  /** 10 log10 (signal / noise), null where it was not measured; infinite for an exact copy. */
-  readonly sqnr: number | null;
-  readonly cosine: number | null;
-}
-
-/** A tensor that was left as it was. */
-export interface SkippedReport {
-  readonly name: string;
-  readonly bytes: number;
-  readonly reason: string;
-}
-
-/** A file that was written. */
-export interface OutputFile {
-  readonly path: string;
-  readonly byteLength: number;
-  /** Null for a dry run. */
-  readonly sha256: string | null;
-}
-
-/** One conversion: a source at one precision. */
-export interface ConversionReport {
-  readonly modelcast: string;
-  readonly source: { readonly path: string; readonly byteLength: number; readonly sha256: string };
-  readonly precision: string;
-  readonly options: Readonly<Record<string, string>>;
-  readonly files: readonly OutputFile[];
-  readonly dryRun: boolean;
-  readonly engine: { readonly name: string; readonly reason: string } | null;
-  /** Seconds from the first byte read to the last written. */
-  readonly seconds: number;
-  readonly weights: readonly WeightReport[];
-  readonly skipped: readonly SkippedReport[];
-  readonly totals: Totals;
-  readonly warnings: readonly string[];
-  readonly verification: VerificationReport | null;
-  /** What was not checked, in words. */
-  readonly unchecked: readonly string[];
-}
-
-/** Sums over a conversion. */
-export interface Totals {
-  /** All files of the source, and of the result. */
-  readonly fileBytesBefore: number;
-  readonly fileBytesAfter: number;
-  /** Of the converted weights alone. */
-  readonly weightBytesBefore: number;
-  readonly weightBytesAfter: number;
-  readonly bitsPerWeight: number;
-  /** What the bits alone would save of float32, in per cent. */
-  readonly nominalReduction: number;
-  /** What the converted weights, and what the files, became smaller, in per cent. */
-  readonly weightReduction: number;
-  readonly fileReduction: number;
-  readonly memoryBytes: number;
-  readonly sqnr: number | null;
-  /** Share of all weight bytes that was converted, in per cent. */
-  readonly convertedShare: number;
-}
-
-/** Bits of a precision, for the nominal reduction against float32. */
-const BITS: Readonly<Record<string, number>> = {
-  float32: 32,
-  float16: 16,
-  bfloat16: 16,
-  "8bit": 8,
-  "4bit": 4,
-  "3bit": 3,
-  "2bit": 2,
-};
-
-/** What the bits of `precision` alone save of float32, in per cent: 4bit is 87.5. */
-export function nominalReduction(precision: string): number {
-  return 100 * (1 - (BITS[precision] ?? 32) / 32);
-}
+/** The lines that a person reads of a conversion. */
+import type { Conversion, ConvertedWeight, SkippedWeight } from "./converters/conversion.ts";
 
 /** `bytes` with a unit that keeps three or four digits, powers of 1000: "10.8 MB". */
 export function formatBytes(bytes: number): string {
@@ -112,7 +14,7 @@ export function formatBytes(bytes: number): string {
 }
 
 /** The lines that a person reads at the end of a conversion. */
-export function formatReport(report: ConversionReport): string[] {
+export function formatConversion(report: Conversion): string[] {
   const lines: string[] = [];
   if (report.weights.length > 0) lines.push(...weightTable(report.weights), "");
   if (report.skipped.length > 0) lines.push(...skippedLines(report.skipped), "");
@@ -148,13 +50,11 @@ export function formatReport(report: ConversionReport): string[] {
         `${report.engine.name} engine: ${report.engine.reason}`,
     );
   }
-  if (report.verification !== null) lines.push("", ...formatVerification(report.verification));
-  for (const text of report.unchecked) lines.push(`not checked: ${text}`);
   return lines;
 }
 
 /** One row a weight, the columns aligned. */
-function weightTable(weights: readonly WeightReport[]): string[] {
+function weightTable(weights: readonly ConvertedWeight[]): string[] {
   const rows = weights.map((weight) => [
     shorten(weight.name, 44),
     weight.ops.join("+"),
@@ -171,11 +71,13 @@ function weightTable(weights: readonly WeightReport[]): string[] {
 }
 
 /** What was left alone, grouped by the reason. */
-function skippedLines(skipped: readonly SkippedReport[]): string[] {
-  const groups = new Map<string, SkippedReport[]>();
+function skippedLines(skipped: readonly SkippedWeight[]): string[] {
+  const groups = new Map<string, SkippedWeight[]>();
   for (const entry of skipped) {
-    const group = groups.get(entry.reason);
-    if (group === undefined) groups.set(entry.reason, [entry]);
+    // Reasons that differ only in the node they name are one group.
+    const reason = entry.reason.replace(/ "[^"]*"/g, "");
+    const group = groups.get(reason);
+    if (group === undefined) groups.set(reason, [entry]);
     else group.push(entry);
   }
   const lines = ["left alone:"];
@@ -201,11 +103,6 @@ export function alignColumns(rows: readonly (readonly string[])[], firstNumber: 
       column >= firstNumber ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)
     ).join("  ").trimEnd()
   );
-}
-
-/** 10 log10 (signal / noise); infinite when there is no noise. */
-export function sqnrOf(signal: number, noise: number): number {
-  return noise === 0 ? Infinity : 10 * Math.log10(signal / noise);
 }
 
 /** A ratio in decibels for a person. */

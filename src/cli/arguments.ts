@@ -4,23 +4,15 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { InputError, nearestNames } from "../error.ts";
+import {
+  type ConversionOptions,
+  DEFAULTS,
+  type Precision,
+  PRECISIONS,
+} from "../converters/options.ts";
 import { BLOCK_SIZES, type BlockSize, type ScaleType } from "../formats.ts";
 import type { EngineName, Method } from "../quantization/engine.ts";
 import { VERSION } from "../version.ts";
-
-/** Precisions of weights, from the most bits to the fewest. */
-export const PRECISIONS = [
-  "float32",
-  "bfloat16",
-  "float16",
-  "8bit",
-  "4bit",
-  "3bit",
-  "2bit",
-] as const;
-
-/** Name of a precision. */
-export type Precision = typeof PRECISIONS[number];
 
 /** Other spellings of the precisions that people type. */
 const PRECISION_ALIASES: Readonly<Record<string, Precision>> = {
@@ -45,31 +37,13 @@ const PRECISION_ALIASES: Readonly<Record<string, Precision>> = {
 };
 
 /** `modelcast convert`, checked for form. */
-export interface ConvertArguments {
+export interface ConvertArguments extends ConversionOptions {
   readonly kind: "convert";
-  readonly source: string;
-  readonly output: string;
-  /** One precision, or all of them (`--all-precisions`). */
-  readonly precisions: readonly Precision[];
-  readonly blockSize: BlockSize;
-  readonly symmetric: boolean;
-  readonly method: Method;
-  readonly scales: ScaleType;
-  readonly activations: "float32" | "float16";
-  readonly ioFloat16: boolean;
-  readonly encoding: "auto" | "matmulnbits" | "qdq";
-  readonly runtimes: readonly string[];
-  readonly exclude: readonly string[];
-  readonly nan: "error" | "keep";
-  readonly engine: "auto" | EngineName;
-  readonly workers: number | null;
-  readonly allowInexact: boolean;
   readonly verify: boolean;
   readonly inputs: string | null;
   readonly provider: string;
   readonly seed: number;
   readonly perOp: boolean;
-  readonly dryRun: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
 }
@@ -124,7 +98,9 @@ function addConvert(program: Command, done: (command: ConvertArguments) => void)
     .option("--symmetric", "no zero points: codes around the middle of their range")
     .option("--asymmetric", "a zero point for each block (the default)")
     .addOption(
-      choice("--method <name>", "how scales are chosen", ["rtn", "mse", "hqq"]).default("mse"),
+      choice("--method <name>", "how scales are chosen", ["rtn", "mse", "hqq"]).default(
+        DEFAULTS.method,
+      ),
     )
     .addOption(
       choice("--scales <type>", "type of the stored scales", ["float16", "float32"])
@@ -233,7 +209,7 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
     precisions: options.precision === undefined
       ? PRECISIONS.filter((name) => name !== "float32")
       : [options.precision],
-    blockSize: options.blockSize ?? 32,
+    blockSize: options.blockSize ?? DEFAULTS.blockSize,
     symmetric: options.symmetric ?? false,
     method: options.method,
     scales: options.scales,

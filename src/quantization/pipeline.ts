@@ -38,6 +38,8 @@ export interface WeightTarget {
 /** A weight and everything that is made of it from one read. */
 export interface WeightStream {
   readonly view: MatrixView;
+  /** Bytes of the source tensor. */
+  readonly byteLength: number;
   /** Opens the source tensor's bytes. */
   open(): TensorReader;
   readonly targets: readonly WeightTarget[];

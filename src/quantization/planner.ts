@@ -280,7 +280,7 @@ function matchExclusions(
 }
 
 /** `*` is any run of characters, `?` any one; the rest stands for itself. */
-function globExpression(pattern: string): RegExp {
+export function globExpression(pattern: string): RegExp {
   const source = pattern
     .replace(/[.+^${}()|[\]\\]/g, "\\$&")
     .replace(/\*+/g, ".*")

@@ -1,0 +1,99 @@
+/** `modelcast convert`: converts, verifies where asked, and reports. */
+import { VerificationError } from "../error.ts";
+import type { Conversion } from "../converters/conversion.ts";
+import { convertOnnx } from "../converters/onnx_to_onnx.ts";
+import { formatConversion } from "../report.ts";
+import type { VerificationReport } from "../verify.ts";
+import type { ConvertArguments } from "./arguments.ts";
+import { makeReporter, type Reporter } from "./terminal.ts";
+
+/** Runs the command; returns the exit code. Throws what the conversion throws. */
+export async function convertCommand(options: ConvertArguments): Promise<number> {
+  const reporter = await makeReporter(options);
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const name of signals) Deno.addSignalListener(name, stop);
+  try {
+    const conversions = await convertOnnx(options, reporter, controller.signal)
+      .finally(() => reporter.endProgress());
+    const verified: (VerificationReport | null)[] = [];
+    for (const conversion of conversions) {
+      for (const warning of conversion.warnings) reporter.warn(warning);
+      verified.push(
+        options.verify && !options.dryRun
+          ? await verify(conversion, options, controller.signal)
+          : null,
+      );
+    }
+    await print(conversions, verified, options, reporter);
+    const failed = verified.filter((report) => report !== null && !report.passed);
+    if (failed.length === 0) return 0;
+    throw new VerificationError(
+      failed.map((report) =>
+        `Cannot vouch for "${report!.result}": ${report!.failures.join("; ")}. ` +
+        "The file is written; look at it with --per-op, or take a higher precision."
+      ).join("\n"),
+    );
+  } finally {
+    for (const name of signals) Deno.removeSignalListener(name, stop);
+  }
+}
+
+async function verify(
+  conversion: Conversion,
+  options: ConvertArguments,
+  signal: AbortSignal,
+): Promise<VerificationReport> {
+  const { defaultTolerance, verifyModels } = await import("../verify.ts");
+  return await verifyModels({
+    original: options.source,
+    result: conversion.files[0]!.path,
+    ...(options.inputs === null ? {} : { inputs: { kind: "file", path: options.inputs } }),
+    seed: options.seed,
+    provider: options.provider,
+    perOp: options.perOp,
+    tolerance: defaultTolerance(
+      options.activations === "float16" && conversion.precision !== "bfloat16"
+        ? defaultTolerance(conversion.precision) === null ? conversion.precision : "float16"
+        : conversion.precision,
+    ),
+    signal,
+  });
+}
+
+async function print(
+  conversions: readonly Conversion[],
+  verified: readonly (VerificationReport | null)[],
+  options: ConvertArguments,
+  reporter: Reporter,
+): Promise<void> {
+  if (options.json) {
+    const records = conversions.map((conversion, index) => ({
+      ...conversion,
+      verification: verified[index],
+    }));
+    console.log(JSON.stringify(records.length === 1 ? records[0] : records, jsonNumber));
+    return;
+  }
+  for (const [index, conversion] of conversions.entries()) {
+    if (index > 0) reporter.line("");
+    for (const line of formatConversion(conversion)) reporter.line(line);
+    const report = verified[index]!;
+    if (report === null) {
+      if (!options.dryRun) {
+        reporter.line("not checked: what the model computes; --verify runs both in ONNX Runtime");
+      }
+      continue;
+    }
+    const { formatVerification } = await import("../verify.ts");
+    for (const line of formatVerification(report)) reporter.line(line);
+  }
+}
+
+/** JSON has no infinities: an exact copy's SQNR is written as the word. */
+function jsonNumber(_key: string, value: unknown): unknown {
+  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+}

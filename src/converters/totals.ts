@@ -1,0 +1,157 @@
+/** Sums a conversion up: rows a weight, totals, and warnings in words. */
+import { byteLength } from "../dtype.ts";
+import type { ModelLayout } from "../onnx/writer.ts";
+import { VERSION } from "../version.ts";
+import {
+  type Conversion,
+  type ConversionTotals,
+  type ConvertedWeight,
+  type SkippedWeight,
+  sqnrOf,
+} from "./conversion.ts";
+import { PRECISION_BITS } from "./options.ts";
+import type { SourceFacts } from "./source.ts";
+import type { PreparedTarget, WeightProgress } from "./target.ts";
+
+/** What is known when a conversion ends. */
+export interface Outcome {
+  readonly target: PreparedTarget;
+  readonly layout: ModelLayout;
+  readonly source: { readonly path: string; readonly facts: SourceFacts };
+  readonly options: string;
+  readonly engine: { readonly name: string; readonly reason: string } | null;
+  /** SHA-256 of the layout's files, hex; null for a dry run. */
+  readonly hashes: readonly string[] | null;
+  readonly dryRun: boolean;
+  readonly seconds: number;
+}
+
+/** The record of a conversion. */
+export function summarize(outcome: Outcome): Conversion {
+  const { target, layout, source, hashes, dryRun } = outcome;
+  const weights = [
+    ...target.weights.map((weight) => quantizedRow(weight, dryRun)),
+    ...floatRows(target),
+  ];
+  return {
+    modelcast: VERSION,
+    source: { path: source.path, sha256: source.facts.sha256 },
+    precision: target.precision,
+    options: outcome.options,
+    files: layout.files.map(({ path, byteLength }, index) => ({
+      path,
+      byteLength,
+      sha256: hashes?.[index] ?? null,
+    })),
+    dryRun,
+    engine: outcome.engine,
+    seconds: outcome.seconds,
+    weights,
+    skipped: target.skipped,
+    totals: totalsOf(outcome, weights),
+    warnings: warningsOf(target),
+  };
+}
+
+function quantizedRow({ planned, error }: WeightProgress, dryRun: boolean): ConvertedWeight {
+  const { name, ops, role, dims, form, bytesBefore, bytesAfter, bitsPerWeight, memoryBytes } =
+    planned;
+  // |v|^2 follows from the sums over w^2, (w - v)^2 and w v.
+  const after = error.noise - error.signal + 2 * error.dot;
+  const length = Math.sqrt(error.signal * after);
+  return {
+    name,
+    ops,
+    role,
+    dims,
+    form: `${planned.bits}-bit ${form}`,
+    bytesBefore,
+    bytesAfter,
+    bitsPerWeight,
+    memoryBytes,
+    sqnr: dryRun ? null : sqnrOf(error.signal, error.noise),
+    cosine: dryRun ? null : length > 0 ? Math.min(1, error.dot / length) : 1,
+  };
+}
+
+/** Constants that only changed their float type. Their error is that of rounding, not measured. */
+function floatRows({ floats }: PreparedTarget): ConvertedWeight[] {
+  return (floats?.report.converted ?? []).map(({ name, from, to, elements }) => {
+    const bytesAfter = byteLength(to, elements);
+    return {
+      name,
+      ops: [],
+      role: "float",
+      dims: [elements],
+      form: to,
+      bytesBefore: byteLength(from, elements),
+      bytesAfter,
+      bitsPerWeight: (8 * bytesAfter) / Math.max(1, elements),
+      memoryBytes: bytesAfter,
+      sqnr: null,
+      cosine: null,
+    };
+  });
+}
+
+function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): ConversionTotals {
+  const { target, layout, source } = outcome;
+  const sum = (values: readonly ConvertedWeight[], key: "bytesBefore" | "bytesAfter") =>
+    values.reduce((total, weight) => total + weight[key], 0);
+  const weightBytesBefore = sum(weights, "bytesBefore");
+  const weightBytesAfter = sum(weights, "bytesAfter");
+  const skippedBytes = target.skipped.reduce(
+    (total: number, { bytes }: SkippedWeight) => total + bytes,
+    0,
+  );
+  const count = weights.reduce(
+    (total, { bytesAfter, bitsPerWeight }) => total + (8 * bytesAfter) / bitsPerWeight,
+    0,
+  );
+  const signal = target.weights.reduce((total, { error }) => total + error.signal, 0);
+  const noise = target.weights.reduce((total, { error }) => total + error.noise, 0);
+  const fileBytesBefore = source.facts.byteLength;
+  return {
+    fileBytesBefore,
+    fileBytesAfter: layout.totalBytes,
+    weightBytesBefore,
+    weightBytesAfter,
+    bitsPerWeight: count === 0 ? 0 : (8 * weightBytesAfter) / count,
+    nominalReduction: 100 * (1 - PRECISION_BITS[target.precision] / 32),
+    weightReduction: reduction(weightBytesBefore, weightBytesAfter),
+    fileReduction: reduction(fileBytesBefore, layout.totalBytes),
+    memoryBytes: weights.reduce((total, { memoryBytes }) => total + memoryBytes, 0),
+    sqnr: target.weights.length === 0 || outcome.dryRun ? null : sqnrOf(signal, noise),
+    convertedShare: weightBytesBefore + skippedBytes === 0
+      ? 0
+      : (100 * weightBytesBefore) / (weightBytesBefore + skippedBytes),
+  };
+}
+
+function reduction(before: number, after: number): number {
+  return before === 0 ? 0 : 100 * (1 - after / before);
+}
+
+function warningsOf(target: PreparedTarget): string[] {
+  const warnings: string[] = [];
+  for (const { planned, saturated } of target.weights) {
+    if (saturated === 0) continue;
+    warnings.push(
+      `${saturated} blocks of "${planned.name}" want scales that float16 can't hold; they were ` +
+        "clamped to 65504. Take --scales float32.",
+    );
+  }
+  for (const { name, to, vanished, clamped } of target.floats?.report.converted ?? []) {
+    if (vanished > 0) warnings.push(`${vanished} elements of "${name}" became zero in ${to}`);
+    if (clamped !== null) {
+      warnings.push(
+        `${clamped.count} elements of "${name}" overflow ${to} and became +-${clamped.limit}; they ` +
+          "look like a mask",
+      );
+    }
+  }
+  for (const { name, reason } of target.floats?.report.kept ?? []) {
+    if (/overflow|NaN|infinit/i.test(reason)) warnings.push(`"${name}" stays as it was: ${reason}`);
+  }
+  return warnings;
+}

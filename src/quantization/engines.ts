@@ -1,0 +1,162 @@
+/**
+ * Opens the engine that a conversion runs on. `auto` measures once which engine is faster on this
+ * machine for the method at hand and remembers it; a software GPU is never faster than SIMD
+ * WebAssembly on the same processor, so it is not measured.
+ */
+import { readEntry, writeEntry } from "../cache.ts";
+import { detectAdapter, detectProcessor, hardwareKey } from "../hardware.ts";
+import { type Engine, EngineFault, type EngineName, type Method } from "./engine.ts";
+
+/** How to open an engine. */
+export interface EngineOptions {
+  readonly engine: "auto" | EngineName;
+  readonly method: Method;
+  /** Threads of the wasm engine; null for one a core. */
+  readonly workers: number | null;
+  /** Whether a GPU may be used whose arithmetic fails the self-test. */
+  readonly allowInexact: boolean;
+}
+
+/** An open engine, and why it is this one. */
+export interface OpenedEngine {
+  readonly engine: Engine;
+  readonly reason: string;
+  /** Opens the engine that redoes what `engine` can't do. Dispose of both through `engine`. */
+  readonly fallback: () => Promise<Engine>;
+}
+
+/** Rows and columns of the matrix that engines are measured on: 64 MiB. */
+const TRIAL = { rows: 4096, columns: 4096 } as const;
+
+/** Opens the engine that `options` ask for. Throws an `InputError` where it can't be had. */
+export async function openEngine(
+  options: EngineOptions,
+  events: { warn(text: string): void },
+): Promise<OpenedEngine> {
+  switch (options.engine) {
+    case "reference":
+      return opened(await openReference(), "asked for", openReference);
+    case "wasm":
+      return opened(await openWasm(options), "asked for", openReference);
+    case "webgpu":
+      return opened(await openWebGpu(options), "asked for", () => openWasm(options));
+    case "auto":
+      return await openFastest(options, events);
+    default:
+      return options.engine satisfies never;
+  }
+}
+
+async function openFastest(
+  options: EngineOptions,
+  events: { warn(text: string): void },
+): Promise<OpenedEngine> {
+  const wasm = (reason: string) => openWasm(options).then((e) => opened(e, reason, openReference));
+  const adapter = await detectAdapter().catch(() => null);
+  if (adapter === null) return await wasm("there is no GPU adapter");
+  if (adapter.software) return await wasm(`the adapter "${adapter.name}" is a software GPU`);
+  const name = `engine-${await digest(
+    `${hardwareKey(adapter, detectProcessor())}; ${options.method}`,
+  )}`;
+  let speeds = readSpeeds(await readEntry(name));
+  let when = "measured before";
+  if (speeds === null) {
+    try {
+      speeds = {
+        webgpu: await measure(await openWebGpu(options), options.method),
+        wasm: await measure(await openWasm(options), options.method),
+      };
+    } catch (error) {
+      if (!(error instanceof EngineFault) && !(error instanceof Error)) throw error;
+      events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
+      return await wasm("the GPU failed its trial");
+    }
+    await writeEntry(name, speeds);
+    when = "measured now";
+  }
+  const text = `${options.method} on "${adapter.name}" ${speeds.webgpu.toFixed(1)} GB/s, on the ` +
+    `processor ${speeds.wasm.toFixed(1)} GB/s, ${when}`;
+  if (speeds.webgpu <= speeds.wasm) return await wasm(text);
+  return opened(await openWebGpu(options), text, () => openWasm(options));
+}
+
+/** GB/s of weights that `engine` quantizes to 4 bits, the second run; disposes of it. */
+async function measure(engine: Engine, method: Method): Promise<number> {
+  const { rows, columns } = TRIAL;
+  try {
+    let best = Infinity;
+    for (let run = 0; run < 3; run++) {
+      const memory = await engine.allocate(rows * columns * 4);
+      const weights = new Float32Array(
+        memory.bytes.buffer,
+        memory.bytes.byteOffset,
+        rows * columns,
+      );
+      // A fixed sequence: the search's time does not depend on values, but zeros would be special.
+      for (let i = 0, state = 1; i < weights.length; i++) {
+        state = (Math.imul(state, 1664525) + 1013904223) | 0;
+        weights[i] = state / 2 ** 31;
+      }
+      const started = performance.now();
+      const result = await engine.quantize({
+        weights: memory.bytes,
+        weightType: "float32",
+        rows,
+        columns,
+        order: "columns",
+        format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
+        method,
+        measure: true,
+      });
+      best = Math.min(best, performance.now() - started);
+      result.release();
+      memory.release();
+    }
+    return (rows * columns * 4) / 1e6 / best;
+  } finally {
+    engine.dispose();
+  }
+}
+
+function opened(engine: Engine, reason: string, open: () => Promise<Engine>): OpenedEngine {
+  let fallback: Promise<Engine> | null = null;
+  return {
+    engine: {
+      name: engine.name,
+      allocate: (byteLength) => engine.allocate(byteLength),
+      quantize: (job) => engine.quantize(job),
+      dispose() {
+        engine.dispose();
+        void fallback?.then((other) => other.dispose(), () => undefined);
+      },
+    },
+    reason,
+    fallback: () => fallback ??= open(),
+  };
+}
+
+async function openReference(): Promise<Engine> {
+  return (await import("./reference.ts")).createReferenceEngine();
+}
+
+async function openWasm(options: EngineOptions): Promise<Engine> {
+  const { createWasmEngine } = await import("./wasm.ts");
+  return await createWasmEngine(options.workers === null ? {} : { workers: options.workers });
+}
+
+async function openWebGpu(options: EngineOptions): Promise<Engine> {
+  const { createWebGpuEngine } = await import("./webgpu.ts");
+  return await createWebGpuEngine({ allowInexact: options.allowInexact });
+}
+
+function readSpeeds(value: unknown): { webgpu: number; wasm: number } | null {
+  if (typeof value !== "object" || value === null) return null;
+  const { webgpu, wasm } = value as { webgpu?: unknown; wasm?: unknown };
+  return typeof webgpu === "number" && typeof wasm === "number" ? { webgpu, wasm } : null;
+}
+
+/** A short name for a long key. */
+async function digest(text: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return new Uint8Array(hash).toHex().slice(0, 32);
+}
