@@ -6,7 +6,7 @@
  */
 import { statfsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { InputError } from "../error.ts";
+import { InputError, InterruptedError } from "../error.ts";
 
 /** A file being written beside its target. */
 export class PartialFile {
@@ -33,15 +33,16 @@ export class PartialFile {
     try {
       this.#file.truncateSync(byteLength);
     } catch (cause) {
+      const error = this.#failure(cause);
       this.discard();
-      throw this.#failure(cause);
+      throw error;
     }
   }
 
   /** Writes all of `bytes` at `offset`; other writes may be under way. */
   write(offset: number, bytes: Uint8Array): Promise<void> {
     const run = async () => {
-      if (this.#file === null) throw new Error(`"${this.target}" is no longer being written`);
+      if (this.#file === null) throw this.#givenUp();
       try {
         this.#file.seekSync(offset, Deno.SeekMode.Start);
         for (let at = 0; at < bytes.length;) {
@@ -74,7 +75,7 @@ export class PartialFile {
     try {
       Deno.renameSync(this.path, this.target);
     } catch (cause) {
-      throw this.#failure(cause);
+      throw storageError(this.target, this.byteLength, cause);
     }
   }
 
@@ -88,7 +89,9 @@ export class PartialFile {
     try {
       Deno.renameSync(this.target, old);
     } catch (cause) {
-      if (!(cause instanceof Deno.errors.NotFound)) throw this.#failure(cause);
+      if (!(cause instanceof Deno.errors.NotFound)) {
+        throw storageError(this.target, this.byteLength, cause);
+      }
       had = false;
     }
     const undo = () => {
@@ -124,25 +127,33 @@ export class PartialFile {
     }
   }
 
-  #failure(cause: unknown): Error {
-    const code = errorCode(cause);
-    if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
-      const state = code === "EFBIG"
-        ? "the file is too large for its file system"
-        : "no space left";
-      return new InputError(
-        `Cannot write "${this.target}": ${state}; it takes ${this.byteLength} bytes. Free that ` +
-          `much, or write to another disk.`,
-        { cause },
-      );
-    }
-    if (cause instanceof Error && code !== null) {
-      return new InputError(`Cannot write "${this.target}": ${cause.message}. Check the folder.`, {
-        cause,
-      });
-    }
-    return cause instanceof Error ? cause : new Error(String(cause));
+  #givenUp(): InterruptedError {
+    return new InterruptedError(`Cannot write "${this.target}": writing was given up.`);
   }
+
+  #failure(cause: unknown): Error {
+    if (this.#file === null) return this.#givenUp();
+    return storageError(this.target, this.byteLength, cause);
+  }
+}
+
+/** The error that `target`, of `byteLength` bytes, could not be written. */
+function storageError(target: string, byteLength: number, cause: unknown): Error {
+  const code = errorCode(cause);
+  if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
+    const state = code === "EFBIG" ? "the file is too large for its file system" : "no space left";
+    return new InputError(
+      `Cannot write "${target}": ${state}; it takes ${byteLength} bytes. Free that much, or write ` +
+        `to another disk.`,
+      { cause },
+    );
+  }
+  if (cause instanceof Error && code !== null) {
+    return new InputError(`Cannot write "${target}": ${cause.message}. Check the folder.`, {
+      cause,
+    });
+  }
+  return cause instanceof Error ? cause : new Error(String(cause));
 }
 
 /**

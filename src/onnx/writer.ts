@@ -132,8 +132,11 @@ export class ModelWriter {
   async #fill(): Promise<void> {
     const sources = new SourceFiles();
     try {
+      const largest = Math.max(...this.#layout.files.map((file) => file.byteLength));
+      const length = Math.min(COPY_BYTES, Math.max(largest, 1));
+      const buffers = [new Uint8Array(length), new Uint8Array(length)] as const;
       for (const file of this.#files) {
-        const assembler = new Assembler(file);
+        const assembler = new Assembler(file, buffers);
         for (const part of parts(this.#layout, file.target)) {
           if ("bytes" in part) {
             const { offset, bytes } = part;
@@ -222,15 +225,17 @@ type Source = (at: number, into: Uint8Array) => Promise<void> | void;
 /** Gathers what is written to one file into large pieces; fills one while the other is written. */
 class Assembler {
   readonly #file: PartialFile;
-  #buffer = new Uint8Array(COPY_BYTES);
-  #other = new Uint8Array(COPY_BYTES);
+  #buffer: Uint8Array;
+  #other: Uint8Array;
   /** Where the buffer's first byte goes. */
   #start = 0;
   #used = 0;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(file: PartialFile) {
+  constructor(file: PartialFile, [buffer, other]: readonly [Uint8Array, Uint8Array]) {
     this.#file = file;
+    this.#buffer = buffer;
+    this.#other = other;
   }
 
   async append(offset: number, length: number, source: Source): Promise<void> {
@@ -239,12 +244,12 @@ class Assembler {
       this.#start = offset;
     }
     for (let at = 0; at < length;) {
-      const count = Math.min(COPY_BYTES - this.#used, length - at);
+      const count = Math.min(this.#buffer.length - this.#used, length - at);
       const waits = source(at, this.#buffer.subarray(this.#used, this.#used + count));
       if (waits !== undefined) await waits;
       at += count;
       this.#used += count;
-      if (this.#used === COPY_BYTES) await this.#flush();
+      if (this.#used === this.#buffer.length) await this.#flush();
     }
   }
 
