@@ -44,9 +44,9 @@ export function formatConversion(report: Conversion): string[] {
   }
   if (totals.sqnr !== null) lines.push(`SQNR    ${decibels(totals.sqnr)} over all these weights`);
   if (report.engine !== null && !report.dryRun) {
-    const rate = totals.weightBytesBefore / report.seconds / 1e9;
     lines.push(
-      `speed   ${report.seconds.toFixed(2)} s, ${rate.toFixed(2)} GB/s of weights read, on the ` +
+      `speed   ${report.seconds.toFixed(2)} s, ` +
+        `${formatBytes(totals.weightBytesBefore / report.seconds)}/s of weights read, on the ` +
         `${report.engine.name} engine: ${report.engine.reason}`,
     );
   }
@@ -55,7 +55,8 @@ export function formatConversion(report: Conversion): string[] {
 
 /** One row a weight, the columns aligned. */
 function weightTable(weights: readonly ConvertedWeight[]): string[] {
-  const rows = weights.map((weight) => [
+  const small = weights.filter((weight) => weight.role === "float" && weight.bytesBefore < 1024);
+  const rows = weights.filter((weight) => !small.includes(weight)).map((weight) => [
     shorten(weight.name, 44),
     weight.ops.join("+"),
     weight.dims.join("x"),
@@ -67,7 +68,9 @@ function weightTable(weights: readonly ConvertedWeight[]): string[] {
     weight.cosine === null ? "-" : weight.cosine.toFixed(6),
   ]);
   const head = ["weight", "op", "shape", "form", "bits", "before", "after", "SQNR", "cosine"];
-  return alignColumns([head, ...rows], 4);
+  const lines = alignColumns([head, ...rows], 4);
+  if (small.length > 0) lines.push(`and ${small.length} tensors of less than 1 kB each`);
+  return lines;
 }
 
 /** What was left alone, grouped by the reason. */

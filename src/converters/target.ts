@@ -6,6 +6,7 @@ import { InputError } from "../error.ts";
 import { elementCount, type Model, type Node } from "../ir.ts";
 import { byteLength } from "../dtype.ts";
 import { openTensor } from "../onnx/tensor.ts";
+import { upgradeModel } from "../onnx/upgrade.ts";
 import type { ModelWriter } from "../onnx/writer.ts";
 import type { ErrorSums } from "../quantization/engine.ts";
 import { convertFloats, type FloatConversion, type FloatFill } from "../quantization/float16.ts";
@@ -108,6 +109,8 @@ async function prepareFloat(
     : precision === "bfloat16" || precision === "float16"
     ? precision
     : "float32";
+  // The lowest opset whose Cast takes bfloat16.
+  if (to === "bfloat16") upgradeModel(model, { opset: 13 });
   const floats = await convertFloats(model, {
     to,
     // Runtimes lack bfloat16 operators: weights are stored in it and computed with in float32.

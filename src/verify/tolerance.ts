@@ -15,13 +15,15 @@ export interface Tolerance {
 const TOLERANCES: Readonly<Record<string, Tolerance>> = {
   // Nothing is rounded; other kernels may add in another order, about 2^-24 an addition.
   float32: { relativeL2: 1e-5, equalShare: 1 },
-  // A weight is off by up to 2^-11 = 4.9e-4, an activation too where those are float16; networks of
-  // tens of layers are seen to gather up to ten times that.
-  float16: { relativeL2: 1e-2, equalShare: 1 },
+  // A weight is off by up to 2^-11 = 4.9e-4, an activation too where those are float16. Trained
+  // networks were seen to be off by up to 5e-2 on inputs they know nothing about, such as noise; a
+  // broken conversion is off by about 1.
+  float16: { relativeL2: 0.1, equalShare: 1 },
   // A weight is off by up to 2^-9 = 2.0e-3, four times as much as in float16.
-  bfloat16: { relativeL2: 5e-2, equalShare: 1 },
-  // A weight is off by up to 1/510 of its block's range, on average 0.5 % of a typical weight.
-  "8bit": { relativeL2: 5e-2, equalShare: 1 },
+  bfloat16: { relativeL2: 0.2, equalShare: 1 },
+  // A weight is off by up to 1/510 of its block's range, on average 0.5 % of a typical weight; up to
+  // 0.2 was seen on noise.
+  "8bit": { relativeL2: 0.5, equalShare: 1 },
 };
 
 /**
