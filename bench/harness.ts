@@ -24,7 +24,13 @@ export interface Row {
 export interface Part {
   /** Name to choose it by, with `--only`. */
   readonly name: string;
-  run(): Promise<Row[]>;
+  run(options: Options): Promise<Row[]>;
+}
+
+/** What the command line may ask of every part. */
+export interface Options {
+  /** Whether to measure on a software adapter too, to try out what is meant for a GPU. */
+  readonly anyAdapter: boolean;
 }
 
 /** Median times of two contestants that ran in turns. */

@@ -4,8 +4,12 @@
  */
 import type { Part } from "./harness.ts";
 import { files } from "./quantize/files.ts";
+import { gpu } from "./quantize/gpu.ts";
 import { help } from "./quantize/help.ts";
 import { memory } from "./quantize/memory.ts";
+import { model } from "./quantize/model.ts";
+import { quality } from "./quantize/quality.ts";
+import { speed } from "./quantize/speed.ts";
 
 /** The parts, in order. */
-export const quantize: readonly Part[] = [files, memory, help];
+export const quantize: readonly Part[] = [speed, quality, model, files, memory, help, gpu];

@@ -1,0 +1,123 @@
+/**
+ * A whole model at 4 bits: the error of its output, and the time that its weights take, against
+ * ONNX Runtime's quantizers in plain mode and by half-quadratic quantization (HQQ), which keeps
+ * float zero points.
+ */
+import assert from "node:assert/strict";
+import { readModel } from "../../src/onnx/reader.ts";
+import { tensorBytes } from "../../src/onnx/tensor.ts";
+import { Scopes } from "../../src/quantization/scopes.ts";
+import { findWeights } from "../../src/quantization/weights.ts";
+import { run } from "../../src/process.ts";
+import { ROOT } from "../../tests/install.ts";
+import { differenceRow, inTurns, type Part, type Row, timed } from "../harness.ts";
+import { openEngine } from "./engine.ts";
+import { COMPARED, startRival } from "./rival.ts";
+import { miniLmPath } from "../../tests/real_models.ts";
+
+const TURNS = 5;
+const BAR = 50;
+
+/** MiniLM's MatMuls at 4 bits. */
+export const model: Part = {
+  name: "model",
+  async run(): Promise<Row[]> {
+    const source = miniLmPath();
+    const folder = `${ROOT}/.cache/bench/model`;
+    await Deno.mkdir(folder, { recursive: true });
+    const engine = await openEngine("wasm");
+    await using rival = startRival();
+    try {
+      const { weights } = findWeights(new Scopes(await readModel(source)));
+      const products = weights.filter((weight) => weight.role === "matmul");
+      const others = weights.filter((weight) => weight.role !== "matmul");
+      const ours = `${folder}/ours.onnx`;
+      const { code, stderr } = await run({
+        program: "deno",
+        args: [
+          ...["run", "-q", "--no-prompt", "-P=convert", "main.ts", "convert", "--quiet"],
+          ...["--source", source, "--output", ours, "--precision", "4bit", "--method", "mse"],
+          ...["--asymmetric", "--block-size", "32", "--engine", "wasm"],
+          ...others.flatMap((weight) => ["--exclude", weight.name]),
+        ],
+        cwd: ROOT,
+        inheritEnv: ["HOME", "PATH", "DENO_DIR"],
+        install: "",
+      });
+      assert.equal(code, 0, stderr);
+      const [plain, hqq] = [`${folder}/plain.onnx`, `${folder}/hqq.onnx`];
+      await rival.quantizeModel(source, "plain", plain);
+      await rival.quantizeModel(source, "hqq", hqq);
+      const [oursDb = NaN, plainDb = NaN, hqqDb = NaN] = await rival.compare(source, [
+        ours,
+        plain,
+        hqq,
+      ]);
+
+      const jobs: {
+        bytes: Uint8Array;
+        rows: number;
+        columns: number;
+        order: "rows" | "columns";
+      }[] = [];
+      for (const { tensor, view } of products) {
+        const values = await tensorBytes(tensor);
+        const { bytes } = await engine.allocate(values.length);
+        bytes.set(values);
+        jobs.push({ bytes, rows: view.rows, columns: view.columns, order: view.order });
+      }
+      const quantizeAll = () =>
+        timed(() =>
+          Promise.all(jobs.map(async ({ bytes, rows, columns, order }) => {
+            const result = await engine.quantize({
+              weights: bytes,
+              weightType: "float32",
+              rows,
+              columns,
+              order,
+              format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
+              method: "mse",
+              measure: false,
+            });
+            result.release();
+          }))
+        );
+      const pair = await inTurns(
+        TURNS,
+        quantizeAll,
+        () => rival.quantizeModel(source, "hqq", hqq),
+      );
+      const name = "MiniLM, MatMuls at 4 bits, block 32, asymmetric mse";
+      const inputs = `SQNR of the last hidden state over ${COMPARED.inputs} sequences of ` +
+        `${COMPARED.length} tokens`;
+      return [
+        differenceRow(
+          `${name}, against ONNX Runtime's plain mode`,
+          { ours: oursDb, rival: plainDb, unit: "dB" },
+          0.4,
+          inputs,
+        ),
+        differenceRow(
+          `${name}, against ONNX Runtime's HQQ`,
+          { ours: oursDb, rival: hqqDb, unit: "dB" },
+          -0.2,
+          `${inputs}; HQQ keeps float zero points, ours are integers`,
+        ),
+        {
+          name: `${name}, time against ONNX Runtime's HQQ`,
+          ours: pair.ours * 1000,
+          rival: pair.rival * 1000,
+          unit: "ms",
+          ratio: pair.ratio,
+          bar: `at least ${BAR}x its speed`,
+          pass: pair.ratio >= BAR,
+          note: "both from weights in memory to codes in memory, the rival with its handling of " +
+            `the model and torch's own number of threads; ${TURNS} turns`,
+        },
+      ];
+    } finally {
+      engine.dispose();
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+};

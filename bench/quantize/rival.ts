@@ -1,0 +1,43 @@
+/** The dialog with ONNX Runtime's own quantizers (bench/python/onnxruntime_rival.py). */
+import { start } from "../../src/process.ts";
+import { pythonPath, ROOT } from "../../tests/install.ts";
+
+/** ONNX Runtime's quantizers in a process of Python. */
+export interface Rival extends AsyncDisposable {
+  /** Reads a float32 matrix [rows, columns] to quantize from a file. */
+  load(path: string, rows: number, columns: number): Promise<void>;
+  /** Seconds of one quantization of the matrix to 4 bits, block 32, in plain mode. */
+  quantize(symmetric: boolean): Promise<number>;
+  /** Quantizes the MatMuls of a model to 4 bits, block 32, asymmetric; seconds without file access. */
+  quantizeModel(source: string, method: "plain" | "hqq", output: string): Promise<number>;
+  /** SQNR in dB of the last hidden state of each of `others` against `original`. */
+  compare(original: string, others: readonly string[]): Promise<number[]>;
+}
+
+/** Sequences that the models are compared on, and their length. */
+export const COMPARED = { inputs: 32, length: 64 } as const;
+
+/** Starts the rival. */
+export function startRival(): Rival {
+  const child = start({
+    program: pythonPath(),
+    args: [`${ROOT}/bench/python/onnxruntime_rival.py`],
+    inheritEnv: ["HOME", "PATH"],
+    install: "",
+  });
+  async function ask(request: Record<string, unknown>): Promise<Record<string, unknown>> {
+    await child.send(JSON.stringify(request));
+    const answer = await child.receive();
+    if (answer === null) throw new Error((await child.finish()).stderr);
+    return JSON.parse(answer);
+  }
+  return {
+    load: async (path, rows, columns) => void await ask({ op: "load", path, rows, columns }),
+    quantize: async (symmetric) => Number((await ask({ op: "matrix", symmetric })).seconds),
+    quantizeModel: async (source, method, output) =>
+      Number((await ask({ op: "model", source, method, output })).seconds),
+    compare: async (original, others) =>
+      (await ask({ op: "compare", original, others, ...COMPARED })).sqnr as number[],
+    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+  };
+}
