@@ -456,7 +456,8 @@ function tensorType(old: Uint8Array | undefined, value: ValueInfo): Uint8Array {
     const oldDims = oldShape === undefined
       ? []
       : [...memoryRecords(oldShape)].filter((record) => record.number === FIELD.shape.dim);
-    const list = new WireBuilder();
+    const list = new Edit(oldShape ?? new Uint8Array(0));
+    list.drop(FIELD.shape.dim);
     dims.forEach((dim, index) => {
       const entry = new Edit(oldDims[index]?.payload ?? new Uint8Array(0));
       entry.drop(FIELD.dim.value);
@@ -465,7 +466,7 @@ function tensorType(old: Uint8Array | undefined, value: ValueInfo): Uint8Array {
         if (typeof dim === "number") out.int(FIELD.dim.value, dim);
         else if (dim !== null) out.string(FIELD.dim.param, dim);
       });
-      list.bytes(FIELD.shape.dim, entry.finish());
+      list.append((out) => out.bytes(FIELD.shape.dim, entry.finish()));
     });
     inner.append((out) => out.bytes(shape, list.finish()));
   }
