@@ -1,0 +1,85 @@
+/**
+ * The entry points: quantization of a job's units, and the size of the scratch that it takes.
+ */
+import { searchByHalfQuadratic } from "./hqq.ts";
+import { HQQ, Job, MSE, NON_FINITE, RTN, SATURATED, SCRATCH_BYTES } from "./job.ts";
+import { clearNonFinite, loadBlock } from "./load.ts";
+import { beginSums, measureBlock, noise, power, signal } from "./measure.ts";
+import { searchByError } from "./mse.ts";
+import { storeBlock } from "./pack.ts";
+import { chooseByRounding, normalizeTile } from "./rtn.ts";
+import { beginBlock, beginJob, beginStrip, chunkCount, chunkLength, job, quads, scratch } from "./strip.ts";
+
+/** Bytes of scratch that {@link run} needs, aligned to 16. */
+export function scratchBytes(): usize {
+  return SCRATCH_BYTES;
+}
+
+/**
+ * Works on the job at `work` until no unit of it is left. Several workers may do so at the same
+ * time, each with a scratch of its own.
+ */
+export function run(work: usize, memory: usize): void {
+  const shared = changetype<Job>(work);
+  beginJob(shared, memory);
+  const next = work + offsetof<Job>("next");
+  while (true) {
+    const unit = atomic.add<u32>(next, 1);
+    if (unit >= shared.units) return;
+    quantizeUnit(unit);
+  }
+}
+
+let nonFinite: u32 = 0;
+let saturated: u32 = 0;
+
+function quantizeUnit(unit: u32): void {
+  const first = unit * job.unitRows;
+  const end = min(first + job.unitRows, job.rows);
+  nonFinite = 0;
+  saturated = 0;
+  beginSums();
+  if (job.columnsOrder) {
+    // Neighbouring rows are neighbours in memory: all of them before the next block.
+    for (let index: u32 = 0; index < job.blocks; index++) {
+      for (let row = first; row < end; row += 16) quantizeBlock(row, end, index);
+    }
+  } else {
+    for (let row = first; row < end; row += 16) {
+      for (let index: u32 = 0; index < job.blocks; index++) quantizeBlock(row, end, index);
+    }
+  }
+  const statistics = job.statistics + unit * 40;
+  store<f64>(statistics, signal);
+  store<f64>(statistics, noise, 8);
+  store<f64>(statistics, (signal + power - noise) * 0.5, 16);
+  store<f64>(statistics, <f64>nonFinite, 24);
+  store<f64>(statistics, <f64>saturated, 32);
+}
+
+/** Quantizes block `index` of up to 16 rows from `row` on. */
+function quantizeBlock(row: u32, end: u32, index: u32): void {
+  beginStrip(row, min(16, end - row));
+  beginBlock(index);
+  loadBlock();
+  const whole = chunkCount() == 1;
+  for (let quad: usize = 0; quad < quads << 4; quad += 16) {
+    chooseByRounding(quad);
+    if (whole) clearNonFinite(quad, chunkLength(0));
+  }
+  if (job.method == MSE) searchByError();
+  else if (job.method == HQQ) searchByHalfQuadratic();
+  for (let quad: usize = 0; quad < quads << 4; quad += 16) {
+    nonFinite += popcnt(i32x4.bitmask(v128.load(scratch + quad, NON_FINITE)));
+    saturated += popcnt(i32x4.bitmask(v128.load(scratch + quad, SATURATED)));
+  }
+  let normalized = job.method != RTN;
+  if (job.measure) {
+    if (whole && !normalized) {
+      for (let quad: usize = 0; quad < quads << 4; quad += 16) normalizeTile(quad, chunkLength(0));
+    }
+    normalized = true;
+    measureBlock();
+  }
+  storeBlock(normalized);
+}

@@ -1,0 +1,120 @@
+/**
+ * What a worker works on: a job as the engine describes it in shared memory, and the worker's own
+ * scratch. The engine (src/quantization/wasm_job.ts) writes the same fields in the same order.
+ *
+ * A strip is up to 16 rows of the matrix, four to a SIMD vector (a quad). Its weights lie in the
+ * tile as [index along K][16 rows] of f32, at most 256 indices (a chunk) at a time, so that each row
+ * of weights is a lane and all of the arithmetic runs in the order of docs/arithmetic.md.
+ */
+
+/** A job. All fields are 32 bits. */
+@unmanaged
+export class Job {
+  weights: usize;
+  rows: u32;
+  columns: u32;
+  /** 0: weight (r, c) is element r * columns + c; 1: it is element c * rows + r. */
+  columnsOrder: u32;
+  weightType: u32;
+  bits: u32;
+  symmetric: u32;
+  blockLength: u32;
+  blocks: u32;
+  /** 0: float16, 1: float32. */
+  wideScales: u32;
+  method: u32;
+  /** One f32 a column, clamped; or 0. */
+  importance: usize;
+  measure: u32;
+  codes: usize;
+  scales: usize;
+  /** 0 where symmetric. */
+  zeroPoints: usize;
+  /** Candidate steps as f32. Symmetric: those of `lower`, then as many of `upper`. */
+  steps: usize;
+  stepCount: u32;
+  /** 864 values of x^-0.3 by the upper bits of x, then the 8 shrinkages, as f32. */
+  powers: usize;
+  /** Rows a unit of work has. */
+  unitRows: u32;
+  units: u32;
+  /** Five f64 a unit: signal, noise, dot, non-finite blocks, saturated blocks. */
+  statistics: usize;
+  /** Number of the next unit; workers take units by adding to it. */
+  next: u32;
+}
+
+export const FLOAT32: u32 = 0;
+export const FLOAT16: u32 = 1;
+export const BFLOAT16: u32 = 2;
+export const FLOAT64: u32 = 3;
+
+export const RTN: u32 = 0;
+export const MSE: u32 = 1;
+export const HQQ: u32 = 2;
+
+/** Weights along K that the tile holds. */
+export const CHUNK: u32 = 256;
+
+/** Bytes of the tile from one index along K to the next. */
+export const TILE_STRIDE: usize = 64;
+
+/** Most candidates of a search. */
+export const MOST_CANDIDATES: u32 = 48;
+
+/** Bytes of one vector for each of the four quads. */
+const QUADS: usize = 64;
+
+// Parts of a worker's scratch, as offsets from its beginning.
+export const TILE: usize = 0;
+/** The tile times importance. */
+export const WEIGHTED: usize = TILE + 256 * 64;
+/** Sums of the candidates: [candidate][A, B][quad]. */
+export const SUMS: usize = WEIGHTED + 256 * 64;
+/** Sixteen byte columns of codes: [byte][16 rows]. */
+export const BYTE_COLUMNS: usize = SUMS + 48 * 128;
+/** Vectors of the strip, below. */
+export const TRANSPOSED: usize = BYTE_COLUMNS + 256;
+/** Partial sums while they are made one by one. */
+export const PARTS: usize = TRANSPOSED + 256;
+export const STATE: usize = PARTS + 256;
+/** Bytes that `run` needs as scratch; the engine gives as many. */
+export const SCRATCH_BYTES: usize = STATE + 32 * 64;
+
+// One vector a quad each; the address of quad k's is `scratch + FIELD + 16 * k`.
+/** Greatest weight as bits, at least 0. */
+export const HIGH: usize = STATE;
+/** Greatest unsigned bits of a weight: those of the least weight where any is negative. */
+export const LOW: usize = STATE + QUADS;
+/** All ones where the block is non-finite. */
+export const NON_FINITE: usize = STATE + 2 * QUADS;
+/** All ones where the block is one of zeros. */
+export const ZEROED: usize = STATE + 3 * QUADS;
+/** Powers of two to and from the normalized weights. */
+export const DOWN: usize = STATE + 4 * QUADS;
+export const UP: usize = STATE + 5 * QUADS;
+/** Chosen scale (as stored), zero point (as f32), all ones where saturated. */
+export const SCALE: usize = STATE + 6 * QUADS;
+export const ZERO_POINT: usize = STATE + 7 * QUADS;
+export const SATURATED: usize = STATE + 8 * QUADS;
+/** A second choice of the same fields, while a method compares. */
+export const OTHER_SCALE: usize = STATE + 9 * QUADS;
+export const OTHER_ZERO_POINT: usize = STATE + 10 * QUADS;
+export const OTHER_SATURATED: usize = STATE + 11 * QUADS;
+/** Unit of a method's candidate reciprocals. */
+export const UNIT: usize = STATE + 12 * QUADS;
+/** Sums in progress. */
+export const SUM_0: usize = STATE + 13 * QUADS;
+export const SUM_1: usize = STATE + 14 * QUADS;
+export const SUM_2: usize = STATE + 15 * QUADS;
+export const SUM_3: usize = STATE + 16 * QUADS;
+/** What `hqq` keeps: least norm, lanes still iterating, its start and the shifted zero point. */
+export const NORM: usize = STATE + 17 * QUADS;
+export const ACTIVE: usize = STATE + 18 * QUADS;
+export const BEST_SCALE: usize = STATE + 19 * QUADS;
+export const BEST_ZERO_POINT: usize = STATE + 20 * QUADS;
+export const BEST_SATURATED: usize = STATE + 21 * QUADS;
+/** Reciprocals of the chosen scales, for the tile as it is. */
+export const INVERSE: usize = STATE + 22 * QUADS;
+/** Zero points of the strip's rows, 16 bits each. */
+export const SHORT_ZERO_POINTS: usize = STATE + 23 * QUADS;

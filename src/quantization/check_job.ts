@@ -1,0 +1,23 @@
+/**
+ * What every engine asks of a job before it starts.
+ */
+import type { QuantizeJob } from "./engine.ts";
+import { WEIGHT_BYTES } from "./widen.ts";
+
+/** Throws a `RangeError` where the sizes of a job's arrays don't fit its shape. */
+export function checkJob({ weights, weightType, rows, columns, importance }: QuantizeJob): void {
+  const expected = rows * columns * WEIGHT_BYTES[weightType];
+  if (!(rows >= 0 && columns >= 0) || weights.byteLength !== expected) {
+    throw new RangeError(
+      `Cannot quantize a matrix of ${rows} x ${columns} ${weightType} weights: it has ` +
+        `${weights.byteLength} bytes instead of ${expected}. Pass all of its elements and no more.`,
+    );
+  }
+  if (importance === undefined) return;
+  if (importance.length !== columns || !importance.every(Number.isFinite)) {
+    throw new RangeError(
+      `Cannot quantize a matrix of ${columns} columns by importance: there are ` +
+        `${importance.length} values, or one is not finite. Pass a finite one for each column.`,
+    );
+  }
+}

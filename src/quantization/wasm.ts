@@ -1,0 +1,308 @@
+/**
+ * The wasm engine: AssemblyScript SIMD kernels in workers over one shared memory. A job is cut into
+ * units of rows which the workers take one after another; the result does not depend on who took
+ * which.
+ */
+import { blockLayout } from "../formats.ts";
+import { MissingToolError } from "../error.ts";
+import { checkJob } from "./check_job.ts";
+import { type Engine, EngineFault, type QuantizeJob, type QuantizeResult } from "./engine.ts";
+import { IMPORTANCE_BOUNDS } from "./methods/block.ts";
+import { SharedMemory } from "./shared_memory.ts";
+import {
+  JOB_BYTES,
+  METHOD_NUMBERS,
+  powerTable,
+  searchSteps,
+  UNIT_STATISTICS,
+  WEIGHT_TYPE_NUMBERS,
+  writeJob,
+} from "./wasm_job.ts";
+import { instantiate, type WorkerReply, type WorkerRequest } from "./wasm_kernels.ts";
+
+/** The compiled kernels. */
+const KERNELS = new URL("../../build/quantize.wasm", import.meta.url);
+
+/** Rows of a unit of work, by the matrix's order: what a worker reads at once stays in its cache. */
+const UNIT_ROWS = { rows: 64, columns: 256 } as const;
+
+/** Options of {@link createWasmEngine}. */
+export interface WasmEngineOptions {
+  /** Workers; one for each processor unless given. */
+  readonly workers?: number;
+  /** Bytes of weights that may be allocated at a time; one job may have more. 96 MiB unless given. */
+  readonly budget?: number;
+}
+
+/**
+ * An engine of workers, which start with the first job.
+ * Throws a `MissingToolError` when the kernels have not been built.
+ */
+export async function createWasmEngine(options: WasmEngineOptions = {}): Promise<Engine> {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await Deno.readFile(KERNELS);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+    throw new MissingToolError(
+      'Cannot start the wasm engine: "build/quantize.wasm" does not exist. ' +
+        "Build it with: deno task build:assembly",
+      { cause },
+    );
+  }
+  const workers = Math.max(1, Math.floor(options.workers ?? navigator.hardwareConcurrency));
+  return new WasmEngine(
+    await WebAssembly.compile(bytes),
+    workers,
+    options.budget ?? 96 * 1024 * 1024,
+  );
+}
+
+interface Waiting {
+  readonly byteLength: number;
+  resolve(memory: { bytes: Uint8Array; release(): void }): void;
+  reject(fault: EngineFault): void;
+}
+
+interface Running {
+  /** Workers that have not replied. */
+  left: number;
+  fault: string | null;
+  settle(fault: string | null): void;
+}
+
+class WasmEngine implements Engine {
+  readonly name = "wasm";
+  readonly #module: WebAssembly.Module;
+  readonly #workerCount: number;
+  readonly #budget: number;
+  readonly #heap = new SharedMemory();
+  readonly #waiting: Waiting[] = [];
+  readonly #running = new Map<number, Running>();
+  #workers: Worker[] = [];
+  #powers = 0;
+  #allocated = 0;
+  #jobs = 0;
+  #fault: string | null = null;
+
+  constructor(module: WebAssembly.Module, workers: number, budget: number) {
+    this.#module = module;
+    this.#workerCount = workers;
+    this.#budget = budget;
+  }
+
+  allocate(byteLength: number): Promise<{ bytes: Uint8Array; release(): void }> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ byteLength, resolve, reject });
+      this.#serveWaiting();
+    });
+  }
+
+  /** Serves allocations in order, as far as the budget goes. */
+  #serveWaiting(): void {
+    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
+      const { byteLength, resolve, reject } = first;
+      if (this.#fault !== null) {
+        this.#waiting.shift();
+        reject(new EngineFault(this.#fault));
+        continue;
+      }
+      if (this.#allocated > 0 && this.#allocated + byteLength > this.#budget) return;
+      this.#waiting.shift();
+      const offset = this.#heap.allocate(byteLength);
+      if (offset === null) {
+        reject(outOfMemory(byteLength));
+        continue;
+      }
+      this.#allocated += byteLength;
+      let held = true;
+      const release = () => {
+        if (!held) return;
+        held = false;
+        this.#allocated -= byteLength;
+        this.#heap.free(offset);
+        this.#serveWaiting();
+      };
+      resolve({ bytes: this.#heap.bytes(offset, byteLength), release });
+    }
+  }
+
+  async quantize(job: QuantizeJob): Promise<QuantizeResult> {
+    checkJob(job);
+    if (this.#fault !== null) throw new EngineFault(this.#fault);
+    const { rows, columns, format } = job;
+    const layout = blockLayout(format, rows, columns);
+    const zeroPointBytes = format.symmetric ? 0 : rows * layout.blocks;
+    if (rows === 0 || columns === 0) return emptyResult(job, layout.scaleBytes, zeroPointBytes);
+
+    const owned: number[] = [];
+    const take = (byteLength: number): number => {
+      const offset = this.#heap.allocate(byteLength);
+      if (offset === null) throw outOfMemory(byteLength);
+      owned.push(offset);
+      return offset;
+    };
+    const store = (array: Float32Array): number => {
+      const offset = take(array.byteLength);
+      new Float32Array(this.#heap.memory.buffer, offset, array.length).set(array);
+      return offset;
+    };
+    const release = () => owned.splice(0).forEach((offset) => this.#heap.free(offset));
+    try {
+      this.#startWorkers();
+      let weights = this.#heap.offsetOf(job.weights);
+      if (weights === null) {
+        weights = take(job.weights.byteLength);
+        this.#heap.bytes(weights, job.weights.byteLength).set(job.weights);
+      }
+      const { steps, count } = searchSteps(format, layout.blockLength);
+      const unitRows = UNIT_ROWS[job.order];
+      const units = Math.ceil(rows / unitRows);
+      const codes = take(layout.codeBytes);
+      const scales = take(layout.scaleBytes);
+      const zeroPoints = format.symmetric ? 0 : take(zeroPointBytes);
+      const statistics = take(units * UNIT_STATISTICS * 8);
+      const importance = job.method === "mse" && job.importance
+        ? store(job.importance.map(clampImportance))
+        : 0;
+      const stepsAt = store(steps);
+      const record = take(JOB_BYTES);
+      writeJob(this.#heap.bytes(record, JOB_BYTES), {
+        weights,
+        rows,
+        columns,
+        columnsOrder: job.order === "columns" ? 1 : 0,
+        weightType: WEIGHT_TYPE_NUMBERS[job.weightType],
+        bits: format.bits,
+        symmetric: format.symmetric ? 1 : 0,
+        blockLength: layout.blockLength,
+        blocks: layout.blocks,
+        wideScales: format.scaleType === "float32" ? 1 : 0,
+        method: METHOD_NUMBERS[job.method],
+        importance,
+        measure: job.measure ? 1 : 0,
+        codes,
+        scales,
+        zeroPoints,
+        steps: stepsAt,
+        stepCount: count,
+        powers: this.#powers,
+        unitRows,
+        units,
+        statistics,
+        next: 0,
+      });
+      await this.#run(record, Math.min(units, this.#workers.length));
+      const sums = new Float64Array(
+        this.#heap.memory.buffer,
+        statistics,
+        units * UNIT_STATISTICS,
+      );
+      const total = (field: number) => {
+        let sum = 0;
+        for (let i = field; i < sums.length; i += UNIT_STATISTICS) sum += sums[i]!;
+        return sum;
+      };
+      return {
+        codes: this.#heap.bytes(codes, layout.codeBytes),
+        scales: this.#heap.bytes(scales, layout.scaleBytes),
+        zeroPoints: format.symmetric ? null : this.#heap.bytes(zeroPoints, zeroPointBytes),
+        nonFinite: total(3),
+        saturated: total(4),
+        ...(job.measure ? { error: { signal: total(0), noise: total(1), dot: total(2) } } : {}),
+        release,
+      };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Has `workers` workers work on the job record at `job`. */
+  #run(job: number, workers: number): Promise<void> {
+    const id = this.#jobs++;
+    return new Promise((resolve, reject) => {
+      const settle = (fault: string | null) => {
+        this.#running.delete(id);
+        if (fault === null) resolve();
+        else reject(new EngineFault(fault));
+      };
+      this.#running.set(id, { left: workers, fault: null, settle });
+      // Jobs in flight start at different workers, so that small ones spread.
+      for (let i = 0; i < workers; i++) {
+        const worker = this.#workers[(id + i) % this.#workers.length]!;
+        worker.postMessage({ kind: "run", id, job } satisfies WorkerRequest);
+      }
+    });
+  }
+
+  #startWorkers(): void {
+    if (this.#workers.length > 0) return;
+    const { memory } = this.#heap;
+    const scratchBytes = instantiate(this.#module, memory).scratchBytes();
+    const table = powerTable();
+    const reserve = (byteLength: number): number => {
+      const offset = this.#heap.allocate(byteLength);
+      if (offset === null) throw outOfMemory(byteLength);
+      return offset;
+    };
+    this.#powers = reserve(table.byteLength);
+    new Float32Array(memory.buffer, this.#powers, table.length).set(table);
+    this.#workers = Array.from({ length: this.#workerCount }, () => {
+      const worker = new Worker(new URL("./wasm_worker.ts", import.meta.url).href, {
+        type: "module",
+        name: "quantize",
+      });
+      worker.onmessage = ({ data }: MessageEvent<WorkerReply>) => this.#reply(data);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        this.#fail(`A worker of the wasm engine failed: ${event.message}`);
+      };
+      const scratch = reserve(scratchBytes);
+      const start: WorkerRequest = { kind: "start", module: this.#module, memory, scratch };
+      worker.postMessage(start);
+      return worker;
+    });
+  }
+
+  #reply({ id, fault }: WorkerReply): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    running.left--;
+    running.fault ??= fault;
+    if (running.left === 0) running.settle(running.fault);
+  }
+
+  /** Ends the engine: every job and allocation in flight is rejected. */
+  #fail(reason: string): void {
+    if (this.#fault !== null) return;
+    this.#fault = reason;
+    for (const worker of this.#workers) worker.terminate();
+    for (const running of [...this.#running.values()]) running.settle(reason);
+    this.#serveWaiting();
+  }
+
+  dispose(): void {
+    this.#fail("The wasm engine was disposed of.");
+  }
+}
+
+function clampImportance(value: number): number {
+  return Math.min(Math.max(value, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
+}
+
+function outOfMemory(byteLength: number): EngineFault {
+  return new EngineFault(`The wasm engine has no ${byteLength} bytes of memory left.`);
+}
+
+function emptyResult(job: QuantizeJob, scaleBytes: number, zeroPointBytes: number): QuantizeResult {
+  return {
+    codes: new Uint8Array(0),
+    scales: new Uint8Array(scaleBytes),
+    zeroPoints: job.format.symmetric ? null : new Uint8Array(zeroPointBytes),
+    nonFinite: 0,
+    saturated: 0,
+    ...(job.measure ? { error: { signal: 0, noise: 0, dot: 0 } } : {}),
+    release: () => {},
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * The records that the AssemblyScript kernels read from shared memory: a job's fields in the order of
+ * `assembly/job.ts`, the candidates of its search, and the table of powers.
+ */
+import type { BlockFormat } from "../formats.ts";
+import type { Method, WeightType } from "./engine.ts";
+import { ASYMMETRIC_GRIDS, type Grid, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
+import { SHRINKAGE } from "./methods/hqq.ts";
+import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
+
+/** The fields of a job, 32 bits each. */
+const JOB_FIELDS = [
+  "weights",
+  "rows",
+  "columns",
+  "columnsOrder",
+  "weightType",
+  "bits",
+  "symmetric",
+  "blockLength",
+  "blocks",
+  "wideScales",
+  "method",
+  "importance",
+  "measure",
+  "codes",
+  "scales",
+  "zeroPoints",
+  "steps",
+  "stepCount",
+  "powers",
+  "unitRows",
+  "units",
+  "statistics",
+  "next",
+] as const;
+
+/** The fields of a job; pointers are offsets in shared memory, 0 for none. */
+export type JobRecord = Readonly<Record<typeof JOB_FIELDS[number], number>>;
+
+/** Bytes of a job record. */
+export const JOB_BYTES = JOB_FIELDS.length * 4;
+
+/** Numbers that `statistics` holds for each unit of work. */
+export const UNIT_STATISTICS = 5;
+
+export const WEIGHT_TYPE_NUMBERS: Readonly<Record<WeightType, number>> = {
+  float32: 0,
+  float16: 1,
+  bfloat16: 2,
+  float64: 3,
+};
+
+export const METHOD_NUMBERS: Readonly<Record<Method, number>> = { rtn: 0, mse: 1, hqq: 2 };
+
+/** Writes a job record to `target`, which has room for {@link JOB_BYTES}. */
+export function writeJob(target: Uint8Array, record: JobRecord): void {
+  const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
+  JOB_FIELDS.forEach((field, i) => view.setUint32(i * 4, record[field], true));
+}
+
+/** The candidates of a format's search; `count` is that of one grid. */
+export function searchSteps(
+  { bits, symmetric }: BlockFormat,
+  blockLength: number,
+): { steps: Float32Array; count: number } {
+  const length = lengthClass(blockLength);
+  const stepsOf = ({ first, step, count }: Grid) =>
+    Array.from({ length: count }, (_, i) => first + step * i);
+  if (!symmetric) {
+    const steps = stepsOf(ASYMMETRIC_GRIDS[bits][length]);
+    return { steps: Float32Array.from(steps), count: steps.length };
+  }
+  const { lower, upper } = SYMMETRIC_GRIDS[bits][length];
+  return { steps: Float32Array.from([...stepsOf(lower), ...stepsOf(upper)]), count: lower.count };
+}
+
+/** x^-0.3 by exponent and fraction, then the shrinkages of the iterations. */
+export function powerTable(): Float32Array {
+  const products = POWER_OF_EXPONENT.flatMap((ofExponent) =>
+    POWER_OF_FRACTION.map((ofFraction) => Math.fround(ofExponent) * Math.fround(ofFraction))
+  );
+  return Float32Array.from([...products, ...SHRINKAGE]);
+}
