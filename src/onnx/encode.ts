@@ -99,7 +99,18 @@ class Encoder {
     }
     editOpsets(edit, number.opsetImport, was.opsets, model.opsets, was.irVersion > 0);
     editMetadata(edit, model.carried, was.metadata, model.metadata);
-    const rope = new Rope().add(edit.finish()).message(number.graph, this.#graph(model.graph));
+    const fields = edit.finish();
+    // OpenVINO takes no file in which a field repeats, as opset imports do, before it has seen three
+    // different ones: then the graph goes in between.
+    const seen = new Set<number>();
+    let head = 0;
+    for (const { number: field, record } of memoryRecords(fields)) {
+      if (seen.size < 3 && seen.has(field)) break;
+      seen.add(field);
+      head += record.length;
+    }
+    const rope = new Rope().add(fields.subarray(0, head))
+      .message(number.graph, this.#graph(model.graph)).add(fields.subarray(head));
     for (const training of model.training) {
       rope.message(number.training, this.#training(training));
     }
