@@ -5,6 +5,7 @@
  */
 import { InputError, VerificationError } from "./error.ts";
 import { readModel } from "./onnx/reader.ts";
+import { probabilityOutputs } from "./verify/bounds.ts";
 import { type InputSource, type PreparedInputs, prepareInputs } from "./verify/inputs.ts";
 import { judge, unchecked, warningsOf } from "./verify/judge.ts";
 import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
@@ -110,7 +111,10 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
 
   const failures: string[] = [];
   const outputs = compareOutputs(before, after, failures);
-  for (const output of outputs) judge(output, tolerance, failures);
+  const probabilities = probabilityOutputs(model);
+  for (const output of outputs) {
+    judge(output, probabilities.has(output.name), tolerance, failures);
+  }
   const perOp = options.perOp === true
     ? await comparePerOp({
       runtime,

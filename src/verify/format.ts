@@ -2,7 +2,7 @@
 import type { OutputComparison } from "./metrics.ts";
 import type { PerOpReport, ValueComparison } from "./per_op.ts";
 import type { VerificationReport } from "./report.ts";
-import { formatDims } from "./values.ts";
+import { formatDims, visible } from "./values.ts";
 
 /** Values inside the graph that the lines show at most. */
 const MOST_VALUES = 5;
@@ -102,9 +102,4 @@ function valueText({ value, node, op, error, mismatch }: ValueComparison): strin
 
 function milliseconds(value: number): string {
   return value < 10 ? `${value.toFixed(2)} ms` : `${value.toFixed(0)} ms`;
-}
-
-/** Names come from model files: control characters are shown, not sent to the terminal. */
-function visible(text: string): string {
-  return text.replace(/\p{Cc}/gu, "\ufffd");
 }

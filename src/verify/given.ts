@@ -14,7 +14,14 @@ import {
 import { MOST_PIXELS } from "./png.ts";
 import type { Port } from "./runtime.ts";
 import { channelAxisOf, isPictureShaped, roleOf } from "./seeded.ts";
-import { castTensor, formatDims, fromNumbers, type HostTensor, isWhole } from "./values.ts";
+import {
+  castTensor,
+  formatDims,
+  fromNumbers,
+  type HostTensor,
+  isWhole,
+  visible,
+} from "./values.ts";
 
 /** Where inputs come from. What a source does not give is seeded. */
 export type InputSource =
@@ -244,7 +251,7 @@ export function wanted(ports: readonly Port[]): string {
   return [
     "The model's inputs:",
     ...ports.map((port) =>
-      `  "${port.name}" ${port.dtype ?? "not a tensor"} ${formatDims(port.dims)}`
+      visible(`  "${port.name}" ${port.dtype ?? "not a tensor"} ${formatDims(port.dims)}`)
     ),
   ].join("\n");
 }

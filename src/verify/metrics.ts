@@ -36,6 +36,8 @@ export interface FloatErrors {
   readonly relativeL2: number | null;
   /** Largest relative L2 of a sample. */
   readonly worstRelativeL2: number | null;
+  /** |result - original|_2 / |original|_2 over all samples together. */
+  readonly pooledRelativeL2: number | null;
   /** Cosine of the angle between all original and all result values. */
   readonly cosine: number | null;
   /** 10 log10 (signal / noise) over all samples; null where there is no noise or no signal. */
@@ -186,6 +188,11 @@ export class OutputComparator {
       maxAbsError: this.#maxAbsError,
       relativeL2: all ? known.reduce((sum, value) => sum + value, 0) / known.length : null,
       worstRelativeL2: all ? Math.max(...known) : null,
+      pooledRelativeL2: this.#signal > 0
+        ? Math.sqrt(this.#noise / this.#signal)
+        : this.#noise === 0
+        ? 0
+        : null,
       cosine: norms > 0 ? Math.min(1, this.#dot / norms) : null,
       sqnr: this.#noise > 0 && this.#signal > 0
         ? 10 * Math.log10(this.#signal / this.#noise)

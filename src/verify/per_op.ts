@@ -171,7 +171,10 @@ function report(
   const errors = new Map<string, number>();
   const values: ValueComparison[] = [];
   for (const node of request.original.graph.nodes) {
-    const inherited = Math.max(0, ...readNames(node).map((name) => errors.get(name) ?? 0));
+    const inherited = readNames(node).reduce(
+      (worst, name) => Math.max(worst, errors.get(name) ?? 0),
+      0,
+    );
     for (const output of node.outputs) {
       const entry = found.get(output);
       if (entry === undefined) {
@@ -230,7 +233,7 @@ function outOfReach(model: Model, renamed: number): string[] {
 function readNames(node: Node): string[] {
   const names = [...node.inputs];
   for (const graph of subgraphs(node)) {
-    for (const inner of graph.nodes) names.push(...readNames(inner));
+    for (const inner of graph.nodes) for (const name of readNames(inner)) names.push(name);
   }
   return names;
 }

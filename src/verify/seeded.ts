@@ -6,6 +6,7 @@
 import { elementCount } from "../ir.ts";
 import type { InputHints } from "./hints.ts";
 import { Random } from "./random.ts";
+import { picturePattern } from "./pattern.ts";
 import type { Port } from "./runtime.ts";
 import { fromNumbers, type HostTensor, type HostType, isFloatType } from "./values.ts";
 
@@ -177,7 +178,7 @@ export function seededTensor(
     case "audio":
       return fill(audioWave(random));
     case "picture": {
-      const pixel = picturePattern(random, dims);
+      const pixel = picturePattern(random, dims, channelAxisOf(port));
       return isFloatType(dtype)
         ? fill(pixel)
         : fill((index) => Math.round((pixel(index) + 1) * (dtype === "int8" ? 63.5 : 127.5)));
@@ -210,7 +211,7 @@ export function describeRole(role: Role, assignment: Assignment): string {
     case "state":
       return "small random values (normal, deviation 0.1)";
     case "picture":
-      return "a random pattern from -1 to 1 (0 to 255 for bytes)";
+      return "random figures on a shaded ground, from -1 to 1 (0 to 255 for bytes)";
     case "audio":
       return "random tones with noise";
     case "integers":
@@ -314,37 +315,4 @@ function audioWave(random: Random): (index: number) => number {
       (sum, { step, loudness, phase }) => sum + loudness * Math.sin(step * index + phase),
       0.02 * random.normal(),
     );
-}
-
-/**
- * Values from -1 to 1 that vary slowly over the last two axes as a picture does: gradients, a few
- * bright and dark boxes, and a little noise.
- */
-function picturePattern(random: Random, dims: readonly number[]): (index: number) => number {
-  const width = Math.max(1, dims.at(-1) ?? 1);
-  const height = Math.max(1, dims.at(-2) ?? 1);
-  const waves = Array.from({ length: 3 }, () => ({
-    x: (random.next() - 0.5) * 20 / width,
-    y: (random.next() - 0.5) * 20 / height,
-    phase: 2 * Math.PI * random.next(),
-  }));
-  const boxes = Array.from({ length: 8 }, () => ({
-    left: random.next() * width,
-    top: random.next() * height,
-    right: (0.05 + 0.3 * random.next()) * width,
-    bottom: (0.05 + 0.3 * random.next()) * height,
-    value: 2 * random.next() - 1,
-  }));
-  return (index) => {
-    const x = index % width;
-    const y = Math.floor(index / width) % height;
-    let value = 0.05 * random.normal();
-    for (const wave of waves) value += 0.25 * Math.sin(wave.x * x + wave.y * y + wave.phase);
-    for (const box of boxes) {
-      const inside = x >= box.left && x < box.left + box.right && y >= box.top &&
-        y < box.top + box.bottom;
-      if (inside) value += box.value;
-    }
-    return Math.max(-1, Math.min(1, value));
-  };
 }

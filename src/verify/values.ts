@@ -187,6 +187,11 @@ export function formatDims(dims: readonly (number | string | null)[]): string {
   return `[${dims.map((dim) => dim === null || dim === "" ? "?" : dim).join(", ")}]`;
 }
 
+/** `text` with control characters shown: names from model files go to terminals. */
+export function visible(text: string): string {
+  return text.replace(/\p{Cc}/gu, "\ufffd");
+}
+
 /** Whether the array of `tensor` has as many elements as its extents say. */
 export function isWhole(tensor: HostTensor): boolean {
   return tensor.data.length === elementCount(tensor.dims);

@@ -12,7 +12,7 @@ import {
   type Tensor,
   type ValueInfo,
 } from "../../src/ir.ts";
-import { writeModel } from "../../src/onnx/writer.ts";
+import { type LayoutOptions, writeModel } from "../../src/onnx/writer.ts";
 
 /** A named tensor value. */
 export function value(name: string, dtype: DType, ...shape: Dim[]): ValueInfo {
@@ -44,12 +44,17 @@ export interface Parts {
 }
 
 /** Writes a model of `parts` to `name` in `folder` and returns its path. */
-export async function write(folder: string, name: string, parts: Parts): Promise<string> {
+export async function write(
+  folder: string,
+  name: string,
+  parts: Parts,
+  options?: LayoutOptions,
+): Promise<string> {
   const path = join(folder, name);
   const graph = makeGraph("graph", parts);
   // The writer refuses to write over the file that a model was read from.
   const model = makeModel(join(folder, "made in memory"), 9, new Map([["", 18]]), graph);
-  await writeModel(model, path);
+  await writeModel(model, path, options);
   return path;
 }
 

@@ -37,6 +37,7 @@ Deno.test("samples: mean and worst relative L2, pooled SQNR", () => {
   assert.equal(elements, 4);
   near(float!.relativeL2, (Math.fround(0.1) + Math.fround(0.6) / 2) / 2);
   near(float!.worstRelativeL2, Math.fround(0.6) / 2);
+  near(float!.pooledRelativeL2, 10 ** (-float!.sqnr! / 20));
   near(float!.sqnr, 10 * Math.log10(5 / (Math.fround(0.1) ** 2 + Math.fround(0.6) ** 2)));
 });
 
