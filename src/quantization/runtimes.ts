@@ -110,8 +110,13 @@ export type Need =
   }
   /** Operands of `com.microsoft` operators that other operators compute from constants. */
   | { readonly op: "computed operands" }
-  /** `DequantizeLinear` from codes of a type. */
-  | { readonly op: "DequantizeLinear"; readonly codes: DType }
+  /** `DequantizeLinear` from codes of a type, the last extent of which is `width`. */
+  | {
+    readonly op: "DequantizeLinear";
+    readonly codes: DType;
+    readonly width: number;
+    readonly blocked: boolean;
+  }
   /** A default-domain opset, and an IR version. */
   | { readonly op: "opset"; readonly opset: number; readonly irVersion: number };
 
@@ -145,6 +150,9 @@ export function lacks(runtime: Runtime, need: Need): string | null {
     case "computed operands":
       return openvino ? `${runtime.text} takes codes and zero points from constants only` : null;
     case "DequantizeLinear":
+      if (openvino && !need.blocked && need.width % 2 !== 0 && /int4$/.test(need.codes)) {
+        return `${runtime.text} computes with 4-bit codes of an odd width wrongly`;
+      }
       if (need.codes !== "uint2" && need.codes !== "int2") return null;
       return openvino ? `${runtime.text} has no 2-bit types` : since(24, "2-bit types");
     case "opset":

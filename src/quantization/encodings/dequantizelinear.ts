@@ -21,7 +21,12 @@ export const dequantizeLinear: Form = {
     const plan = planOf(target);
     const irVersion = { 8: 4, 4: 10, 3: 4, 2: 13 }[target.format.bits];
     return [
-      { op: "DequantizeLinear", codes: plan.type },
+      {
+        op: "DequantizeLinear",
+        codes: plan.type,
+        width: plan.codeDims.at(-1) ?? 1,
+        blocked: target.granularity === "block",
+      },
       { op: "opset", opset: plan.opset, irVersion },
     ];
   },
@@ -45,7 +50,13 @@ export const dequantizeLinear: Form = {
     const scales = half || format.scaleType === "float32"
       ? stored
       : b.cast(b.load, stored, "float32");
-    const points = format.symmetric ? [] : [zeroPoints(target, b, plan)];
+    // Without zero points ONNX Runtime before 1.32 takes the codes for uint8 where it moves the
+    // operator behind a Transpose or a Reshape.
+    const points = !format.symmetric
+      ? [zeroPoints(target, b, plan)]
+      : target.granularity === "block"
+      ? []
+      : [b.zeros("zero_points", plan.type, plan.scaleDims)];
     let value = b.emit(b.load, "DequantizeLinear", [codes, scales, ...points], plan.attributes);
     let dims = plan.codeDims;
     if (dims.join() !== plan.padded.join()) {
@@ -62,7 +73,7 @@ export const dequantizeLinear: Form = {
     const codeBits = format.bits === 3 ? 8 : format.bits;
     b.memoryBytes = Math.ceil(elementCount(plan.codeDims) * codeBits / 8) +
       byteLength(half ? "float16" : "float32", elementCount(plan.scaleDims)) +
-      (format.symmetric ? 0 : Math.ceil(elementCount(plan.scaleDims) * codeBits / 8));
+      (points.length === 0 ? 0 : Math.ceil(elementCount(plan.scaleDims) * codeBits / 8));
   },
 };
 

@@ -115,6 +115,7 @@ export class PatchBuilder {
   irVersion = 4;
   memoryBytes = 0;
   readonly #prefix: string;
+  #zeroBytes = 0;
   #values = 0;
   #sharedUsed = new Set<Tensor>();
 
@@ -138,6 +139,19 @@ export class PatchBuilder {
     this.require(1, Math.max(4, DTYPES[dtype].irVersion));
     this.constants.push({ body: weight.body, tensor });
     this.fills.push(makeFill(tensor, this.target, packing));
+    return name;
+  }
+
+  /** A constant of zeros, named after the weight. */
+  zeros(part: string, dtype: DType, dims: readonly number[]): string {
+    const { weight } = this.target;
+    const name = this.shared.scopes.freshName(`${weight.name}.${part}`);
+    const bytes = new Uint8Array(byteLength(dtype, elementCount(dims)));
+    this.constants.push({
+      body: weight.body,
+      tensor: makeTensor(name, dtype, dims, { kind: "memory", bytes }),
+    });
+    this.#zeroBytes += bytes.length;
     return name;
   }
 
@@ -241,7 +255,7 @@ export class PatchBuilder {
       usesMicrosoft: nodes.some((node) => node.domain === MICROSOFT),
       opset: this.opset,
       irVersion: this.irVersion,
-      bytes: this.pendingBytes(),
+      bytes: this.pendingBytes() + this.#zeroBytes,
       overhead: nodes.reduce((sum, node) => sum + nodeBytes(node), 0) -
         [...this.replacements.keys()].reduce((sum, node) => sum + nodeBytes(node), 0) +
         pendingTensors.reduce((sum, tensor) => sum + 16 + tensor.name.length, 0),
