@@ -143,6 +143,7 @@ function addConvert(program: Command, done: (command: ConvertArguments) => void)
     .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
     .option("--per-op", "find the first node where the original and the result part")
     .option("--dry-run", "print what would be written, to the byte, and write nothing")
+    .option("--sha256", "print the SHA-256 of what was written")
     .option("--json", "print the report as JSON")
     .option("--quiet", "print nothing but errors")
     .action((options: ConvertOptions) => done(checkConvert(options)));
@@ -174,6 +175,7 @@ interface ConvertOptions {
   seed: number;
   perOp?: true;
   dryRun?: true;
+  sha256?: true;
   json?: true;
   quiet?: true;
 }
@@ -228,6 +230,7 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
     seed: options.seed,
     perOp: options.perOp ?? false,
     dryRun: options.dryRun ?? false,
+    sha256: options.sha256 ?? false,
     json: options.json ?? false,
     quiet: options.quiet ?? false,
   };

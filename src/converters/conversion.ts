@@ -38,7 +38,7 @@ export interface SkippedWeight {
 export interface OutputFile {
   readonly path: string;
   readonly byteLength: number;
-  /** Hex digits; null for a dry run. */
+  /** Hex digits; null where it was not asked for, and for a dry run. */
   readonly sha256: string | null;
 }
 

@@ -8,13 +8,12 @@ import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
 import { beginModel, type ModelLayout, type ModelWriter, planModel } from "../onnx/writer.ts";
 import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
-import { fillFloats } from "../quantization/float16.ts";
-import { streamWeights, type WeightStream } from "../quantization/pipeline.ts";
+import { streamWeights } from "../quantization/pipeline.ts";
 import { VERSION } from "../version.ts";
 import type { Conversion } from "./conversion.ts";
 import type { ConversionOptions, OutputOptions, Precision } from "./options.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
-import { type PreparedTarget, prepareTarget, streamsOf } from "./target.ts";
+import { type PreparedTarget, prepareTarget, workOf } from "./target.ts";
 import { summarize } from "./totals.ts";
 
 /** How a conversion tells what it does. */
@@ -63,7 +62,9 @@ export async function convertOnnx(
         source: { path: options.source, facts },
         options: describeOptions(target.precision, options),
         engine: engine === null ? null : { name: engine.engine.name, reason: engine.reason },
-        hashes: options.dryRun ? null : layout.files.map(({ path }) => sha256OfFile(path)),
+        hashes: options.dryRun || !options.sha256
+          ? null
+          : layout.files.map(({ path }) => sha256OfFile(path)),
         dryRun: options.dryRun,
         seconds: (performance.now() - started) / 1000,
       });
@@ -99,7 +100,7 @@ async function write(
   signal.addEventListener("abort", abort);
   try {
     for (const { layout } of outputs) writers.push(await beginModel(layout));
-    const streams: WeightStream[] = streamsOf(
+    const { streams, floats } = workOf(
       outputs.map(({ target }, index) => ({ target, writer: writers[index]! })),
     );
     const total = streams.reduce((sum, stream) => sum + stream.byteLength, 0);
@@ -121,14 +122,9 @@ async function write(
       abort();
       return found;
     }
-    for (const [index, { target }] of outputs.entries()) {
-      for (const fill of target.floatFills) {
-        throwIfAborted(signal);
-        await fillFloats(
-          fill,
-          (offset, bytes) => writers[index]!.write(fill.tensor, offset, bytes),
-        );
-      }
+    for (const convert of floats) {
+      throwIfAborted(signal);
+      await convert();
     }
     for (const writer of writers) {
       throwIfAborted(signal);

@@ -61,6 +61,8 @@ export interface ConversionOptions extends OutputOptions {
   readonly workers: number | null;
   readonly allowInexact: boolean;
   readonly dryRun: boolean;
+  /** Whether to hash what was written, which means reading it once more. */
+  readonly sha256: boolean;
 }
 
 /** Options that a person who names none gets. */
@@ -79,4 +81,5 @@ export const DEFAULTS = {
   workers: null,
   allowInexact: false,
   dryRun: false,
+  sha256: false,
 } as const satisfies Omit<ConversionOptions, "source" | "output" | "precisions">;

@@ -3,14 +3,27 @@
  * engine's results, float tensors for converted elements.
  */
 import { InputError } from "../error.ts";
-import { elementCount, type Model, type Node } from "../ir.ts";
+import type { Model, Node, Tensor } from "../ir.ts";
 import { byteLength } from "../dtype.ts";
 import { openTensor } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import type { ModelWriter } from "../onnx/writer.ts";
 import type { ErrorSums } from "../quantization/engine.ts";
-import { convertFloats, type FloatConversion, type FloatFill } from "../quantization/float16.ts";
-import { ELEMENT_BYTES, type WeightStream, type WeightTarget } from "../quantization/pipeline.ts";
+import {
+  addErrorSums,
+  convertElements,
+  convertFloats,
+  fillFloats,
+  FLOAT_BYTES,
+  type FloatConversion,
+  type FloatFill,
+} from "../quantization/float16.ts";
+import {
+  ELEMENT_BYTES,
+  type MatrixView,
+  type WeightStream,
+  type WeightTarget,
+} from "../quantization/pipeline.ts";
 import {
   applyPlan,
   globExpression,
@@ -29,6 +42,12 @@ export interface WeightProgress {
   saturated: number;
 }
 
+/** A float tensor to convert, and what its conversion showed. */
+export interface FloatProgress {
+  readonly fill: FloatFill;
+  readonly error: ErrorSums;
+}
+
 /** A model at one precision. */
 export interface PreparedTarget {
   readonly model: Model;
@@ -37,7 +56,7 @@ export interface PreparedTarget {
   readonly skipped: readonly SkippedWeight[];
   /** What became of the float constants and of the types; null where nothing was asked. */
   readonly floats: FloatConversion | null;
-  readonly floatFills: readonly FloatFill[];
+  readonly floatFills: readonly FloatProgress[];
 }
 
 /**
@@ -81,7 +100,7 @@ export async function prepareTarget(
       reason: nonFinite.has(name) ? "it holds NaN or infinity" : reason,
     })),
     floats,
-    floatFills: floats?.fills ?? [],
+    floatFills: (floats?.fills ?? []).map(unfilled),
   };
 }
 
@@ -129,8 +148,12 @@ async function prepareFloat(
       reason,
     })),
     floats,
-    floatFills: floats.fills,
+    floatFills: floats.fills.map(unfilled),
   };
+}
+
+function unfilled(fill: FloatFill): FloatProgress {
+  return { fill, error: { signal: 0, noise: 0, dot: 0 } };
 }
 
 function* constantNames(model: Model): Generator<string> {
@@ -140,51 +163,68 @@ function* constantNames(model: Model): Generator<string> {
   }
 }
 
-/** The weights of all `outputs`, those with the same bytes in the source as one stream. */
-export function streamsOf(
-  outputs: readonly { readonly target: PreparedTarget; readonly writer: ModelWriter }[],
-): WeightStream[] {
+/** A target and the writer of its files. */
+export interface TargetOutput {
+  readonly target: PreparedTarget;
+  readonly writer: ModelWriter;
+}
+
+/** What is to be done to fill the pending tensors of several targets. */
+export interface Work {
+  /** The weights, those with the same bytes in the source as one stream. */
+  readonly streams: readonly WeightStream[];
+  /** Float tensors that are no weight of another target: each converts its source on its own. */
+  readonly floats: readonly (() => Promise<void>)[];
+}
+
+/** Plans the filling of all `outputs` so that each weight is read once. */
+export function workOf(outputs: readonly TargetOutput[]): Work {
   const streams = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
   for (const { target, writer } of outputs) {
     for (const weight of target.weights) {
-      const { planned } = weight;
-      const key = streamKey(planned, streams.size);
-      const entry = streams.get(key);
-      const consumer = consume(weight, writer);
-      if (entry !== undefined) {
-        entry.targets.push(consumer);
-        continue;
-      }
-      const targets = [consumer];
-      const { view } = planned;
-      streams.set(key, {
-        targets,
-        stream: {
+      const { view, weight: { tensor } } = weight.planned;
+      const key = `${placeOf(tensor) ?? `memory ${streams.size}`} ${JSON.stringify(view)}`;
+      let entry = streams.get(key);
+      if (entry === undefined) {
+        const targets: WeightTarget[] = [];
+        const stream = {
           view,
           byteLength: view.batch * view.rows * view.columns * ELEMENT_BYTES[view.weightType],
-          open: () => openTensor(planned.weight.tensor),
+          open: () => openTensor(tensor),
           targets,
-        },
-      });
+        };
+        streams.set(key, entry = { stream, targets });
+      }
+      entry.targets.push(quantizeInto(weight, writer));
     }
   }
-  return [...streams.values()].map(({ stream }) => stream);
+  const byPlace = new Map([...streams].map(([key, entry]) => [key.split(" {")[0]!, entry]));
+  const floats: (() => Promise<void>)[] = [];
+  for (const { target, writer } of outputs) {
+    for (const float of target.floatFills) {
+      const shared = byPlace.get(placeOf(float.fill.source) ?? "");
+      if (shared !== undefined) {
+        shared.targets.push(convertInto(float, shared.stream.view, writer));
+      } else {
+        floats.push(() => convertAlone(float, writer));
+      }
+    }
+  }
+  return { streams: [...streams.values()].map(({ stream }) => stream), floats };
 }
 
-/** Weights with one key have the same source bytes and the same matrices. */
-function streamKey(planned: PlannedWeight, unique: number): string {
-  const { tensor } = planned.weight;
-  const { data } = tensor;
-  const view = JSON.stringify(planned.view);
-  if (data.kind === "file") return `${data.path}\0${data.offset}\0${view}`;
-  if (data.kind === "typed") return `${data.path}\0${data.ranges[0]?.offset}\0${view}`;
-  return `memory ${unique}`;
+/** What tells tensors with the same bytes in a file from others; null for tensors in memory. */
+function placeOf({ data }: Tensor): string | null {
+  if (data.kind === "file") return `${data.path}\0${data.offset}`;
+  if (data.kind === "typed") return `${data.path}\0${data.ranges[0]?.offset}`;
+  return null;
 }
 
 /** Hands the results of a weight to the tensors that it fills. */
-function consume(weight: WeightProgress, writer: ModelWriter): WeightTarget {
+function quantizeInto(weight: WeightProgress, writer: ModelWriter): WeightTarget {
   const { planned } = weight;
   return {
+    kind: "quantize",
     format: planned.format,
     method: planned.method,
     async accept(result, tile) {
@@ -203,7 +243,39 @@ function consume(weight: WeightProgress, writer: ModelWriter): WeightTarget {
   };
 }
 
-/** Number of weights of a planned weight. */
-export function weightCount(planned: PlannedWeight): number {
-  return elementCount(planned.dims);
+/** Converts the elements that a stream reads for another target. */
+function convertInto(
+  { fill, error }: FloatProgress,
+  view: MatrixView,
+  writer: ModelWriter,
+): WeightTarget {
+  const { from, to, limit, tensor } = fill;
+  return {
+    kind: "elements",
+    async accept(bytes, tile) {
+      const converted = new Uint8Array(bytes.length / FLOAT_BYTES[from] * FLOAT_BYTES[to]);
+      convertElements(bytes, from, to, converted, limit);
+      addErrorSums(bytes, from, converted, to, error);
+      const matrix = tile.batch * view.rows * view.columns;
+      if (view.order === "rows" || tile.rows === view.rows) {
+        const first = matrix + tile.firstRow * (view.order === "rows" ? view.columns : 1);
+        return await writer.write(tensor, first * FLOAT_BYTES[to], converted);
+      }
+      const length = tile.rows * FLOAT_BYTES[to];
+      for (let column = 0; column < view.columns; column++) {
+        const first = matrix + column * view.rows + tile.firstRow;
+        const piece = converted.subarray(column * length, (column + 1) * length);
+        await writer.write(tensor, first * FLOAT_BYTES[to], piece);
+      }
+    },
+  };
+}
+
+/** Converts a tensor that nothing else reads. */
+async function convertAlone({ fill, error }: FloatProgress, writer: ModelWriter): Promise<void> {
+  const { from, to, tensor } = fill;
+  await fillFloats(fill, async (offset, converted, source) => {
+    addErrorSums(source, from, converted, to, error);
+    await writer.write(tensor, offset, converted);
+  });
 }

@@ -1,6 +1,7 @@
 /** Sums a conversion up: rows a weight, totals, and warnings in words. */
 import { byteLength } from "../dtype.ts";
 import type { ModelLayout } from "../onnx/writer.ts";
+import type { ErrorSums } from "../quantization/engine.ts";
 import { VERSION } from "../version.ts";
 import {
   type Conversion,
@@ -20,7 +21,7 @@ export interface Outcome {
   readonly source: { readonly path: string; readonly facts: SourceFacts };
   readonly options: string;
   readonly engine: { readonly name: string; readonly reason: string } | null;
-  /** SHA-256 of the layout's files, hex; null for a dry run. */
+  /** SHA-256 of the layout's files, hex; null where not asked for. */
   readonly hashes: readonly string[] | null;
   readonly dryRun: boolean;
   readonly seconds: number;
@@ -31,7 +32,7 @@ export function summarize(outcome: Outcome): Conversion {
   const { target, layout, source, hashes, dryRun } = outcome;
   const weights = [
     ...target.weights.map((weight) => quantizedRow(weight, dryRun)),
-    ...floatRows(target),
+    ...floatRows(target, dryRun),
   ];
   return {
     modelcast: VERSION,
@@ -53,12 +54,21 @@ export function summarize(outcome: Outcome): Conversion {
   };
 }
 
-function quantizedRow({ planned, error }: WeightProgress, dryRun: boolean): ConvertedWeight {
-  const { name, ops, role, dims, form, bytesBefore, bytesAfter, bitsPerWeight, memoryBytes } =
-    planned;
+/** SQNR and cosine from sums; null where nothing was summed. */
+function quality(error: ErrorSums | null): Pick<ConvertedWeight, "sqnr" | "cosine"> {
+  if (error === null) return { sqnr: null, cosine: null };
   // |v|^2 follows from the sums over w^2, (w - v)^2 and w v.
   const after = error.noise - error.signal + 2 * error.dot;
   const length = Math.sqrt(error.signal * after);
+  return {
+    sqnr: sqnrOf(error.signal, error.noise),
+    cosine: length > 0 ? Math.min(1, error.dot / length) : 1,
+  };
+}
+
+function quantizedRow({ planned, error }: WeightProgress, dryRun: boolean): ConvertedWeight {
+  const { name, ops, role, dims, form, bytesBefore, bytesAfter, bitsPerWeight, memoryBytes } =
+    planned;
   return {
     name,
     ops,
@@ -69,13 +79,13 @@ function quantizedRow({ planned, error }: WeightProgress, dryRun: boolean): Conv
     bytesAfter,
     bitsPerWeight,
     memoryBytes,
-    sqnr: dryRun ? null : sqnrOf(error.signal, error.noise),
-    cosine: dryRun ? null : length > 0 ? Math.min(1, error.dot / length) : 1,
+    ...quality(dryRun ? null : error),
   };
 }
 
-/** Constants that only changed their float type. Their error is that of rounding, not measured. */
-function floatRows({ floats }: PreparedTarget): ConvertedWeight[] {
+/** Constants that only changed their float type; what rounding costs small ones is not measured. */
+function floatRows({ floats, floatFills }: PreparedTarget, dryRun: boolean): ConvertedWeight[] {
+  const errors = new Map(floatFills.map(({ fill, error }) => [fill.name, error]));
   return (floats?.report.converted ?? []).map(({ name, from, to, elements }) => {
     const bytesAfter = byteLength(to, elements);
     return {
@@ -88,8 +98,7 @@ function floatRows({ floats }: PreparedTarget): ConvertedWeight[] {
       bytesAfter,
       bitsPerWeight: (8 * bytesAfter) / Math.max(1, elements),
       memoryBytes: bytesAfter,
-      sqnr: null,
-      cosine: null,
+      ...quality(dryRun ? null : errors.get(name) ?? null),
     };
   });
 }
@@ -108,8 +117,9 @@ function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): Conver
     (total, { bytesAfter, bitsPerWeight }) => total + (8 * bytesAfter) / bitsPerWeight,
     0,
   );
-  const signal = target.weights.reduce((total, { error }) => total + error.signal, 0);
-  const noise = target.weights.reduce((total, { error }) => total + error.noise, 0);
+  const errors = [...target.weights, ...target.floatFills].map(({ error }) => error);
+  const signal = errors.reduce((total, error) => total + error.signal, 0);
+  const noise = errors.reduce((total, error) => total + error.noise, 0);
   const fileBytesBefore = source.facts.byteLength;
   return {
     fileBytesBefore,
@@ -121,7 +131,7 @@ function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): Conver
     weightReduction: reduction(weightBytesBefore, weightBytesAfter),
     fileReduction: reduction(fileBytesBefore, layout.totalBytes),
     memoryBytes: weights.reduce((total, { memoryBytes }) => total + memoryBytes, 0),
-    sqnr: target.weights.length === 0 || outcome.dryRun ? null : sqnrOf(signal, noise),
+    sqnr: errors.length === 0 || outcome.dryRun ? null : sqnrOf(signal, noise),
     convertedShare: weightBytesBefore + skippedBytes === 0
       ? 0
       : (100 * weightBytesBefore) / (weightBytesBefore + skippedBytes),

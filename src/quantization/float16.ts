@@ -34,7 +34,7 @@ import {
   type Value,
 } from "./float16/typed_graph.ts";
 
-export { convertElements, type FloatType } from "./float16/elements.ts";
+export { addErrorSums, convertElements, FLOAT_BYTES, type FloatType } from "./float16/elements.ts";
 
 /** What to convert. */
 export interface FloatConversionOptions {
@@ -53,6 +53,8 @@ export interface FloatConversionOptions {
 
 /** A tensor that waits for its converted elements. */
 export interface FloatFill {
+  /** Name of the constant, as in {@link ConvertedConstant}. */
+  readonly name: string;
   /** The new tensor, pending. */
   readonly tensor: Tensor;
   /** The tensor that holds its elements. */
@@ -176,7 +178,7 @@ export async function convertFloats(
       kept.push({ name: value.name, dtype: type, elements, reason });
       continue;
     }
-    const tensor = await convertTensor(source, type, to, fact.limit, fills);
+    const tensor = await convertTensor(value.name, source, type, to, fact.limit, fills);
     made.set(value, tensor);
     converted.push({
       name: value.name,
@@ -218,17 +220,17 @@ export async function convertFloats(
   return { fills, report: { converted, kept, keptNodes, ...counts } };
 }
 
-/** Writes the elements of a fill, in pieces and in order, with `write`. */
+/** Writes the elements of a fill, in pieces and in order, with `write`, which sees their source too. */
 export async function fillFloats(
   fill: FloatFill,
-  write: (offset: number, bytes: Uint8Array) => Promise<void>,
+  write: (offset: number, bytes: Uint8Array, source: Uint8Array) => Promise<void>,
 ): Promise<void> {
   const { source, from, to, limit } = fill;
   const into = new Uint8Array((PIECE_BYTES / FLOAT_BYTES[from]) * FLOAT_BYTES[to]);
   await eachPiece(source, async (piece, offset) => {
     const bytes = (piece.length / FLOAT_BYTES[from]) * FLOAT_BYTES[to];
     convertElements(piece, from, to, into, limit);
-    await write((offset / FLOAT_BYTES[from]) * FLOAT_BYTES[to], into.subarray(0, bytes));
+    await write((offset / FLOAT_BYTES[from]) * FLOAT_BYTES[to], into.subarray(0, bytes), piece);
   });
 }
 
@@ -341,6 +343,7 @@ function reasonToKeep(
 
 /** The new tensor: small ones at once, large ones pending. */
 async function convertTensor(
+  name: string,
   source: Tensor,
   from: FloatType,
   to: FloatType,
@@ -356,7 +359,7 @@ async function convertTensor(
     external: source.external,
     carried: source.carried,
   };
-  const fill = { tensor, source, from, to, limit };
+  const fill = { name, tensor, source, from, to, limit };
   if (length > SMALL_BYTES) {
     fills.push(fill);
     return tensor;

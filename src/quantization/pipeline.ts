@@ -27,13 +27,20 @@ export interface Tile {
   readonly rows: number;
 }
 
-/** What one output wants of a weight. */
-export interface WeightTarget {
-  readonly format: BlockFormat;
-  readonly method: Method;
-  /** Takes the result for `tile`. The result's arrays are valid until the promise settles. */
-  accept(result: QuantizeResult, tile: Tile): Promise<void>;
-}
+/** What one output wants of a weight: its quantization, or its elements as they are. */
+export type WeightTarget =
+  | {
+    readonly kind: "quantize";
+    readonly format: BlockFormat;
+    readonly method: Method;
+    /** Takes the result for `tile`. The result's arrays are valid until the promise settles. */
+    accept(result: QuantizeResult, tile: Tile): Promise<void>;
+  }
+  | {
+    readonly kind: "elements";
+    /** Takes the elements of `tile` in the view's order; valid until the promise settles. */
+    accept(bytes: Uint8Array, tile: Tile): Promise<void>;
+  };
 
 /** A weight and everything that is made of it from one read. */
 export interface WeightStream {
@@ -118,6 +125,10 @@ async function quantizeTile(
 ): Promise<void> {
   const { columns, order, weightType } = weight.view;
   for (const target of weight.targets) {
+    if (target.kind === "elements") {
+      await target.accept(bytes, tile);
+      continue;
+    }
     const wholeMatrix = target.format.blockSize === 0 && weight.view.rows === 1;
     const result = await engines.quantize({
       weights: bytes,

@@ -4,6 +4,8 @@
  * `raw_data` is and as every machine that Deno runs on is.
  */
 
+import type { ErrorSums } from "../engine.ts";
+
 /** The floating-point types that convert into each other. */
 export type FloatType = "float16" | "bfloat16" | "float32" | "float64";
 
@@ -139,6 +141,30 @@ export function surveyElements(
       survey.notANumber++;
     }
   }
+}
+
+/** Adds to `sums` what rounding cost: `converted` holds the elements of `source` in type `to`. */
+export function addErrorSums(
+  source: Uint8Array,
+  from: FloatType,
+  converted: Uint8Array,
+  to: FloatType,
+  sums: ErrorSums,
+): void {
+  const before = numbersOf(source, from);
+  const after = numbersOf(converted, to);
+  let signal = 0, noise = 0, dot = 0;
+  for (let i = 0; i < before.length; i++) {
+    const w = before[i]!;
+    const v = after[i]!;
+    if (!Number.isFinite(w)) continue;
+    signal += w * w;
+    noise += (w - v) * (w - v);
+    dot += w * v;
+  }
+  sums.signal += signal;
+  sums.noise += noise;
+  sums.dot += dot;
 }
 
 /**
