@@ -151,8 +151,18 @@ function warningsOf(target: PreparedTarget): string[] {
         "clamped to 65504. Take --scales float32.",
     );
   }
-  for (const { name, to, vanished, clamped } of target.floats?.report.converted ?? []) {
-    if (vanished > 0) warnings.push(`${vanished} elements of "${name}" became zero in ${to}`);
+  const converted = target.floats?.report.converted ?? [];
+  const losing = converted.filter(({ vanished }) => vanished > 0);
+  if (losing.length > 0) {
+    const elements = losing.reduce((total, { vanished }) => total + vanished, 0);
+    warnings.push(
+      `${elements} elements of ${losing.length} tensors are too small for ${losing[0]!.to} and ` +
+        `became zero, the most in "${
+          losing.reduce((most, next) => next.vanished > most.vanished ? next : most).name
+        }"`,
+    );
+  }
+  for (const { name, to, clamped } of converted) {
     if (clamped !== null) {
       warnings.push(
         `${clamped.count} elements of "${name}" overflow ${to} and became +-${clamped.limit}; they ` +
