@@ -17,10 +17,11 @@ export interface Tolerance {
 }
 
 /**
- * Limits by precision of the weights. A broken conversion gives errors around 1. The limits for rounded
- * weights stand at twice to three times the largest errors seen in five trained models (a sentence
- * encoder, three for text in pictures, a recurrent one for speech): where an output picks a class at
- * each of 40 steps, a single step that flips is an error of 0.2.
+ * Limits by precision of the weights. A broken conversion gives errors around 1. Over eight made-up
+ * inputs of five trained models (a sentence encoder, three for text in pictures, a recurrent one for
+ * speech), rounded by `rtn`, the largest relative L2 of outputs that are not excused as probabilities
+ * was 0.06 for float16 and 0.13 for 8 bits. Where an output picks a class at each of 40 steps, a
+ * single step that flips is an error of 0.2. For bfloat16 only two of the models were seen (0.015).
  */
 const TOLERANCES: Readonly<Record<string, Tolerance>> = {
   // Nothing is rounded; other kernels may add in another order, about 2^-24 an addition.
