@@ -117,9 +117,34 @@ function percent(value: number): string {
   return `${value.toFixed(1)} %`;
 }
 
-/** The end of a long name says more than its beginning. Control characters are made visible. */
+/** The end of a long name says more than its beginning. */
 function shorten(name: string, length: number): string {
-  // deno-lint-ignore no-control-regex -- a model's names may hold terminal escapes
-  const visible = name.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+  const visible = printable(name);
   return visible.length <= length ? visible : `...${visible.slice(visible.length - length + 3)}`;
+}
+
+/**
+ * Characters that move a terminal's cursor, change its state or the order of what it shows: C0 and
+ * C1 controls, line and paragraph separators, and Unicode's marks and overrides of direction.
+ */
+const UNPRINTABLE =
+  // deno-lint-ignore no-control-regex -- a model's names may hold terminal escapes
+  /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** One line of `text` as it can be shown on a terminal, whatever names are in it. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, "\ufffd");
+}
+
+/** `value` as JSON on one line, with nothing in it that a terminal acts on. */
+export function printableJson(value: unknown): string {
+  // JSON has no infinities: an exact copy's SQNR is written as the word.
+  const json = JSON.stringify(
+    value,
+    (_key, entry) => typeof entry === "number" && !Number.isFinite(entry) ? String(entry) : entry,
+  );
+  return json.replace(
+    UNPRINTABLE,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }

@@ -198,6 +198,11 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
         `${PRECISIONS.join(", ")}, or --all-precisions.`,
     );
   }
+  if (options.source === "" || options.output === "") {
+    throw new InputError(
+      "Cannot read the command line: the name of a file is empty. Give --source FILE and --output FILE.",
+    );
+  }
   if (options.output === undefined && !options.dryRun) {
     throw new InputError(
       "Cannot read the command line: no output is given. Add --output FILE, or --dry-run to see " +
@@ -247,7 +252,16 @@ function choice(flags: string, description: string, values: readonly string[]): 
 function precision(value: string): Precision {
   const name = PRECISION_ALIASES[value.toLowerCase()] ?? value.toLowerCase();
   if ((PRECISIONS as readonly string[]).includes(name)) return name as Precision;
-  throw wrongValue("--precision", value, PRECISIONS);
+  const bits = /^(?:int|q|uint)?([0-9]{1,3})(?:[- ]?bits?)?$/.exec(name)?.[1];
+  throw bits === undefined
+    ? wrongValue("--precision", value, PRECISIONS)
+    : wrongValue("--precision", value, PRECISIONS, nearestBits(Number(bits)));
+}
+
+/** The quantized precision with about as many bits, rather more than fewer; or float16. */
+function nearestBits(bits: number): Precision {
+  const names: Precision[] = ["2bit", "3bit", "4bit", "8bit"];
+  return names.find((name) => bits <= parseInt(name)) ?? (bits <= 24 ? "float16" : "float32");
 }
 
 function blockSize(value: string): BlockSize {
@@ -267,12 +281,15 @@ function collect(value: string, previous: string[]): string[] {
   return [...previous, value];
 }
 
-function wrongValue(flags: string, value: string, values: readonly string[]): InputError {
+function wrongValue(
+  flags: string,
+  value: string,
+  values: readonly string[],
+  nearest = nearestNames(value, values, 1)[0],
+): InputError {
   const option = flags.split(" ")[0];
   return new InputError(
-    `Cannot read ${option} "${value}": the nearest value is "${
-      nearestNames(value, values, 1)[0]
-    }". ` +
+    `Cannot read ${option} "${value}": the nearest value is "${nearest}". ` +
       `Give one of ${values.join(", ")}.`,
   );
 }

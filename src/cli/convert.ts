@@ -2,7 +2,7 @@
 import { VerificationError } from "../error.ts";
 import type { Conversion } from "../converters/conversion.ts";
 import { convertOnnx } from "../converters/onnx_to_onnx.ts";
-import { formatConversion } from "../report.ts";
+import { formatConversion, printableJson } from "../report.ts";
 import type { VerificationReport } from "../verify.ts";
 import type { ConvertArguments } from "./arguments.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
@@ -75,7 +75,7 @@ async function print(
       ...conversion,
       verification: verified[index],
     }));
-    console.log(JSON.stringify(records.length === 1 ? records[0] : records, jsonNumber));
+    console.log(printableJson(records.length === 1 ? records[0] : records));
     return;
   }
   for (const [index, conversion] of conversions.entries()) {
@@ -91,9 +91,4 @@ async function print(
     const { formatVerification } = await import("../verify.ts");
     for (const line of formatVerification(report)) reporter.line(line);
   }
-}
-
-/** JSON has no infinities: an exact copy's SQNR is written as the word. */
-function jsonNumber(_key: string, value: unknown): unknown {
-  return typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 }

@@ -22,25 +22,31 @@ export async function run(args: readonly string[]): Promise<number> {
         return command satisfies never;
     }
   } catch (error) {
-    return printError(error);
+    return await printError(error);
   }
 }
 
 /** Prints `error` for a person and returns its exit code. */
-function printError(error: unknown): number {
+async function printError(error: unknown): Promise<number> {
   if (error instanceof ModelcastError) {
-    console.error(`error: ${error.message}`);
+    await say(`error: ${error.message}`);
     return error.exitCode;
   }
   if (error instanceof Deno.errors.NotCapable) {
-    console.error(`error: ${error.message}`);
-    console.error(
-      "Deno refused the permission. Run modelcast with the flags that the README lists for this " +
+    await say(
+      `error: ${error.message}\n` +
+        "Deno refused the permission. Run modelcast with the flags that the README lists for this " +
         "command, or add the flag named above for this path.",
     );
     return 2;
   }
-  console.error("error: this is a bug in modelcast; please report it with the lines below");
-  console.error(error);
+  await say("error: this is a bug in modelcast; please report it with the lines below");
+  await say(Deno.inspect(error));
   return 1;
+}
+
+/** Prints lines to stderr. Only the first begins at the margin, so that no name can forge one. */
+async function say(text: string): Promise<void> {
+  const { printable } = await import("../report.ts");
+  console.error(text.split("\n").map(printable).join("\n  "));
 }

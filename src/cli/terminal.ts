@@ -3,7 +3,7 @@
  * nothing but errors when quiet. Progress and warnings go to stderr, so that stdout holds the
  * report alone.
  */
-import { formatBytes } from "../report.ts";
+import { formatBytes, printable } from "../report.ts";
 
 /** Where a command reports to. */
 export interface Reporter {
@@ -11,7 +11,7 @@ export interface Reporter {
   line(text: string): void;
   /** A line about the work, on stderr. */
   note(text: string): void;
-  /** Something the person should know, on stderr; shown when quiet, too, since it is no chatter. */
+  /** Something the person should know, on stderr; not shown when quiet. */
   warn(text: string): void;
   /** `done` of `total` bytes are converted. */
   progress(done: number, total: number): void;
@@ -29,9 +29,9 @@ export async function makeReporter(
     ? await progressBar()
     : progressLines();
   return {
-    line: (text) => options.quiet || console.log(text),
-    note: (text) => options.quiet || options.json || console.error(text),
-    warn: (text) => options.quiet || console.error(`warning: ${text}`),
+    line: (text) => options.quiet || console.log(printable(text)),
+    note: (text) => options.quiet || options.json || console.error(printable(text)),
+    warn: (text) => options.quiet || console.error(printable(`warning: ${text}`)),
     progress: progress.update,
     endProgress: progress.end,
   };

@@ -7,6 +7,7 @@
 import { statfsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
+import { folderFlag } from "./identify.ts";
 
 /** A file being written beside its target. */
 export class PartialFile {
@@ -161,7 +162,7 @@ function storageError(target: string, byteLength: number, cause: unknown): Error
  * file, in a folder that exists, and none of `sources` (through links either).
  */
 export function checkTarget(target: string, sources: Iterable<string>): void {
-  const folder = statOrNull(dirname(target));
+  const folder = statOrNull(dirname(target), target);
   if (folder === null) {
     throw new InputError(
       `Cannot write "${target}": there is no folder "${dirname(target)}". Create it first.`,
@@ -172,7 +173,7 @@ export function checkTarget(target: string, sources: Iterable<string>): void {
       `Cannot write "${target}": "${dirname(target)}" is not a folder. Name another output.`,
     );
   }
-  const info = statOrNull(target);
+  const info = statOrNull(target, target);
   if (/[/\\]$/.test(target) || info?.isDirectory) {
     throw new InputError(`Cannot write "${target}": it is a directory. Name a file in it.`);
   }
@@ -248,12 +249,12 @@ function shortened(name: string): string {
   return new TextEncoder().encode(name).length > 220 ? "modelcast" : name;
 }
 
-function statOrNull(path: string): Deno.FileInfo | null {
+function statOrNull(path: string, target: string): Deno.FileInfo | null {
   try {
     return Deno.statSync(path);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return null;
-    throw uncreatable(path, cause);
+    throw uncreatable(target, cause, path);
   }
 }
 
@@ -269,11 +270,12 @@ function sameFile(target: string, info: Deno.FileInfo, source: string): boolean 
   }
 }
 
-function uncreatable(path: string, cause: unknown): Error {
+function uncreatable(target: string, cause: unknown, path = target): Error {
   if (cause instanceof Deno.errors.NotCapable) {
     return new InputError(
-      `Cannot write "${path}": Deno was not given the permission. Run with ` +
-        `--allow-read=${dirname(path)} --allow-write=${dirname(path)}.`,
+      `Cannot write "${target}": Deno was not given the permission. Run with ` +
+        `${folderFlag("read", target)} ${folderFlag("write", target)}, which take the place of ` +
+        `the permission set's.`,
       { cause },
     );
   }

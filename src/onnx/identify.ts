@@ -1,6 +1,7 @@
 /**
  * Tells what a file is that was given as an ONNX model and is none, so that the error can say so.
  */
+import { dirname } from "node:path";
 import { InputError } from "../error.ts";
 
 const CONVERT = "Convert it to ONNX first.";
@@ -120,7 +121,8 @@ function unreadable(path: string, cause: unknown): Error {
   }
   if (cause instanceof Deno.errors.NotCapable) {
     return new InputError(
-      `Cannot read "${path}": Deno was not given the permission. Run with --allow-read=${path}.`,
+      `Cannot read "${path}": Deno was not given the permission. Run with ` +
+        `${folderFlag("read", path)}, which takes the place of the permission set's.`,
       { cause },
     );
   }
@@ -131,4 +133,10 @@ function unreadable(path: string, cause: unknown): Error {
     );
   }
   return new Error(String(cause));
+}
+
+/** The flag that gives a permission for the folder of `path` beside the current folder. */
+export function folderFlag(kind: "read" | "write", path: string): string {
+  const folders = `.,${dirname(path)}`;
+  return `--allow-${kind}=${/^[\w.,/:\\-]*$/.test(folders) ? folders : JSON.stringify(folders)}`;
 }
