@@ -17,15 +17,15 @@ fn opaque4(value: vec4f) -> vec4f {
   return bitcast<vec4f>(bitcast<vec4u>(value) ^ vec4u(runtime_zero));
 }
 
-// a / b rounded to nearest even, subnormal operands and results included. b is not zero and neither
-// is infinite or NaN. The adapter's own quotient of the mantissas is only a first guess, which the
+// a / b rounded to nearest even, subnormal operands and results included. b is neither zero nor
+// infinite, and neither is NaN. The adapter's own quotient of the mantissas is only a first guess, which the
 // exact remainder corrects.
 fn divide(a: f32, b: f32) -> f32 {
   let sign = (bitcast<u32>(a) ^ bitcast<u32>(b)) & 0x80000000u;
   var dividend = bitcast<u32>(a) & 0x7fffffffu;
   var divisor = bitcast<u32>(b) & 0x7fffffffu;
-  if (dividend == 0u) {
-    return bitcast<f32>(sign);
+  if (dividend == 0u || dividend >= 0x7f800000u) {
+    return bitcast<f32>(sign | dividend);
   }
   let dividend_exponent = exponent_of(dividend);
   let divisor_exponent = exponent_of(divisor);

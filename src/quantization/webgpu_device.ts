@@ -158,6 +158,11 @@ export class ComputeDevice {
     this.#pool.giveBack(buffers);
   }
 
+  /** Destroys buffers whose state is not known. */
+  discard(buffers: readonly GPUBuffer[]): void {
+    this.#pool.discard(buffers);
+  }
+
   /** Frees the device and all its memory. Work in flight rejects with a fault. */
   destroy(): void {
     this.#pool.clear();
@@ -183,7 +188,7 @@ class BufferPool {
 
   /** Waits, first come first served, until `requests` fit beside what is in use. */
   reserve(requests: readonly BufferRequest[]): Promise<void> {
-    const bytes = totalBytes(requests);
+    const bytes = this.#bytesOf(requests);
     return new Promise((resolve) => {
       this.#waiting.push({ bytes, go: resolve });
       this.#admit();
@@ -192,7 +197,7 @@ class BufferPool {
 
   /** A buffer for a request that was reserved. */
   take({ size, usage }: BufferRequest): GPUBuffer {
-    const bytes = sizeClass(size);
+    const bytes = this.#sizeClass(size);
     const index = this.#idle.findLastIndex((idle) => idle.size === bytes && idle.usage === usage);
     if (index >= 0) return this.#idle.splice(index, 1)[0]!;
     this.#evict();
@@ -201,7 +206,7 @@ class BufferPool {
 
   /** Takes a reservation back. */
   cancel(requests: readonly BufferRequest[]): void {
-    this.#used -= totalBytes(requests);
+    this.#used -= this.#bytesOf(requests);
     this.#admit();
   }
 
@@ -214,8 +219,27 @@ class BufferPool {
     this.#admit();
   }
 
+  discard(buffers: readonly GPUBuffer[]): void {
+    for (const buffer of buffers) {
+      this.#used -= buffer.size;
+      buffer.destroy();
+    }
+    this.#admit();
+  }
+
   clear(): void {
     for (const buffer of this.#idle.splice(0)) buffer.destroy();
+  }
+
+  #bytesOf(requests: readonly BufferRequest[]): number {
+    return requests.reduce((sum, { size }) => sum + this.#sizeClass(size), 0);
+  }
+
+  /** `size` rounded up so that few sizes exist and at most a fifth is lost: 4, 5, 6, 7 times 2^n. */
+  #sizeClass(size: number): number {
+    if (size <= 4096) return 4096;
+    const step = 2 ** (Math.floor(Math.log2(size)) - 2);
+    return Math.max(size, Math.min(Math.ceil(size / step) * step, this.gpu.limits.maxBufferSize));
   }
 
   /** Lets those in who fit; one that is larger than the whole budget has it to itself. */
@@ -238,17 +262,6 @@ class BufferPool {
       oldest.destroy();
     }
   }
-}
-
-function totalBytes(requests: readonly BufferRequest[]): number {
-  return requests.reduce((sum, { size }) => sum + sizeClass(size), 0);
-}
-
-/** `size` rounded up so that few sizes exist and at most a fifth is lost: 4, 5, 6, 7 times 2^n. */
-function sizeClass(size: number): number {
-  if (size <= 4096) return 4096;
-  const step = 2 ** (Math.floor(Math.log2(size)) - 2);
-  return Math.ceil(size / step) * step;
 }
 
 function messageOf(error: unknown): string {

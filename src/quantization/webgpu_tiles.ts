@@ -27,8 +27,12 @@ export const UPLOADED_BYTES: Readonly<Record<WeightType, number>> = {
   float64: 4,
 };
 
-/** Bytes of the three error sums of a block. */
-export const SUMS_BYTES = 12;
+/** Bytes of the error sums of a block: three sums and a factor. */
+export const SUMS_BYTES = 16;
+
+/** Weights of a long block that a thread takes, and bytes at most that it finds in a pass. */
+export const LONG_RUN = 256;
+export const LONG_RUN_BYTES = 2 * 48 * 4;
 
 /** Bytes of an element in the job's memory. */
 const SOURCE_BYTES: Readonly<Record<WeightType, number>> = { ...UPLOADED_BYTES, float64: 8 };
@@ -39,9 +43,11 @@ export function jobLayout(job: QuantizeJob): BlockLayout {
 }
 
 /** Bytes that a block takes in the largest of the buffers that hold a part of it. */
-export function blockFootprint(job: QuantizeJob): number {
+function blockFootprint(job: QuantizeJob): number {
   const { blockLength, blockBytes } = jobLayout(job);
-  return Math.max(blockLength * UPLOADED_BYTES[job.weightType], blockBytes, SUMS_BYTES);
+  const runs = job.format.blockSize === 0 ? Math.ceil(blockLength / LONG_RUN) : 1;
+  const found = job.format.blockSize === 0 ? runs * LONG_RUN_BYTES : SUMS_BYTES;
+  return Math.max(blockLength * UPLOADED_BYTES[job.weightType], blockBytes, found);
 }
 
 /**

@@ -1,0 +1,216 @@
+// The search for the scale, and the zero point where there is one, of least squared error. For
+// given signed codes q of the weights u the best scale is sum(u q) / sum(q q) and the error is then
+// sum(u u) - sum(u q)^2 / sum(q q), so that a candidate serves only to make codes.
+
+// ---- header: plain stand-ins for arithmetic.wgsl, matrix.wgsl and choice.wgsl
+struct Matrix {
+  first_run: u32,
+  grid_lower: f32,
+  grid_upper: f32,
+  grid_step: f32,
+  grid_count: u32,
+  weighted: u32,
+  sum_scale: f32,
+}
+
+struct Extremes {
+  low: f32,
+  high: f32,
+  magnitude: u32,
+}
+
+struct Choice {
+  scale: f32,
+  zero_point: u32,
+  saturated: u32,
+}
+
+@group(0) @binding(1) var<uniform> matrix: Matrix;
+
+fn opaque(value: f32) -> f32 {
+  return value;
+}
+
+fn opaque4(value: vec4f) -> vec4f {
+  return value;
+}
+
+fn divide(a: f32, b: f32) -> f32 {
+  return a / b;
+}
+
+fn weights_at(i: u32, lane: u32) -> vec4f {
+  return vec4f(0.0);
+}
+
+fn reciprocal(scale: f32) -> f32 {
+  return 1.0 / scale;
+}
+
+fn signed_codes(values: vec4f, inverse: f32, zero_point: u32) -> vec4f {
+  return values * inverse;
+}
+
+fn chunk_sum(partial: vec4f) -> f32 {
+  return partial.x;
+}
+
+fn down_of(magnitude: u32) -> f32 {
+  return bitcast<f32>((254u - (magnitude >> 23u)) << 23u);
+}
+
+fn up_of(magnitude: u32) -> f32 {
+  return bitcast<f32>((magnitude >> 23u) << 23u);
+}
+
+fn signed_largest(extremes: Extremes) -> f32 {
+  return select(extremes.low, extremes.high, extremes.high > -extremes.low);
+}
+
+fn store_choice(scale: f32, zero_point: u32) -> Choice {
+  return Choice(scale, zero_point, 0u);
+}
+
+fn highest() -> u32 {
+  return 15u;
+}
+
+fn center() -> u32 {
+  return 8u;
+}
+
+fn run_size() -> u32 {
+  return 32u;
+}
+
+fn is_symmetric() -> bool {
+  return false;
+}
+
+// ---- core
+// Importance of each column, 1 for the padding; used where columns count differently.
+@group(0) @binding(8) var<storage, read> importance: array<vec4f>;
+
+// A block's error must fall below this share of that of rounding to nearest: 1 - 2^-13.
+const REQUIRED_GAIN = 0.9998779296875;
+
+// What codes are made with to be judged.
+struct Candidate {
+  // Reciprocal of the scale.
+  inverse: f32,
+  zero_point: u32,
+  valid: bool,
+}
+
+// The best candidate so far.
+struct Best {
+  square: f32,
+  sum_uq: f32,
+  sum_qq: f32,
+  zero_point: u32,
+}
+
+fn candidate_count() -> u32 {
+  return matrix.grid_count * select(3u, 2u, is_symmetric());
+}
+
+// Reciprocal of one code step of the candidates: of the largest weight or of the range.
+fn unit_of(extremes: Extremes) -> f32 {
+  let down = down_of(extremes.magnitude);
+  if (is_symmetric()) {
+    return divide(1.0, -(signed_largest(extremes) * down));
+  }
+  return divide(1.0, opaque(extremes.high * down) - opaque(extremes.low * down));
+}
+
+// Candidate `index`. Symmetric: the scales that bring the largest weight near the lowest code, then
+// those near the highest. Asymmetric: the scales with the zero point of rounding to nearest, then
+// one less, then one more.
+fn candidate_at(index: u32, unit: f32, zero_point: u32) -> Candidate {
+  let series = index / matrix.grid_count;
+  let place = f32(index - series * matrix.grid_count) * matrix.grid_step;
+  if (is_symmetric()) {
+    if (series == 0u) {
+      return Candidate(unit * (matrix.grid_lower + place), center(), true);
+    }
+    return Candidate(-unit * (matrix.grid_upper + place), center(), true);
+  }
+  var shifted = i32(zero_point);
+  if (series == 1u) {
+    shifted -= 1;
+  } else if (series == 2u) {
+    shifted += 1;
+  }
+  let valid = shifted >= 0 && shifted <= i32(highest());
+  return Candidate(unit * (matrix.grid_lower + place), u32(max(shifted, 0)), valid);
+}
+
+fn no_best(zero_point: u32) -> Best {
+  return Best(0.0, 0.0, 1.0, zero_point);
+}
+
+// The better one of `best` and a candidate with these sums; of equally good ones the first.
+fn better(best: Best, sum_uq: f32, sum_qq: f32, zero_point: u32) -> Best {
+  let uq = sum_uq * matrix.sum_scale;
+  let qq = sum_qq * matrix.sum_scale;
+  let square = uq * uq;
+  if (square * best.sum_qq > best.square * qq) {
+    return Best(square, uq, qq, zero_point);
+  }
+  return best;
+}
+
+// The choice that `best` leads to; a scale of 0 where there is none.
+fn searched_choice(best: Best, magnitude: u32) -> Choice {
+  if (best.square == 0.0) {
+    return Choice(0.0, best.zero_point, 0u);
+  }
+  let scale = divide(best.sum_uq, best.sum_qq) * up_of(magnitude);
+  return store_choice(scale, best.zero_point);
+}
+
+fn is_gain(error: f32, plain_error: f32) -> bool {
+  return error < plain_error * REQUIRED_GAIN;
+}
+
+fn importance_at(i: u32, run: u32) -> vec4f {
+  return importance[((matrix.first_run + run) * run_size()) / 4u + i];
+}
+
+// Sums of u q and of q q over run `run` of a row, which thread `lane` holds normalized.
+fn candidate_sums(run: u32, lane: u32, candidate: Candidate) -> vec2f {
+  var sum_uq = vec4f(0.0);
+  var sum_qq = vec4f(0.0);
+  for (var i = 0u; i < run_size() / 4u; i++) {
+    let values = weights_at(i, lane);
+    let codes = signed_codes(values, candidate.inverse, candidate.zero_point);
+    if (matrix.weighted == 1u) {
+      let counts = importance_at(i, run);
+      sum_uq += opaque4((counts * values) * codes);
+      sum_qq += opaque4((counts * codes) * codes);
+    } else {
+      sum_uq += opaque4(values * codes);
+      // Exact, so that it may be fused.
+      sum_qq += codes * codes;
+    }
+  }
+  return vec2f(chunk_sum(sum_uq), chunk_sum(sum_qq));
+}
+
+// Sum of the squared errors over run `run` of a row, which thread `lane` holds normalized by `down`.
+fn squared_error(run: u32, lane: u32, choice: Choice, down: f32) -> f32 {
+  let scale = choice.scale * down;
+  let inverse = reciprocal(scale);
+  var sum = vec4f(0.0);
+  for (var i = 0u; i < run_size() / 4u; i++) {
+    let values = weights_at(i, lane);
+    let codes = signed_codes(values, inverse, choice.zero_point);
+    let difference = opaque4(values - opaque4(scale * codes));
+    if (matrix.weighted == 1u) {
+      sum += opaque4((importance_at(i, run) * difference) * difference);
+    } else {
+      sum += opaque4(difference * difference);
+    }
+  }
+  return chunk_sum(sum);
+}
