@@ -1,9 +1,11 @@
 /** `modelcast convert`: converts, verifies where asked, and reports. */
 import { VerificationError } from "../error.ts";
 import type { Conversion } from "../converters/conversion.ts";
+import type { Precision } from "../converters/options.ts";
 import { convertOnnx } from "../converters/onnx_to_onnx.ts";
 import { formatConversion, printableJson } from "../report.ts";
 import type { VerificationReport } from "../verify.ts";
+import { defaultTolerance, type Tolerance } from "../verify/tolerance.ts";
 import type { ConvertArguments } from "./arguments.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 
@@ -47,7 +49,7 @@ async function verify(
   options: ConvertArguments,
   signal: AbortSignal,
 ): Promise<VerificationReport> {
-  const { defaultTolerance, verifyModels } = await import("../verify.ts");
+  const { verifyModels } = await import("../verify.ts");
   return await verifyModels({
     original: options.source,
     result: conversion.files[0]!.path,
@@ -55,13 +57,16 @@ async function verify(
     seed: options.seed,
     provider: options.provider,
     perOp: options.perOp,
-    tolerance: defaultTolerance(
-      options.activations === "float16" && conversion.precision !== "bfloat16"
-        ? defaultTolerance(conversion.precision) === null ? conversion.precision : "float16"
-        : conversion.precision,
-    ),
+    tolerance: toleranceOf(conversion.precision, options.activations),
     signal,
   });
+}
+
+/** The limits for a precision; where activations are float16 too, the wider of the two. */
+function toleranceOf(precision: Precision, activations: "float32" | "float16"): Tolerance | null {
+  const own = defaultTolerance(precision);
+  const half = activations === "float16" ? defaultTolerance("float16") : own;
+  return own === null || half === null || own.relativeL2 >= half.relativeL2 ? own : half;
 }
 
 async function print(
