@@ -441,20 +441,52 @@ Deno.test("inputs that an operator takes in float32 only are cast or stay", asyn
 });
 
 Deno.test("an operator that takes no float16 at the model's opset is left alone", async () => {
-  const nodes = [
-    makeNode("Sigmoid", "", ["x"], ["s"]),
-    makeNode("CumSum", "", ["s", "axis"], ["c"]),
-    makeNode("Sigmoid", "", ["c"], ["y"]),
-  ];
-  const parts = {
+  // Where opset 19 lets the scale be float16, 13 does not.
+  const model = (opset: number) =>
+    modelOf({
+      inputs: [info("x", "float32")],
+      outputs: [info("q", "uint8")],
+      initializers: [floats("scale", [], [0.5])],
+      nodes: [
+        makeNode("Sigmoid", "", ["x"], ["s"]),
+        makeNode("QuantizeLinear", "", ["s", "scale"], ["q"]),
+      ],
+    }, opset);
+  assert.match((await convert(model(13))).report.keptNodes[0]!.reason, /does not take float16/);
+  assert.deepEqual((await convert(model(19))).report.keptNodes, []);
+});
+
+Deno.test("running sums and ranges stay in float32", async () => {
+  const model = modelOf({
     inputs: [info("x", "float32")],
     outputs: [info("y", "float32")],
-    initializers: [integers("axis", [0])],
-  };
-  const old = modelOf({ ...parts, nodes: structuredClone(nodes) }, 13);
-  assert.match((await convert(old)).report.keptNodes[0]!.reason, /does not take float16/);
-  const recent = modelOf({ ...parts, nodes }, 14);
-  assert.deepEqual((await convert(recent)).report.keptNodes, []);
+    initializers: [
+      integers("axis", [0]),
+      floats("zero", [], [0]),
+      floats("limit", [], [5000]),
+      floats("one", [], [1]),
+    ],
+    nodes: [
+      makeNode("Sigmoid", "", ["x"], ["s"]),
+      makeNode("CumSum", "", ["s", "axis"], ["c"]),
+      makeNode("Range", "", ["zero", "limit", "one"], ["r"]),
+      makeNode("Mul", "", ["c", "r"], ["y"]),
+    ],
+  });
+  const { report } = await convert(model);
+  assert.deepEqual(report.keptNodes.map((node) => node.opType).sort(), ["CumSum", "Range"]);
+  assert.equal(dtypesOf(model.graph).limit, "float32");
+});
+
+Deno.test("a name that nothing before it makes is an error that says so", async () => {
+  const model = modelOf({
+    outputs: [info("y", "float32")],
+    nodes: [makeNode("Relu", "", ["h"], ["y"]), makeNode("Relu", "", ["y"], ["h"])],
+  });
+  await assert.rejects(
+    convertFloats(model, HALF),
+    (error: Error) => error instanceof InputError && /Relu node "y" reads "h"/.test(error.message),
+  );
 });
 
 Deno.test("a constant for both types is stored once and cast", async () => {

@@ -1,12 +1,13 @@
 /**
  * The operations that a conversion to half precision leaves in the precision they had, because half
- * precision would give not a less exact result but a wrong one, or none. Four kinds:
+ * precision would give not a less exact result but a wrong one, or none:
  *
  * - Sums of squares and of exponentials with what is divided by them: variances and norms
  *   (Pow, ReduceMean, Add, Sqrt, Div), log-sum-exp, softplus. A square passes 65504 at 256 and
  *   vanishes below 2.4e-4; an epsilon of 1e-12 is zero.
  * - Arithmetic on positions and extents: whole numbers that were cast to floats and end in a sine, a
  *   cosine, a rounding or a cast back. Above 2048 float16 can't tell neighbours apart.
+ * - Running sums.
  * - Angles: what enters a sine or cosine, element by element.
  * - Operators that ONNX Runtime's CPU provider takes in float16 when it loads a model and then refuses
  *   (Scatter with a reduction, MelWeightMatrix: 1.22 to 1.32) or computes wrongly (Attention with
@@ -29,6 +30,7 @@ export type ScalarOf = (value: Value) => number | null;
 
 const SUMS = "a sum of squares or exponentials overflows or vanishes in half precision";
 const POSITIONS = "positions and extents are whole numbers that half precision can't hold";
+const RUNNING = "a running sum needs more digits than half precision has";
 const NO_KERNEL = "ONNX Runtime's CPU provider fails at it in half precision";
 const ANGLES = "an angle needs its digits before it is wrapped";
 
@@ -111,6 +113,7 @@ export function islands(scope: Scope, scalarOf: ScalarOf): Map<Operation, string
   const kept = new Map<Operation, string>();
   for (const operation of operations) {
     if (lacksKernel(operation)) kept.set(operation, NO_KERNEL);
+    if (operation.node.opType === "CumSum") kept.set(operation, RUNNING);
   }
   for (const operation of positions(operations)) kept.set(operation, POSITIONS);
   for (const operation of angles(operations)) {
@@ -204,7 +207,7 @@ function positions(operations: readonly Operation[]): Set<Operation> {
     const { node, slots, bodies } = operation;
     if (bodies.length > 0) continue;
     const inputs = slots.filter(({ role, value }) => role === "read" && value.tensor === null);
-    if (inputs.length === 0) continue;
+    if (inputs.length === 0 && node.opType !== "Range") continue;
     if (!inputs.every(({ value }) => isInteger(value.dtype) || whole.has(value))) continue;
     const begins = node.opType === "Cast" || node.opType === "Range" || node.opType === "CumSum";
     if (!begins && !inputs.some(({ value }) => whole.has(value))) continue;
@@ -214,6 +217,7 @@ function positions(operations: readonly Operation[]): Set<Operation> {
     }
   }
   const waiting = operations.filter((operation) =>
+    operation.node.opType === "Range" ||
     isPositionSink(operation) && floatInputs(operation).some((value) => whole.has(value))
   );
   const found = new Set<Operation>();

@@ -7,6 +7,7 @@
  * What a body takes from its node and gives back to it are slots of that node too, so that whoever
  * reads this need not know about control flow.
  */
+import { InputError } from "../../error.ts";
 import { type DType, dtypeOfOnnx, DTYPES } from "../../dtype.ts";
 import {
   attribute,
@@ -167,6 +168,7 @@ class Resolver {
   readonly #functions: ReadonlyMap<string, ModelFunction>;
   /** Types of the values in functions' bodies, by function and argument types. */
   readonly #calls = new Map<string, ReadonlyMap<string, DType | null>>();
+  #insideFunction = false;
 
   constructor(model: Model) {
     this.#model = model;
@@ -268,7 +270,7 @@ class Resolver {
     node.inputs.forEach((name, index) => {
       if (name === "") return;
       const value = lookUp(scope, name);
-      if (value === null) return;
+      if (value === null) return this.#unknown(node, name);
       const formal = schema === null ? undefined : formalAt(schema.inputs, index);
       slots.push(
         read(value, operation, variableOf(formal), index, (renamed) => {
@@ -307,6 +309,15 @@ class Resolver {
     // Calls of functions further on want to know the types of their arguments.
     while (inferAt(operation));
     return operation;
+  }
+
+  /** A name that nothing defines: an error in the model, of no matter inside of functions. */
+  #unknown(node: Node, name: string): void {
+    if (this.#insideFunction) return;
+    throw new InputError(
+      `Cannot infer the types in "${this.#model.path}": the ${node.opType} node "${node.name}" ` +
+        `reads "${name}", which nothing before it makes. Sort the nodes, or export the model anew.`,
+    );
   }
 
   /** Binds the variables whose types stand in attributes, or in the function that is called. */
@@ -366,6 +377,8 @@ class Resolver {
     // While a call is being looked at, and past any sensible number of them, its types are unknown.
     this.#calls.set(key, new Map());
     if (this.#calls.size > MOST_CALLS) return new Map();
+    const outside = this.#insideFunction;
+    this.#insideFunction = true;
     const scope = this.#scope(
       {
         name: called.name,
@@ -381,6 +394,7 @@ class Resolver {
       null,
       called.opsets,
     );
+    this.#insideFunction = outside;
     infer(scope);
     const types = new Map([...scope.values].map(([name, value]) => [name, value.dtype]));
     this.#calls.set(key, types);
