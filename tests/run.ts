@@ -46,22 +46,25 @@ const DENO = Deno.execPath();
 const ENVIRONMENTS = Object.keys(PYTHON_ENVIRONMENTS) as PythonEnvironment[];
 /** What loading and running onnxruntime-node takes; native code is beyond Deno's sandbox. */
 const ONNXRUNTIME = `--allow-ffi=${ROOT}/node_modules`;
-/** Lets its telemetry be switched off, without which it is not loaded. */
-const NO_TELEMETRY = "--allow-env=ORT_DISABLE_TELEMETRY";
+/**
+ * Lets its telemetry be switched off, without which it is not loaded; and lets a child of Deno find
+ * its caches.
+ */
+const ENVIRONMENT = "--allow-env=ORT_DISABLE_TELEMETRY,HOME,PATH,DENO_DIR,XDG_CACHE_HOME,TMPDIR";
 
 const GROUPS: readonly Group[] = [
   {
     name: "unit",
     needs: [],
     permissions: [
-      `--allow-run=${DENO},deno,./no-such-program`,
+      `--allow-run=${DENO},deno,ln,./no-such-program`,
       "--allow-env=MODELCAST_CACHE,MODELCAST_TEST_HANDED_ON,MODELCAST_TEST_NOT_SET",
     ],
   },
   {
     name: "ort",
     needs: [],
-    permissions: [`--allow-run=${DENO},deno`, ONNXRUNTIME, NO_TELEMETRY],
+    permissions: [`--allow-run=${DENO},deno`, ONNXRUNTIME, ENVIRONMENT],
   },
   {
     name: "gpu",
@@ -80,7 +83,7 @@ const GROUPS: readonly Group[] = [
     permissions: [
       `--allow-run=${[DENO, "deno", ...ENVIRONMENTS.map(pythonPath)].join(",")}`,
       ONNXRUNTIME,
-      NO_TELEMETRY,
+      ENVIRONMENT,
     ],
   },
 ];

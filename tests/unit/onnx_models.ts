@@ -71,3 +71,11 @@ export function writeBytes(folder: string, name: string, bytes: Uint8Array): str
   Deno.writeFileSync(path, bytes);
   return path;
 }
+
+/**
+ * Makes the symbolic link `path` to `target`. By `ln`: Deno wants to be allowed everything for it.
+ */
+export async function makeLink(target: string, path: string): Promise<void> {
+  const { success } = await new Deno.Command("ln", { args: ["-s", target, path] }).output();
+  if (!success) throw new Error(`can't make the link ${path}`);
+}
