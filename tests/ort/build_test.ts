@@ -1,0 +1,53 @@
+/** The bundled program: runs from an empty folder and writes what the repository's program writes. */
+import assert from "node:assert/strict";
+import { build } from "../../scripts/build.ts";
+import { type ProcessResult, run } from "../../src/process.ts";
+import { ROOT } from "../install.ts";
+import { NPM_MODELS } from "../real_models.ts";
+
+const SOURCE = NPM_MODELS[0]!.path;
+const VARIABLES =
+  "--allow-env=MODELCAST_CACHE,XDG_RUNTIME_DIR,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE,ORT_DISABLE_TELEMETRY";
+
+/** Runs a program of ours in `cwd` with the permissions for a conversion that is verified. */
+function convert(program: string, cwd: string, options: readonly string[]): Promise<ProcessResult> {
+  const home = program.replace(/\/[^/]*$/, "");
+  return run({
+    program: "deno",
+    args: [
+      ...["run", "--quiet", "--no-prompt", "--no-remote", VARIABLES],
+      ...[`--allow-read=${cwd},${home},${SOURCE}`, `--allow-write=${cwd}`],
+      ...[`--allow-ffi=${home}/node_modules`, program, "convert", "--source", SOURCE],
+      ...["--precision", "4bit", "--engine", "wasm", ...options],
+    ],
+    cwd,
+    inheritEnv: ["HOME", "PATH", "DENO_DIR"],
+    install: "See https://deno.com",
+  });
+}
+
+Deno.test("the bundled program converts and verifies in an empty folder", async () => {
+  const folder = await Deno.makeTempDir();
+  const [dist, empty] = [`${folder}/dist`, `${folder}/empty`];
+  try {
+    await build(dist);
+    await Deno.mkdir(empty);
+    const bundled = await convert(`${dist}/modelcast.js`, empty, [
+      ...["--output", "bundled.onnx", "--verify"],
+    ]);
+    assert.equal(bundled.code, 0, bundled.stderr);
+    assert.match(new TextDecoder().decode(bundled.stdout), /verified on cpu/);
+    const plain = await convert(`${ROOT}/main.ts`, empty, ["--output", "plain.onnx"]);
+    assert.equal(plain.code, 0, plain.stderr);
+    assert.deepEqual(
+      await Deno.readFile(`${empty}/bundled.onnx`),
+      await Deno.readFile(`${empty}/plain.onnx`),
+    );
+    assert.deepEqual(
+      [...Deno.readDirSync(empty)].map((entry) => entry.name).sort(),
+      ["bundled.onnx", "plain.onnx"],
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
