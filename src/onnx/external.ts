@@ -16,11 +16,14 @@ export interface ExternalPlace {
 /** Resolves the external data of one model; what it learns of a file is kept. */
 export class ExternalFiles {
   readonly #folder: string;
+  readonly #found: (byteLength: number) => void;
   #realFolder: string | null = null;
   readonly #sizes = new Map<string, number>();
 
-  constructor(modelPath: string) {
+  /** `found` is told the bytes of every file, once. */
+  constructor(modelPath: string, found: (byteLength: number) => void) {
     this.#folder = dirname(modelPath);
+    this.#found = found;
   }
 
   /**
@@ -97,6 +100,7 @@ export class ExternalFiles {
       throw fail(`keeps its data in "${path}", which is not a regular file`);
     }
     this.#sizes.set(location, info.size);
+    this.#found(info.size);
     return info.size;
   }
 }

@@ -37,20 +37,21 @@ export interface ChildField {
 /** Messages within messages that a model may have: what protobuf's own parsers allow. */
 const DEEPEST = 100;
 
-/** Bytes of the objects that a model file of `size` bytes may come to. */
-function objectBudget(size: number): number {
-  return 16 * 1024 * 1024 + 3 * size;
-}
+/** Bytes of objects that any model may come to. */
+const BASE_BUDGET = 16 * 1024 * 1024;
+/** Further bytes of objects for a byte of the model's files, external data included. */
+const BUDGET_PER_BYTE = 3;
 
 /** Walks the messages of one file. */
 export class MessageReader {
   readonly file: WireFile;
   readonly #texts = new Map<string, string>();
-  #budget: number;
+  #files: number;
+  #charged = 0;
 
   constructor(file: WireFile) {
     this.file = file;
-    this.#budget = objectBudget(file.size);
+    this.#files = file.size;
   }
 
   /**
@@ -134,17 +135,20 @@ export class MessageReader {
     return text;
   }
 
+  /** Takes note of `bytes` of external data: a model may come to more objects the larger it is. */
+  addFile(bytes: number): void {
+    this.#files += bytes;
+  }
+
   /** Accounts for `bytes` of objects. */
   charge(bytes: number): void {
-    this.#budget -= bytes;
-    if (this.#budget >= 0) return;
+    this.#charged += bytes;
+    const budget = BASE_BUDGET + BUDGET_PER_BYTE * this.#files;
+    if (this.#charged <= budget) return;
     throw new InputError(
       `Cannot read "${this.file.path}": it describes more nodes, values and attributes than a ` +
-        `model of ${this.file.size} bytes does, and would take more than ` +
-        `${
-          objectBudget(this.file.size)
-        } bytes of memory. The file is damaged or made to do harm; ` +
-        `get it again.`,
+        `model of ${this.#files} bytes does, and would take more than ${budget} bytes of memory. ` +
+        `The file is damaged or made to do harm; get it again.`,
     );
   }
 

@@ -168,20 +168,26 @@ class ModelReader {
     const inputs: ValueInfo[] = [];
     const outputs: ValueInfo[] = [];
     const valueInfo: ValueInfo[] = [];
-    const carried = reader.walk(message, {
+    const inner = {
       [number.node]: many("node"),
       [number.initializer]: many("initializer"),
       [number.sparseInitializer]: many("sparse_initializer"),
       [number.input]: many("input"),
       [number.output]: many("output"),
       [number.valueInfo]: many("value_info"),
-    }, (field, child) => {
+    };
+    // Initializers first: how much the nodes may take depends on the external data there is.
+    const carried = reader.walk(message, inner, (field, child) => {
+      if (field === number.initializer) initializers.push(this.#tensors.tensor(child));
+      else if (field === number.sparseInitializer) {
+        sparseInitializers.push(this.#tensors.sparse(child));
+      }
+    });
+    reader.walk(message, inner, (field, child) => {
       if (field === number.node) nodes.push(this.#node(child));
-      else if (field === number.initializer) initializers.push(this.#tensors.tensor(child));
       else if (field === number.input) inputs.push(this.#valueInfo(child));
       else if (field === number.output) outputs.push(this.#valueInfo(child));
       else if (field === number.valueInfo) valueInfo.push(this.#valueInfo(child));
-      else sparseInitializers.push(this.#tensors.sparse(child));
     });
     const name = reader.decode(message, carried, decodeGraphName);
     this.#checkNames(message, inputs.map((value) => value.name), nodes, [

@@ -39,7 +39,10 @@ export class TensorMessages {
 
   constructor(reader: MessageReader) {
     this.#reader = reader;
-    this.#external = new ExternalFiles(reader.file.path);
+    this.#external = new ExternalFiles(
+      reader.file.path,
+      (byteLength) => reader.addFile(byteLength),
+    );
   }
 
   /** Reads a `TensorProto`. */
