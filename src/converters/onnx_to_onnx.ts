@@ -4,11 +4,12 @@
  */
 import { resolve } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
-import type { Model } from "../ir.ts";
+import { checkTarget } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
 import { beginModel, type ModelLayout, type ModelWriter, planModel } from "../onnx/writer.ts";
 import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
 import { streamWeights } from "../quantization/pipeline.ts";
+import { NON_FINITE } from "../quantization/planner.ts";
 import { VERSION } from "../version.ts";
 import type { Conversion } from "./conversion.ts";
 import type { ConversionOptions, OutputOptions, Precision } from "./options.ts";
@@ -51,7 +52,7 @@ export async function convertOnnx(
       // Each target rewrites a model of its own; reading one again skips its weights.
       const model = precision === options.precisions[0] ? source : await readModel(options.source);
       const target = await prepareTarget(model, precision, options, nonFinite);
-      describe(target.model, facts, precision, options, nonFinite);
+      describe(target, facts, options);
       outputs.push({ target, layout: planModel(model, outputPath(options, precision)) });
     }
     checkDistinct(outputs);
@@ -69,6 +70,10 @@ export async function convertOnnx(
         seconds: (performance.now() - started) / 1000,
       });
     if (options.dryRun) return outputs.map((output) => finish(output, null));
+    for (const { layout } of outputs) {
+      // Of all files of the source: a rewritten model may no longer name its external data.
+      for (const { path } of layout.files) checkTarget(path, facts.files);
+    }
     const opened = outputs.some(({ target }) => target.weights.length > 0)
       ? await openEngine(options, events)
       : null;
@@ -128,8 +133,11 @@ async function write(
     }
     for (const writer of writers) {
       throwIfAborted(signal);
-      await writer.commit();
+      await writer.complete();
     }
+    throwIfAborted(signal);
+    // At one go: no signal comes between two files.
+    for (const writer of writers) writer.publish();
     return found;
   } catch (error) {
     abort();
@@ -176,13 +184,9 @@ function checkDistinct(outputs: readonly Output[]): void {
 }
 
 /** Puts version, source and options into the metadata; the source's own entries stay. */
-function describe(
-  model: Model,
-  facts: SourceFacts,
-  precision: Precision,
-  options: OutputOptions,
-  nonFinite: ReadonlySet<string>,
-): void {
+function describe(target: PreparedTarget, facts: SourceFacts, options: OutputOptions): void {
+  const { model, precision } = target;
+  const kept = target.skipped.filter(({ reason }) => reason === NON_FINITE);
   const entries: [string, string][] = [
     ["modelcast.version", VERSION],
     ["modelcast.source_sha256", facts.sha256],
@@ -190,9 +194,12 @@ function describe(
       ? []
       : [["modelcast.source_data_sample_sha256", facts.dataSample] as [string, string]]),
     ["modelcast.options", describeOptions(precision, options)],
-    ...(nonFinite.size === 0
+    ...(kept.length === 0
       ? []
-      : [["modelcast.kept_non_finite", JSON.stringify([...nonFinite])] as [string, string]]),
+      : [["modelcast.kept_non_finite", JSON.stringify(kept.map(({ name }) => name))] as [
+        string,
+        string,
+      ]]),
   ];
   model.metadata = [
     ...model.metadata.filter(([key]) => !key.startsWith("modelcast.")),

@@ -17,7 +17,9 @@ export interface SourceFacts {
    * from its beginning, its middle and its end. Null where there is none.
    */
   readonly dataSample: string | null;
-  /** Bytes of the model file and of its external data. */
+  /** The model file, and the files of its external data. */
+  readonly files: readonly string[];
+  /** Bytes of all files. */
   readonly byteLength: number;
 }
 
@@ -37,6 +39,7 @@ export function sourceFacts(model: Model): SourceFacts {
   return {
     sha256: sha256OfFile(model.path),
     dataSample: files.length === 0 ? null : sampleHash(files),
+    files: [model.path, ...files],
     byteLength: [model.path, ...files].reduce((sum, path) => sum + statSync(path).size, 0),
   };
 }

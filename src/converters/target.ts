@@ -2,8 +2,8 @@
  * A model at one precision, rewritten and waiting to be filled: quantized weights wait for an
  * engine's results, float tensors for converted elements.
  */
-import { InputError } from "../error.ts";
-import type { Model, Node, Tensor } from "../ir.ts";
+import { InputError, nearestNames } from "../error.ts";
+import { allGraphs, type Model, type Node, subgraphs, type Tensor } from "../ir.ts";
 import { byteLength } from "../dtype.ts";
 import { openTensor } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
@@ -79,7 +79,8 @@ export async function prepareTarget(
     method: options.method,
     encoding: options.encoding,
     runtimes: options.runtimes,
-    exclude: [...options.exclude, ...nonFinite],
+    exclude: options.exclude,
+    nonFinite,
   });
   const weights = applyPlan(model, plan).map((planned) => ({
     planned,
@@ -94,11 +95,7 @@ export async function prepareTarget(
     model,
     precision,
     weights,
-    skipped: plan.skipped.map(({ name, bytes, reason }) => ({
-      name,
-      bytes,
-      reason: nonFinite.has(name) ? "it holds NaN or infinity" : reason,
-    })),
+    skipped: plan.skipped.map(({ name, bytes, reason }) => ({ name, bytes, reason })),
     floats,
     floatFills: (floats?.fills ?? []).map(unfilled),
   };
@@ -121,7 +118,10 @@ async function prepareFloat(
   const matches = (name: string) => patterns.some((pattern) => pattern.test(name));
   const keep = new Set<string>();
   if (patterns.length > 0) {
-    for (const name of constantNames(model)) if (matches(name)) keep.add(name);
+    const constants = [...constantNames(model)];
+    for (const name of constants) if (matches(name)) keep.add(name);
+    const nodes = [...allNodes(model)].flatMap(({ name, outputs }) => [name, ...outputs]);
+    checkExclusions(options.exclude, [...constants, ...nodes]);
   }
   const to = half
     ? "float16"
@@ -156,11 +156,37 @@ function unfilled(fill: FloatFill): FloatProgress {
   return { fill, error: { signal: 0, noise: 0, dot: 0 } };
 }
 
-function* constantNames(model: Model): Generator<string> {
-  for (const tensor of model.graph.initializers) yield tensor.name;
-  for (const node of model.graph.nodes) {
-    if (node.opType === "Constant") yield* node.outputs;
+/** Throws where a pattern of `exclude` matches none of `names`. */
+function checkExclusions(exclude: readonly string[], names: readonly string[]): void {
+  for (const pattern of exclude) {
+    const expression = globExpression(pattern);
+    if (names.some((name) => expression.test(name))) continue;
+    const nearest = nearestNames(pattern, new Set(names.filter((name) => name !== "")));
+    throw new InputError(
+      `Cannot exclude "${pattern}": no constant and no node has such a name. ` +
+        `The nearest are ${nearest.join(", ") || "none"}.`,
+    );
   }
+}
+
+/** The nodes of all graphs and functions. */
+function* allNodes(model: Model): Generator<Node> {
+  const below = function* (nodes: readonly Node[]): Generator<Node> {
+    for (const node of nodes) {
+      yield node;
+      for (const graph of subgraphs(node)) yield* below(graph.nodes);
+    }
+  };
+  yield* below(model.graph.nodes);
+  for (const { nodes } of model.functions) yield* below(nodes);
+}
+
+/** The names of constants in all graphs and functions. */
+function* constantNames(model: Model): Generator<string> {
+  for (const { initializers } of allGraphs(model.graph)) {
+    for (const tensor of initializers) yield tensor.name;
+  }
+  for (const node of allNodes(model)) if (node.opType === "Constant") yield* node.outputs;
 }
 
 /** A target and the writer of its files. */

@@ -67,7 +67,7 @@ export class ModelWriter {
   readonly #byPath: ReadonlyMap<string, PartialFile>;
   readonly #written = new Map<Tensor, number>();
   readonly #onUnload = () => this.abort();
-  #state: "open" | "committing" | "done" = "open";
+  #state: "open" | "committing" | "complete" | "done" = "open";
 
   constructor(layout: ModelLayout, files: readonly PartialFile[]) {
     this.#layout = layout;
@@ -93,12 +93,17 @@ export class ModelWriter {
     this.#written.set(tensor, (this.#written.get(tensor) ?? 0) + bytes.length);
   }
 
-  /**
-   * Copies all other tensors, writes what lies between them, and puts the files in their targets'
-   * places. With `durable` they are on the disk before that, which takes the disk's time. When it
-   * throws, the targets are as they were and the temporary files are gone.
-   */
+  /** {@link complete} and {@link publish}. */
   async commit(options: { readonly durable?: boolean } = {}): Promise<void> {
+    await this.complete(options);
+    this.publish();
+  }
+
+  /**
+   * Copies all other tensors and writes what lies between them. With `durable` the files are on the
+   * disk then, which takes the disk's time. When it throws, the temporary files are gone.
+   */
+  async complete(options: { readonly durable?: boolean } = {}): Promise<void> {
     if (this.#state !== "open") throw new Error("the writer has ended");
     for (const tensor of this.#layout.pending) {
       const written = this.#written.get(tensor) ?? 0;
@@ -113,6 +118,20 @@ export class ModelWriter {
     try {
       await this.#fill();
       for (const file of this.#files) await file.close(options.durable ?? false);
+    } catch (error) {
+      this.abort();
+      throw error;
+    }
+    if (this.#state === "committing") this.#state = "complete";
+  }
+
+  /**
+   * Puts the completed files in their targets' places. When it throws, the targets are as they were
+   * and the temporary files are gone.
+   */
+  publish(): void {
+    if (this.#state !== "complete") throw new Error("the writer is not complete");
+    try {
       this.#publish();
     } catch (error) {
       this.abort();
