@@ -30,9 +30,9 @@ import {
   type Operation,
   operatorKey,
   type Scope,
-  typedGraph,
   type Value,
 } from "./float16/typed_graph.ts";
+import { typedGraph } from "./float16/resolver.ts";
 
 export { addErrorSums, convertElements, FLOAT_BYTES, type FloatType } from "./float16/elements.ts";
 

@@ -27,7 +27,8 @@ import {
 } from "../../src/quantization/float16.ts";
 import { SCHEMAS } from "../../src/quantization/float16/schemas.ts";
 import { schemaOf } from "../../src/quantization/float16/type_constraints.ts";
-import { allOperations, typedGraph } from "../../src/quantization/float16/typed_graph.ts";
+import { typedGraph } from "../../src/quantization/float16/resolver.ts";
+import { allOperations } from "../../src/quantization/float16/typed_graph.ts";
 
 const HALF: FloatConversionOptions = { to: "float16", form: "compute" };
 

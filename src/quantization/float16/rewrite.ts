@@ -22,9 +22,9 @@ import {
   type Operation,
   type Scope,
   type Slot,
-  typeAttribute,
   type Value,
 } from "./typed_graph.ts";
+import { typeAttribute } from "./output_types.ts";
 
 /** What a rewrite did. */
 export interface RewriteCounts {
