@@ -3,14 +3,10 @@
  * own, as many at a time as the memory budget holds, so that transfers and kernels of different
  * tiles and jobs overlap.
  */
+import { InputError, MissingToolError } from "../error.ts";
 import { type Adapter, detectAdapter } from "../hardware.ts";
-import {
-  type Engine,
-  EngineFault,
-  type ErrorSums,
-  type QuantizeJob,
-  type QuantizeResult,
-} from "./engine.ts";
+import { checkJob } from "./check_job.ts";
+import type { Engine, ErrorSums, QuantizeJob, QuantizeResult } from "./engine.ts";
 import { type ComputeDevice, openDevice } from "./webgpu_device.ts";
 import { Kernels } from "./webgpu_kernels.ts";
 import { HostMemory } from "./webgpu_memory.ts";
@@ -27,7 +23,7 @@ export interface WebGpuOptions {
   readonly allowInexact?: boolean;
   /** Bytes of GPU memory for buffers; 512 MiB if absent. A larger single tile has it alone. */
   readonly memoryBytes?: number;
-  /** Bytes of host memory that `allocate` hands out at a time; 512 MiB if absent. */
+  /** Bytes of host memory that `allocate` hands out at a time; 256 MiB if absent. */
   readonly hostBytes?: number;
   /** Bytes of a tile's largest buffer; 64 MiB if absent, and never more than a binding may have. */
   readonly tileBytes?: number;
@@ -46,13 +42,14 @@ export interface WebGpuEngine extends Engine {
 const MIB = 2 ** 20;
 
 /**
- * Opens a device, tests its arithmetic, and returns an engine. Throws an `EngineFault` where there
- * is no adapter, the device can't be opened, or it computes inexactly and that is not allowed.
+ * Opens a device, tests its arithmetic, and returns an engine. Throws a `MissingToolError` where
+ * there is no adapter or it can't be opened, an `InputError` where it computes inexactly and that
+ * is not allowed, and an `EngineFault` where it fails the test otherwise.
  */
 export async function createWebGpuEngine(options: WebGpuOptions = {}): Promise<WebGpuEngine> {
   const adapter = options.adapter ?? await detectAdapter();
   if (adapter === null) {
-    throw new EngineFault(
+    throw new MissingToolError(
       'Cannot open the engine "webgpu": this machine has no WebGPU adapter. ' +
         "Use another engine, or install a graphics driver.",
     );
@@ -61,7 +58,7 @@ export async function createWebGpuEngine(options: WebGpuOptions = {}): Promise<W
   try {
     const inexact = await differenceOf(device);
     if (inexact !== null && options.allowInexact !== true) {
-      throw new EngineFault(
+      throw new InputError(
         `Cannot use the WebGPU adapter "${adapter.name}": its arithmetic differs (${inexact}). ` +
           "Use another engine, or allow inexact results.",
       );
@@ -87,7 +84,7 @@ class DeviceEngine implements WebGpuEngine {
   ) {
     const access = options.access ?? (adapter.software ? "direct" : "staged");
     this.#kernels = new Kernels(device, access);
-    this.#memory = new HostMemory(options.hostBytes ?? 512 * MIB);
+    this.#memory = new HostMemory(options.hostBytes ?? 256 * MIB);
     this.#tileBytes = Math.min(options.tileBytes ?? 64 * MIB, device.limits.bindingBytes);
   }
 
@@ -96,6 +93,7 @@ class DeviceEngine implements WebGpuEngine {
   }
 
   async quantize(job: QuantizeJob): Promise<QuantizeResult> {
+    checkJob(job);
     this.device.check();
     const layout = jobLayout(job);
     const blocks = job.rows * layout.blocks;

@@ -2,6 +2,7 @@
  * A WebGPU device as the engine needs it: its limits, its memory within a budget, and its failures
  * (a lost device, no memory, an invalid call) turned into `EngineFault`s.
  */
+import { MissingToolError } from "../error.ts";
 import type { Adapter } from "../hardware.ts";
 import { EngineFault } from "./engine.ts";
 
@@ -38,7 +39,7 @@ const RAISED_LIMITS = [
   "maxComputeWorkgroupStorageSize",
 ] as const;
 
-/** Opens a device on `options.adapter`. Throws an `EngineFault` where the adapter refuses. */
+/** Opens a device on `options.adapter`. Throws a `MissingToolError` where the adapter refuses. */
 export async function openDevice(options: DeviceOptions): Promise<ComputeDevice> {
   const { adapter } = options;
   const requiredLimits: Record<string, number> = {};
@@ -50,7 +51,7 @@ export async function openDevice(options: DeviceOptions): Promise<ComputeDevice>
     const gpu = await adapter.gpu.requestDevice({ requiredFeatures, requiredLimits });
     return new ComputeDevice(gpu, options);
   } catch (cause) {
-    throw new EngineFault(
+    throw new MissingToolError(
       `Cannot open a WebGPU device on "${adapter.name}": ${messageOf(cause)}. Use another engine.`,
       { cause },
     );
