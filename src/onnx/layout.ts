@@ -8,11 +8,19 @@
  * Tensors that share bytes in the source share them in the output.
  */
 import { basename } from "node:path";
-import { InputError } from "../error.ts";
-import type { Attribute, Graph, Model, Node, SparseTensor, Tensor } from "../ir.ts";
 import { byteLength, DTYPES } from "../dtype.ts";
-import { elementCount } from "../ir.ts";
-import { encodeModel, type ExternalTarget, inlineLength, type Rope } from "./encode.ts";
+import { InputError } from "../error.ts";
+import {
+  type Attribute,
+  elementCount,
+  type Graph,
+  type Model,
+  type Node,
+  type SparseTensor,
+  type Tensor,
+} from "../ir.ts";
+import type { ExternalTarget } from "./edit_fields.ts";
+import { encodeModel, inlineLength, type Rope } from "./encode.ts";
 
 /** Where tensors are stored. */
 export interface LayoutOptions {
