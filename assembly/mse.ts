@@ -119,6 +119,10 @@ function weigh(quad: usize, chunk: u32): void {
 
 /** Adds the sums of one chunk for all candidates. */
 function sumCandidates(quad: usize, chunk: u32): void {
+  if (!job.symmetric && !job.importance) {
+    for (let step: u32 = 0; step < job.stepCount; step++) sumThreeCandidates(quad, chunk, step);
+    return;
+  }
   const count = candidateCount();
   for (let index: u32 = 0; index < count; index++) {
     const inverse = candidateInverse(quad, index);
@@ -129,6 +133,13 @@ function sumCandidates(quad: usize, chunk: u32): void {
     if (job.importance) sumWeightedCandidate(quad, chunk, inverse, lower, upper, sums);
     else sumCandidate(quad, chunk, inverse, lower, upper, sums);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function limitedCode(shifted: v128, magic: v128, floor: v128, ceiling: v128): v128 {
+  // Numbers near the magic one are in the order of their bits.
+  return f32x4.sub(i32x4.min_s(i32x4.max_s(shifted, floor), ceiling), magic);
 }
 
 /**
@@ -144,33 +155,88 @@ function sumCandidate(
   sums: usize,
 ): void {
   const magic = f32x4.splat(MAGIC);
+  const floor = f32x4.add(magic, lower);
+  const ceiling = f32x4.add(magic, upper);
   let a0 = f32x4.splat(0);
   let a1 = f32x4.splat(0);
   let a2 = f32x4.splat(0);
   let a3 = f32x4.splat(0);
-  let squares = f32x4.splat(0);
+  let even = f32x4.splat(0);
+  let odd = f32x4.splat(0);
   let at = scratch + TILE + quad;
   const end = at + chunkLength(chunk) * TILE_STRIDE;
   while (at < end) {
     const u0 = v128.load(at);
-    const u1 = v128.load(at, TILE_STRIDE);
-    const u2 = v128.load(at, 2 * TILE_STRIDE);
-    const u3 = v128.load(at, 3 * TILE_STRIDE);
-    const q0 = clamp(f32x4.sub(f32x4.add(f32x4.mul(u0, inverse), magic), magic), lower, upper);
-    const q1 = clamp(f32x4.sub(f32x4.add(f32x4.mul(u1, inverse), magic), magic), lower, upper);
-    const q2 = clamp(f32x4.sub(f32x4.add(f32x4.mul(u2, inverse), magic), magic), lower, upper);
-    const q3 = clamp(f32x4.sub(f32x4.add(f32x4.mul(u3, inverse), magic), magic), lower, upper);
+    const q0 = limitedCode(f32x4.add(f32x4.mul(u0, inverse), magic), magic, floor, ceiling);
     a0 = f32x4.add(a0, f32x4.mul(u0, q0));
+    even = f32x4.add(even, f32x4.mul(q0, q0));
+    const u1 = v128.load(at, TILE_STRIDE);
+    const q1 = limitedCode(f32x4.add(f32x4.mul(u1, inverse), magic), magic, floor, ceiling);
     a1 = f32x4.add(a1, f32x4.mul(u1, q1));
+    odd = f32x4.add(odd, f32x4.mul(q1, q1));
+    const u2 = v128.load(at, 2 * TILE_STRIDE);
+    const q2 = limitedCode(f32x4.add(f32x4.mul(u2, inverse), magic), magic, floor, ceiling);
     a2 = f32x4.add(a2, f32x4.mul(u2, q2));
+    even = f32x4.add(even, f32x4.mul(q2, q2));
+    const u3 = v128.load(at, 3 * TILE_STRIDE);
+    const q3 = limitedCode(f32x4.add(f32x4.mul(u3, inverse), magic), magic, floor, ceiling);
     a3 = f32x4.add(a3, f32x4.mul(u3, q3));
-    const first = f32x4.add(f32x4.mul(q0, q0), f32x4.mul(q1, q1));
-    const second = f32x4.add(f32x4.mul(q2, q2), f32x4.mul(q3, q3));
-    squares = f32x4.add(squares, f32x4.add(first, second));
+    odd = f32x4.add(odd, f32x4.mul(q3, q3));
     at += 4 * TILE_STRIDE;
   }
   accumulate(chunk, sums, f32x4.add(f32x4.add(a0, a1), f32x4.add(a2, a3)));
-  accumulate(chunk, sums + 64, squares);
+  accumulate(chunk, sums + 64, f32x4.add(even, odd));
+}
+
+/** The sums of one scale with the three zero points around that of the strip. */
+function sumThreeCandidates(quad: usize, chunk: u32, step: u32): void {
+  const magic = f32x4.splat(MAGIC);
+  const one = f32x4.splat(1);
+  const inverse = candidateInverse(quad, step);
+  const floor = f32x4.sub(magic, v128.load(scratch + quad, ZERO_POINT));
+  const floorBelow = f32x4.add(floor, one);
+  const floorAbove = f32x4.sub(floor, one);
+  const ceiling = f32x4.add(floor, highest());
+  const ceilingBelow = f32x4.add(ceiling, one);
+  const ceilingAbove = f32x4.sub(ceiling, one);
+  let b = f32x4.splat(0);
+  let bBelow = f32x4.splat(0);
+  let bAbove = f32x4.splat(0);
+  const base = scratch + TILE + quad;
+  const bytes = chunkLength(chunk) * TILE_STRIDE;
+  for (let part: u32 = 0; part < 4; part++) {
+    let a = f32x4.splat(0);
+    let aBelow = f32x4.splat(0);
+    let aAbove = f32x4.splat(0);
+    let at = base + part * TILE_STRIDE;
+    const end = at + bytes;
+    while (at < end) {
+      const u = v128.load(at);
+      const shifted = f32x4.add(f32x4.mul(u, inverse), magic);
+      const q = limitedCode(shifted, magic, floor, ceiling);
+      a = f32x4.add(a, f32x4.mul(u, q));
+      b = f32x4.add(b, f32x4.mul(q, q));
+      const qBelow = limitedCode(shifted, magic, floorBelow, ceilingBelow);
+      aBelow = f32x4.add(aBelow, f32x4.mul(u, qBelow));
+      bBelow = f32x4.add(bBelow, f32x4.mul(qBelow, qBelow));
+      const qAbove = limitedCode(shifted, magic, floorAbove, ceilingAbove);
+      aAbove = f32x4.add(aAbove, f32x4.mul(u, qAbove));
+      bAbove = f32x4.add(bAbove, f32x4.mul(qAbove, qAbove));
+      at += 4 * TILE_STRIDE;
+    }
+    v128.store(scratch + part * 16, a, PARTS);
+    v128.store(scratch + part * 16, aBelow, PARTS + 64);
+    v128.store(scratch + part * 16, aAbove, PARTS + 128);
+  }
+  const sums = scratch + SUMS + step * 128 + quad;
+  const below = sums + job.stepCount * 128;
+  const above = below + job.stepCount * 128;
+  accumulate(chunk, sums, joinParts(PARTS));
+  accumulate(chunk, sums + 64, b);
+  accumulate(chunk, below, joinParts(PARTS + 64));
+  accumulate(chunk, below + 64, bBelow);
+  accumulate(chunk, above, joinParts(PARTS + 128));
+  accumulate(chunk, above + 64, bAbove);
 }
 
 /** A = sum((h u) q) and B = sum((h q) q), both in four partial sums. */
@@ -206,25 +272,29 @@ function selectCandidate(quad: usize): void {
   let bestA = f32x4.splat(0);
   let bestB = f32x4.splat(1);
   let bestZeroPoint = v128.load(scratch + quad, ZERO_POINT);
-  const count = candidateCount();
-  for (let index: u32 = 0; index < count; index++) {
-    const sums = scratch + SUMS + index * 128 + quad;
-    const a = f32x4.mul(v128.load(sums), scaling);
-    const b = f32x4.mul(v128.load(sums, 64), scaling);
-    const square = f32x4.mul(a, a);
-    const zeroPoint = candidateZeroPoint(quad, index);
+  const runs: u32 = job.symmetric ? 2 : 3;
+  let sums = scratch + SUMS + quad;
+  for (let run: u32 = 0; run < runs; run++) {
+    const zeroPoint = candidateZeroPoint(quad, run * job.stepCount);
     const exists = v128.and(
       f32x4.ge(zeroPoint, f32x4.splat(0)),
       f32x4.le(zeroPoint, highest()),
     );
-    const better = v128.and(
-      f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b)),
-      exists,
-    );
-    bestSquare = v128.bitselect(square, bestSquare, better);
-    bestA = v128.bitselect(a, bestA, better);
-    bestB = v128.bitselect(b, bestB, better);
-    bestZeroPoint = v128.bitselect(zeroPoint, bestZeroPoint, better);
+    for (let step: u32 = 0; step < job.stepCount; step++) {
+      const a = f32x4.mul(v128.load(sums), scaling);
+      const b = f32x4.mul(v128.load(sums, 64), scaling);
+      const square = f32x4.mul(a, a);
+      const better = v128.and(
+        f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b)),
+        exists,
+      );
+      sums += 128;
+      if (!v128.any_true(better)) continue;
+      bestSquare = v128.bitselect(square, bestSquare, better);
+      bestA = v128.bitselect(a, bestA, better);
+      bestB = v128.bitselect(b, bestB, better);
+      bestZeroPoint = v128.bitselect(zeroPoint, bestZeroPoint, better);
+    }
   }
   const exact = f32x4.mul(f32x4.div(bestA, bestB), v128.load(scratch + quad, UP));
   v128.store(scratch + quad, storedScale(exact), OTHER_SCALE);
@@ -243,18 +313,46 @@ function sumErrors(quad: usize, chunk: u32, choice: usize, sum: usize): void {
   const lower = f32x4.neg(zeroPoint);
   const upper = f32x4.sub(highest(), zeroPoint);
   const count = chunkLength(chunk);
-  for (let part: u32 = 0; part < 4; part++) {
-    let total = f32x4.splat(0);
-    for (let i = part; i < count; i += 4) {
-      const u = v128.load(scratch + quad + i * TILE_STRIDE, TILE);
-      const q = roundToEven(clamp(f32x4.mul(u, inverse), lower, upper));
-      const error = f32x4.sub(u, f32x4.mul(scale, q));
-      const weighted = job.importance ? f32x4.mul(importanceAt(chunk, i), error) : error;
-      total = f32x4.add(total, f32x4.mul(weighted, error));
+  if (job.importance) {
+    for (let part: u32 = 0; part < 4; part++) {
+      let total = f32x4.splat(0);
+      for (let i = part; i < count; i += 4) {
+        const u = v128.load(scratch + quad + i * TILE_STRIDE, TILE);
+        const error = errorOf(u, scale, inverse, lower, upper);
+        total = f32x4.add(total, f32x4.mul(f32x4.mul(importanceAt(chunk, i), error), error));
+      }
+      v128.store(scratch + part * 16, total, PARTS);
     }
-    v128.store(scratch + part * 16, total, PARTS);
+    accumulate(chunk, scratch + quad + sum, joinParts(PARTS));
+    return;
   }
-  accumulate(chunk, scratch + quad + sum, joinParts(PARTS));
+  let sum0 = f32x4.splat(0);
+  let sum1 = f32x4.splat(0);
+  let sum2 = f32x4.splat(0);
+  let sum3 = f32x4.splat(0);
+  let at = scratch + TILE + quad;
+  const end = at + count * TILE_STRIDE;
+  while (at < end) {
+    const e0 = errorOf(v128.load(at), scale, inverse, lower, upper);
+    sum0 = f32x4.add(sum0, f32x4.mul(e0, e0));
+    const e1 = errorOf(v128.load(at, TILE_STRIDE), scale, inverse, lower, upper);
+    sum1 = f32x4.add(sum1, f32x4.mul(e1, e1));
+    const e2 = errorOf(v128.load(at, 2 * TILE_STRIDE), scale, inverse, lower, upper);
+    sum2 = f32x4.add(sum2, f32x4.mul(e2, e2));
+    const e3 = errorOf(v128.load(at, 3 * TILE_STRIDE), scale, inverse, lower, upper);
+    sum3 = f32x4.add(sum3, f32x4.mul(e3, e3));
+    at += 4 * TILE_STRIDE;
+  }
+  const total = f32x4.add(f32x4.add(sum0, sum1), f32x4.add(sum2, sum3));
+  accumulate(chunk, scratch + quad + sum, total);
+}
+
+/** u less the value of its code. */
+// @ts-ignore: decorator
+@inline
+function errorOf(u: v128, scale: v128, inverse: v128, lower: v128, upper: v128): v128 {
+  const q = roundToEven(clamp(f32x4.mul(u, inverse), lower, upper));
+  return f32x4.sub(u, f32x4.mul(scale, q));
 }
 
 /** Takes the other choice where its error is less by more than what sums are off. */

@@ -31,9 +31,9 @@ type PerClass<T> = readonly [to16: T, to32: T, to128: T, longer: T];
 
 const grid = (first: number, step: number, count: number): Grid => ({ first, step, count });
 
-const symmetric = (lower: number, upper: number, step: number): SymmetricGrids => ({
-  lower: grid(lower, step, 8),
-  upper: grid(upper, step, 8),
+const symmetric = (lower: number, upper: number, step: number, count = 8): SymmetricGrids => ({
+  lower: grid(lower, step, count),
+  upper: grid(upper, step, count),
 });
 
 /** Symmetric candidates. */
@@ -52,7 +52,7 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
   ],
   4: [
     symmetric(6.5, 5.75, 0.25),
-    symmetric(7, 6.25, 0.25),
+    symmetric(7.25, 6.5, 0.25, 6),
     symmetric(7.75, 7.25, 0.25),
     symmetric(8, 7.75, 0.5),
   ],
@@ -68,6 +68,6 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
 export const ASYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<Grid>>> = {
   2: [grid(2.5, 0.25, 8), grid(2.75, 0.375, 8), grid(3.75, 0.375, 8), grid(4.25, 0.5, 8)],
   3: [grid(5.5, 0.25, 12), grid(6.25, 0.375, 8), grid(7.5, 0.375, 8), grid(8, 0.75, 8)],
-  4: [grid(11.75, 0.25, 16), grid(12.25, 0.25, 16), grid(14.25, 0.375, 12), grid(15, 0.625, 12)],
+  4: [grid(11.75, 0.25, 16), grid(12, 0.375, 12), grid(14.25, 0.375, 12), grid(15, 0.625, 12)],
   8: [grid(244, 1, 12), grid(244, 1, 12), grid(246, 1, 12), grid(250, 2, 8)],
 };
