@@ -95,7 +95,8 @@ export function attributeFields({ name, value, carried }: Attribute): Uint8Array
     for (const field of SCALAR_FIELDS) edit.drop(field);
     edit.append((out) => addScalar(out, value));
   }
-  if (type !== value.type) {
+  // An attribute that modelcast made has no type yet, though its object would let one guess.
+  if (type !== value.type || carried.length === 0) {
     for (const field of VALUE_FIELDS) edit.drop(field);
     edit.replace(number.type, (out) => out.int(number.type, ATTRIBUTE_TYPES[value.type]));
   }

@@ -93,8 +93,7 @@ function typesOf(model: Awaited<ReturnType<typeof readModel>>): (string | null)[
 
 const QUANTIZED: readonly Partial<QuantizationOptions>[] = [
   { bits: 4 },
-  { bits: 4, symmetric: false },
-  { bits: 4, encoding: "qdq" },
+  { bits: 4, symmetric: false, encoding: "qdq" },
   { bits: 8, blockSize: "channel" },
   { bits: 3 },
   { bits: 2 },
