@@ -19,7 +19,7 @@ import type { Method } from "./engine.ts";
 import type { MatrixView } from "./pipeline.ts";
 import { rewriteModel } from "./rewrite.ts";
 import type { Runtime } from "./runtimes.ts";
-import { DEFAULT_RUNTIME, lacks, parseRuntime } from "./runtimes.ts";
+import { DEFAULT_RUNTIME, lacks, parseRuntime, slows } from "./runtimes.ts";
 import { Scopes } from "./scopes.ts";
 import type { SkippedTensor, Weight } from "./weights.ts";
 import { findWeights, quoted } from "./weights.ts";
@@ -36,7 +36,12 @@ export interface QuantizationOptions {
   readonly runtimes: readonly string[];
   /** Weights to leave alone: patterns over names of tensors and nodes; `*` is any run, `?` any one. */
   readonly exclude: readonly string[];
+  /** Names of weights that hold NaN or infinity, which no form can: they stay as they are. */
+  readonly nonFinite?: ReadonlySet<string>;
 }
+
+/** Why a weight with NaN or infinity is left alone. */
+export const NON_FINITE = "it holds NaN or infinity";
 
 /** A weight that will be quantized. */
 export interface PlannedWeight {
@@ -112,6 +117,8 @@ export function planQuantization(model: Model, options: QuantizationOptions): Qu
       const after = Math.max(0, patch.bytes + patch.overhead);
       return skip(`too small: ${bytes} bytes would become ${after} with scales and nodes`);
     }
+    // Last, so that only what would be quantized is listed with this reason.
+    if (options.nonFinite?.has(weight.name)) return skip(NON_FINITE);
     patches.push(patch);
   });
   return {
@@ -212,7 +219,11 @@ function chooseForm(
   const tried = options.encoding === "matmulnbits" && isProduct
     ? formsOf("matmulnbits").filter((form) => form.name.startsWith("matmulnbits"))
     : formsOf(options.encoding);
-  const form = tried.find((candidate) => fails(candidate) === null);
+  const slow = (form: Form): boolean =>
+    runtimes.some((runtime) => form.needs(target).some((need) => slows(runtime, need) !== null));
+  const possible = tried.filter((candidate) => fails(candidate) === null);
+  const fast = options.encoding === "auto" ? possible.find((form) => !slow(form)) : undefined;
+  const form = fast ?? possible[0];
   if (form !== undefined) return form;
   const best = tried.find((candidate) => candidate.rejects(target) === null) ?? tried[0]!;
   const nearest = FORMS.find((candidate) => fails(candidate) === null);

@@ -5,6 +5,7 @@
  * shares its codes with a `MatMulNBits` where an embedding is tied to an output layer.
  */
 import { int } from "../../ir.ts";
+import type { ScaleType } from "../../formats.ts";
 import type { WeightUse } from "../weights.ts";
 import { quoted } from "../weights.ts";
 import type { CodeNames } from "./expressions.ts";
@@ -26,7 +27,7 @@ export interface StoredRows {
   readonly blockLength: number;
   /** Scales and zero points a row. */
   readonly scaleBlocks: number;
-  /** [rows, scaleBlocks], or [1, 1] for a whole tensor where `single`. */
+  /** float32 [rows, scaleBlocks], or [1, 1] for a whole tensor where `single`. */
   readonly scales: string;
   /** Packed, each row from its own byte; one byte where `single`; null for a symmetric format. */
   readonly zeroPoints: string | null;
@@ -43,7 +44,8 @@ export const gather: Form = {
     const { weight } = target;
     const stored = storeRows(target, b, weight.view.rows);
     for (const use of weight.uses) gatherRows(b, target, use, stored);
-    b.memoryBytes = b.pendingBytes();
+    b.memoryBytes = b.pendingBytes() +
+      (target.format.scaleType === "float32" ? 0 : layoutOf(target).scaleBytes);
   },
 };
 
@@ -168,7 +170,11 @@ function storeRows(target: Target, b: PatchBuilder, rows: number): StoredRows {
     }
     : { bits, codes: b.pending("codes", "uint8", dims, packing()), split: true };
   const scaleDims = single ? [1, 1] : [rows, blocks];
-  const scales = b.pending("scales", format.scaleType, scaleDims, { part: "scales" });
+  const scales = floatScales(
+    b,
+    b.pending("scales", format.scaleType, scaleDims, { part: "scales" }),
+    format.scaleType,
+  );
   const pointBits = zeroPointBits(bits);
   const zeroPoints = format.symmetric ? null : b.pending(
     "zero_points",
@@ -186,6 +192,11 @@ function storeRows(target: Target, b: PatchBuilder, rows: number): StoredRows {
     zeroPointBits: pointBits,
     single,
   };
+}
+
+/** Scales in float32, computed at load: WebGPU adapters without float16 can't gather the stored ones. */
+export function floatScales(b: PatchBuilder, scales: string, scaleType: ScaleType): string {
+  return scaleType === "float32" ? scales : b.cast(b.load, scales, "float32");
 }
 
 /** Puts a lookup in stored rows in the place of a Gather. */
@@ -214,9 +225,7 @@ export function gatherRows(
   const plain = decodeCodes(b, place, codes, blocks, blockLength);
   const byRow = stored.single ? (name: string) => name : rowsOf;
   const stride = [0, stored.scaleBlocks, 1];
-  const someScales = byRow(stored.scales);
-  const floats = format.scaleType === "float32" ? someScales : b.cast(place, someScales, "float32");
-  const scales = b.reshape(place, floats, stride);
+  const scales = b.reshape(place, byRow(stored.scales), stride);
   const points = stored.zeroPoints === null ? null : decodeZeroPoints(
     b,
     place,

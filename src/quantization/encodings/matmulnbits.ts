@@ -17,7 +17,7 @@ import type { Form, PatchBuilder, Place, Target } from "./encoding.ts";
 import { layoutOf, MICROSOFT } from "./encoding.ts";
 import type { CodeNames } from "./expressions.ts";
 import { codeDims, zeroPointBits } from "./expressions.ts";
-import { gatherRows } from "./gather.ts";
+import { floatScales, gatherRows } from "./gather.ts";
 import type { Packing } from "./packing.ts";
 
 /** The form `matmulnbits`. */
@@ -107,7 +107,8 @@ function multiply(target: Target, b: PatchBuilder, joined: boolean): void {
   );
 
   const type = activationType(target);
-  let scaleOperand = format.scaleType === type ? scales : b.cast(b.load, scales, type);
+  const typedScales = format.scaleType === type ? scales : b.cast(b.load, scales, type);
+  let scaleOperand = typedScales;
   let pointOperand = points;
   const { body } = b.load;
   const expand = (name: string, dims: readonly number[]) =>
@@ -122,6 +123,8 @@ function multiply(target: Target, b: PatchBuilder, joined: boolean): void {
   }
   const operand = joined ? join(b, codes, blocks, blockLength) : (codes as { codes: string }).codes;
 
+  let shared: string | null = type === "float32" ? typedScales : null;
+  const lookupScales = () => shared ??= floatScales(b, scales, format.scaleType);
   const attributes = [
     int("K", columns),
     int("N", rows),
@@ -138,7 +141,7 @@ function multiply(target: Target, b: PatchBuilder, joined: boolean): void {
         blocks,
         blockLength,
         scaleBlocks: granularity === "block" ? blocks : 1,
-        scales,
+        scales: lookupScales(),
         zeroPoints: points,
         zeroPointBits: pointBits,
         single: granularity === "tensor",
