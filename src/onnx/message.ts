@@ -104,7 +104,7 @@ export class MessageReader {
 
   /** The bytes gathered in `carried`; their decoding is accounted for. */
   kept(carried: CarriedFields): Uint8Array {
-    this.charge(carried.count * 24 + 100);
+    this.charge(carried.count * 40 + 100);
     return carried.finish();
   }
 

@@ -224,7 +224,7 @@ class ModelReader {
 
   #node(message: Message): Node {
     const reader = this.#reader;
-    reader.charge(200);
+    reader.charge(240);
     const attributes: Attribute[] = [];
     const carried = reader.walk(message, {
       [FIELD.node.attribute]: many("attribute"),
@@ -253,7 +253,7 @@ class ModelReader {
 
   #attribute(message: Message): Attribute {
     const reader = this.#reader;
-    reader.charge(120);
+    reader.charge(160);
     const carried = new CarriedFields(reader.file);
     const objects: { readonly number: number; readonly from: number; readonly to: number }[] = [];
     const { floats, ints, strings } = FIELD.attribute;
@@ -278,7 +278,7 @@ class ModelReader {
       return { name: reader.text(name), value: { type: "carried" }, carried: everything() };
     }
     const fields = reader.decode(message, rest, decodeAttribute);
-    reader.charge(fields.floats.length * 8 + fields.ints.length * 32 + fields.strings.length * 120);
+    reader.charge(fields.floats.length * 8 + fields.ints.length * 64 + fields.strings.length * 120);
     if (fields.name === "") throw reader.fail(message, "has no name");
     const name = reader.text(fields.name);
     const type = attributeType(fields, (field) => objects.some((entry) => entry.number === field));
