@@ -19,15 +19,12 @@ const RUNTIMES: readonly PythonEnvironment[] = [
 /** Inputs that each model is run on. */
 const INPUTS = 2;
 
-/**
- * Mean relative L2 that a form may have: bfloat16 keeps 8 bits, float16 11. The recognizer is unsure
- * about made-up letters, and its softmax makes more of small differences.
- */
+/** Mean relative L2 that a form may have: bfloat16 keeps 8 bits, float16 11. */
 const FORMS:
   readonly (FloatConversionOptions & { readonly name: string; readonly most: number })[] = [
-    { name: "float16", to: "float16", form: "compute", most: 1e-2 },
+    { name: "float16", to: "float16", form: "compute", most: 2e-2 },
     { name: "float16 storage", to: "float16", form: "storage", most: 1e-2 },
-    { name: "bfloat16 storage", to: "bfloat16", form: "storage", most: 8e-2 },
+    { name: "bfloat16 storage", to: "bfloat16", form: "storage", most: 6e-2 },
   ];
 
 Deno.test("the real models in half precision run in every runtime", async (t) => {
@@ -53,8 +50,7 @@ Deno.test("the real models in half precision run in every runtime", async (t) =>
           await t.step(`${form.label} as ${form.name} in ${environment}`, async () => {
             const { relativeL2, ...rest } = await runtime.compare(form.path, INPUTS);
             assert.deepEqual(rest, { error: null, integersEqual: true, finite: true });
-            const most = form.most * (form.label === "recognizer" ? 4 : 1);
-            assert.ok(relativeL2 < most, `relative L2 ${relativeL2}`);
+            assert.ok(relativeL2 < form.most, `relative L2 ${relativeL2}`);
           });
         }
       }
