@@ -114,7 +114,9 @@ function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): Conver
     0,
   );
   const count = weights.reduce(
-    (total, { bytesAfter, bitsPerWeight }) => total + (8 * bytesAfter) / bitsPerWeight,
+    (total, { bytesAfter, bitsPerWeight }) =>
+      // Of no elements, no bits.
+      total + (bitsPerWeight === 0 ? 0 : (8 * bytesAfter) / bitsPerWeight),
     0,
   );
   const errors = [...target.weights, ...target.floatFills].map(({ error }) => error);

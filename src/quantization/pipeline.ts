@@ -73,6 +73,8 @@ export interface StreamOptions {
   /** Called with the bytes of weights done since the last call. */
   readonly onProgress: (bytes: number) => void;
   readonly signal: AbortSignal;
+  /** Bytes of weights in one job; {@link TILE_BYTES} where absent. */
+  readonly tileBytes?: number;
 }
 
 /** Streams all of `weights`. Throws what reading, an engine without fallback or a target throws. */
@@ -86,9 +88,8 @@ export async function streamWeights(
   try {
     for (const weight of weights) {
       const reader = weight.open();
-      const ofThisWeight: Promise<void>[] = [];
       try {
-        for (const tile of tilesOf(weight)) {
+        for (const tile of tilesOf(weight, options.tileBytes ?? TILE_BYTES)) {
           if (options.signal.aborted) {
             throw new InterruptedError("Interrupted: nothing was written.");
           }
@@ -104,7 +105,6 @@ export async function streamWeights(
               pending.delete(work);
             });
           pending.add(work);
-          ofThisWeight.push(work);
         }
       } finally {
         reader.close();
@@ -149,11 +149,11 @@ async function quantizeTile(
 }
 
 /** Cuts each matrix of the batch into ranges of rows that fit a tile; at least one row each. */
-function* tilesOf({ view }: WeightStream): Generator<Tile> {
+function* tilesOf({ view }: WeightStream, tileBytes: number): Generator<Tile> {
   const rowBytes = view.columns * ELEMENT_BYTES[view.weightType];
   const wholeBytes = rowBytes * view.rows;
   // A whole matrix is read in one piece; only a tile of columns costs a read for each column.
-  const limit = view.order === "columns" && wholeBytes <= 2 * TILE_BYTES ? wholeBytes : TILE_BYTES;
+  const limit = view.order === "columns" && wholeBytes <= 2 * tileBytes ? wholeBytes : tileBytes;
   const rowsPerTile = Math.max(1, Math.min(view.rows, evenRows(Math.floor(limit / rowBytes))));
   for (let batch = 0; batch < view.batch; batch++) {
     for (let firstRow = 0; firstRow < view.rows; firstRow += rowsPerTile) {
