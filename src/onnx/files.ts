@@ -223,7 +223,7 @@ export function removeLitter(target: string): void {
   }
   for (const name of names) {
     if (!name.startsWith(prefix)) continue;
-    if (!/^[0-9a-f]{16}\.partial$/.test(name.slice(prefix.length))) continue;
+    if (!/^[0-9a-f]{16}\.(partial|old)$/.test(name.slice(prefix.length))) continue;
     try {
       const path = join(folder, name);
       const file = Deno.openSync(path, { write: true });

