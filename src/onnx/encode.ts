@@ -23,7 +23,7 @@ import {
   valueInfoMessage,
 } from "./edit_fields.ts";
 import { FIELD } from "./schema.ts";
-import { WireBuilder } from "./wire.ts";
+import { memoryRecords, WireBuilder } from "./wire.ts";
 
 /** Data of `tensor` that goes into the file between two pieces of wire bytes. */
 export interface DataPiece {
@@ -61,8 +61,11 @@ export type External = (tensor: Tensor) => ExternalTarget | undefined;
 /** The pieces of `model`'s file. */
 export function encodeModel(model: Model, external: External): Rope {
   const number = FIELD.model;
-  const rope = new Rope().add(modelFields(model));
+  const fields = modelFields(model);
+  const head = lengthBeforeGraph(fields);
+  const rope = new Rope().add(fields.subarray(0, head));
   rope.message(number.graph, encodeGraph(model.graph, external));
+  rope.add(fields.subarray(head));
   for (const training of model.training) {
     rope.message(number.training, encodeTraining(training, external));
   }
@@ -70,6 +73,21 @@ export function encodeModel(model: Model, external: External): Rope {
     rope.message(number.functions, encodeFunction(definition, external));
   }
   return rope;
+}
+
+/**
+ * Length of the model's fields that go before its graph: all, but where one repeats, as opset imports
+ * do, before three different ones were seen. OpenVINO takes no such file: the graph goes in between.
+ */
+function lengthBeforeGraph(fields: Uint8Array): number {
+  const seen = new Set<number>();
+  let length = 0;
+  for (const { number, record } of memoryRecords(fields)) {
+    if (seen.size < 3 && seen.has(number)) return length;
+    seen.add(number);
+    length += record.length;
+  }
+  return length;
 }
 
 function encodeGraph(graph: Graph, external: External): Rope {
