@@ -16,6 +16,8 @@ import {
   fillFloats,
   FLOAT_BYTES,
   type FloatConversion,
+  floatConversionNeeds,
+  type FloatConversionOptions,
   type FloatFill,
 } from "../quantization/float16.ts";
 import {
@@ -78,6 +80,7 @@ export async function prepareTarget(
     scaleType: options.scales,
     method: options.method,
     encoding: options.encoding,
+    activations: options.activations,
     runtimes: options.runtimes,
     exclude: options.exclude,
     nonFinite,
@@ -128,16 +131,16 @@ async function prepareFloat(
     : precision === "bfloat16" || precision === "float16"
     ? precision
     : "float32";
-  // The lowest opset whose Cast takes bfloat16.
-  if (to === "bfloat16") upgradeModel(model, { opset: 13 });
-  const floats = await convertFloats(model, {
+  const conversion: FloatConversionOptions = {
     to,
     // Runtimes lack bfloat16 operators: weights are stored in it and computed with in float32.
     form: to === "bfloat16" ? "storage" : "compute",
     io: options.ioFloat16,
     keep,
     exclude: (node: Node) => matches(node.name) || node.outputs.some(matches),
-  });
+  };
+  upgradeModel(model, floatConversionNeeds(conversion));
+  const floats = await convertFloats(model, conversion);
   return {
     model,
     precision,

@@ -32,6 +32,8 @@ export interface QuantizationOptions {
   readonly scaleType: ScaleType;
   readonly method: Method;
   readonly encoding: Encoding;
+  /** `float16` where the graph will be converted to compute in it afterwards. */
+  readonly activations?: "float32" | "float16";
   /** Runtimes by name, as `parseRuntime` reads them; none means {@link DEFAULT_RUNTIME}. */
   readonly runtimes: readonly string[];
   /** Weights to leave alone: patterns over names of tensors and nodes; `*` is any run, `?` any one. */
@@ -186,7 +188,13 @@ function targetOf(weight: Weight, options: QuantizationOptions): Target {
     order: "rows",
     weightType: view.weightType,
   };
-  return { weight, granularity, format, view: granularity === "tensor" ? whole : view };
+  return {
+    weight,
+    granularity,
+    format,
+    view: granularity === "tensor" ? whole : view,
+    ...(options.activations === "float16" ? { activations: "float16" } : {}),
+  };
 }
 
 /** The best form of the asked-for encoding that every runtime loads. */

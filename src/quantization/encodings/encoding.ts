@@ -29,6 +29,8 @@ export interface Target {
   readonly format: BlockFormat;
   /** The matrix that engines quantize: the weight's own, or one row for `tensor`. */
   readonly view: MatrixView;
+  /** Type that the graph will be converted to compute in; absent where it stays as it is. */
+  readonly activations?: DType;
 }
 
 /** Names of the forms. */

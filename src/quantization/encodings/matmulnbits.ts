@@ -30,7 +30,7 @@ export const matMulNBits: Form = {
   needs(target) {
     const { bits } = target.format;
     return [
-      { op: "MatMulNBits", bits, activations: activationType(target) },
+      { op: "MatMulNBits", bits, activations: target.activations ?? activationType(target) },
       ...(target.granularity === "block" ? [] : [{ op: "computed operands" } as const]),
     ];
   },
@@ -46,7 +46,7 @@ export const matMulNBitsJoined: Form = {
     return notMultiplied(target);
   },
   needs: (target) => [
-    { op: "MatMulNBits", bits: 4, activations: activationType(target) },
+    { op: "MatMulNBits", bits: 4, activations: target.activations ?? activationType(target) },
     { op: "computed operands" },
     { op: "opset", opset: 18, irVersion: 4 },
   ],
