@@ -29,6 +29,9 @@ import { normalizeTile, signedLargest } from "./rtn.ts";
 import { block, chunkCount, chunkLength, job, quads, scratch, sumScale } from "./strip.ts";
 import { accumulate, joinParts } from "./sums.ts";
 
+/** Least scale, of the normalized block, that is iterated with. */
+const LEAST_SCALE: f32 = 1.0 / 65536;
+
 /** Iterations from each start. */
 const ITERATIONS: u32 = 8;
 
@@ -55,7 +58,7 @@ export function searchByHalfQuadratic(): void {
       v128.store(at + field, plain, OTHER_SCALE);
       v128.store(at + field, plain, BEST_SCALE);
     }
-    v128.store(at, f32x4.ne(v128.load(at, SCALE), f32x4.splat(0)), ACTIVE);
+    v128.store(at, isSearched(quad), ACTIVE);
   }
   iterate();
   if (job.symmetric) {
@@ -80,8 +83,21 @@ function startMirrored(quad: usize): void {
   v128.store(at, scale, OTHER_SCALE);
   v128.store(at, v128.load(at, ZERO_POINT), OTHER_ZERO_POINT);
   v128.store(at, isClamped(exact), OTHER_SATURATED);
-  const active = v128.and(f32x4.ne(v128.load(at, SCALE), zero), f32x4.ne(scale, zero));
-  v128.store(at, active, ACTIVE);
+  v128.store(at, v128.and(isSearched(quad), f32x4.ne(scale, zero)), ACTIVE);
+}
+
+/** All ones where rounding to nearest gave a scale that is neither zero nor saturated. */
+function isSearched(quad: usize): v128 {
+  const scaled = f32x4.ne(v128.load(scratch + quad, SCALE), f32x4.splat(0));
+  return v128.andnot(scaled, v128.load(scratch + quad, SATURATED));
+}
+
+/** All ones where a stored scale is large enough to be iterated with. */
+// @ts-ignore: decorator
+@inline
+function isUsable(quad: usize, scale: v128): v128 {
+  const size = magnitude(f32x4.mul(scale, v128.load(scratch + quad, DOWN)));
+  return f32x4.ge(size, f32x4.splat(LEAST_SCALE));
 }
 
 /** Iterates from the other choices of the strip. */
@@ -251,8 +267,7 @@ function fitScale(quad: usize): void {
   const factor = f32x4.div(products, squares);
   const exact = f32x4.mul(f32x4.mul(currentScale(quad), factor), v128.load(at, UP));
   const scale = storedScale(exact);
-  const zero = f32x4.splat(0);
-  const leads = v128.and(f32x4.gt(products, zero), f32x4.ne(scale, zero));
+  const leads = v128.and(f32x4.gt(products, f32x4.splat(0)), isUsable(quad, scale));
   v128.store(at, v128.and(v128.load(at, ACTIVE), leads), ACTIVE);
   v128.store(at, scale, OTHER_SCALE);
   v128.store(at, isClamped(exact), OTHER_SATURATED);

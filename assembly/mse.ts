@@ -361,7 +361,7 @@ function takeBetter(quad: usize): void {
   const limit = f32x4.mul(v128.load(at, SUM_0), f32x4.splat(1 - 0.0001220703125));
   const usable = v128.andnot(
     f32x4.ne(v128.load(at, OTHER_SCALE), f32x4.splat(0)),
-    v128.load(at, ZEROED),
+    v128.or(v128.load(at, ZEROED), v128.load(at, SATURATED)),
   );
   const better = v128.and(f32x4.lt(v128.load(at, SUM_1), limit), usable);
   for (let field: usize = 0; field < 3 * 64; field += 64) {

@@ -2,7 +2,7 @@
  * What every method begins with, for the four blocks of a quad: which are non-finite or zero, the
  * powers of two that normalize the others, and the scale and zero point of rounding to nearest.
  */
-import { clamp, isClamped, reciprocal, roundToEven, storedScale } from "./float.ts";
+import { clamp, isClamped, magnitude, reciprocal, roundToEven, storedScale } from "./float.ts";
 import {
   DOWN,
   HIGH,
@@ -96,16 +96,26 @@ export function range(quad: usize): v128 {
   return f32x4.sub(f32x4.mul(greatest(quad), down), f32x4.mul(least(quad), down));
 }
 
-/** Normalizes `count` weights of a quad of the tile; subnormal ones become zero. */
+/**
+ * Normalizes `count` weights of a quad of the tile. Subnormal ones become zero, and unless the block
+ * is saturated, and so not searched, those that end below 2^-50.
+ */
 export function normalizeTile(quad: usize, count: u32): void {
   const down = v128.load(scratch + quad, DOWN);
-  const exponent = i32x4.splat(0x7f800000);
-  const zero = i32x4.splat(0);
+  const field = i32x4.sub(i32x4.splat(254), i32x4.shr_u(down, 23));
+  const least = i32x4.shl(
+    v128.bitselect(
+      i32x4.splat(1),
+      i32x4.max_s(i32x4.sub(field, i32x4.splat(50)), i32x4.splat(1)),
+      v128.load(scratch + quad, SATURATED),
+    ),
+    23,
+  );
   let at = scratch + TILE + quad;
   for (let i: u32 = 0; i < count; i++) {
     const weight = v128.load(at);
-    const subnormal = i32x4.eq(v128.and(weight, exponent), zero);
-    v128.store(at, f32x4.mul(v128.andnot(weight, subnormal), down));
+    const negligible = i32x4.lt_s(magnitude(weight), least);
+    v128.store(at, f32x4.mul(v128.andnot(weight, negligible), down));
     at += TILE_STRIDE;
   }
 }

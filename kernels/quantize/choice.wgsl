@@ -112,6 +112,15 @@ fn up_of(magnitude: u32) -> f32 {
   return bitcast<f32>(exponent_of_block(magnitude) << 23u);
 }
 
+// Magnitude bits below which weights count as zeros: of 2^-50 in a normalized block, and no less than
+// the least normal number. A saturated block is not searched and keeps all but its subnormals.
+fn least_of(magnitude: u32, saturated: u32) -> u32 {
+  if (saturated == 1u) {
+    return 1u << 23u;
+  }
+  return u32(max(i32(exponent_of_block(magnitude)) - 50, 1)) << 23u;
+}
+
 // The weight of largest magnitude; the negative one of two.
 fn signed_largest(extremes: Extremes) -> f32 {
   return select(extremes.low, extremes.high, extremes.high > -extremes.low);

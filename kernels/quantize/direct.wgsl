@@ -37,8 +37,9 @@ fn run_size() -> u32 {
 var<private> run_first: u32;
 var<private> run_step: u32;
 var<private> run_length: u32;
-// What normalizes its weights; 0 before.
+// What normalizes its weights, 0 before, and the magnitude bits below which they become 0.
 var<private> run_factor: f32;
+var<private> run_least: u32;
 
 fn stage(group: u32, lane: u32) {
   let place = place_of(group, lane);
@@ -62,8 +63,8 @@ fn weight_at(i: u32) -> f32 {
   if (run_factor == 0.0) {
     return weight;
   }
-  let normal = (bitcast<u32>(weight) & 0x7f800000u) != 0u;
-  return select(0.0, weight * run_factor, normal);
+  let kept = (bitcast<u32>(weight) & 0x7fffffffu) >= run_least;
+  return select(0.0, weight * run_factor, kept);
 }
 
 // Weights 4 * i to 4 * i + 3 of this thread's run.
@@ -77,9 +78,11 @@ fn weights_at(i: u32, lane: u32) -> vec4f {
   );
 }
 
-// Multiplies this thread's run by the power of two `factor`; subnormal weights become 0.
-fn normalize_run(lane: u32, factor: f32) {
+// Multiplies this thread's run by the power of two `factor`; weights whose magnitude has bits below
+// `least` become 0.
+fn normalize_run(lane: u32, factor: f32, least: u32) {
   run_factor = factor;
+  run_least = least;
 }
 
 // Makes this thread's run zeros.

@@ -84,6 +84,9 @@ fn is_symmetric() -> bool {
 // Iterations from a start, the last of which only judges.
 const LAST_ITERATION = 8u;
 
+// Least scale of a normalized block that is iterated with.
+const LEAST_SCALE = 0.0000152587890625;
+
 // Where the tables begin.
 const POWER_OF_EXPONENT = 0u;
 const POWER_OF_FRACTION = 27u;
@@ -163,6 +166,14 @@ fn shifted_zero_point(zero_point: u32, excess: f32, count: u32) -> u32 {
   return u32(round(min(max(shifted, 0.0), f32(highest()))));
 }
 
+// The choice, with a scale of 0 where its scale is too small to be iterated with.
+fn usable(choice: Choice, magnitude: u32) -> Choice {
+  if (abs(choice.scale * down_of(magnitude)) < LEAST_SCALE) {
+    return Choice(0.0, choice.zero_point, 0u);
+  }
+  return choice;
+}
+
 // The choice fitted to the targets; a scale of 0 where there is none.
 fn refitted(choice: Choice, sum_tq: f32, sum_qq: f32, magnitude: u32) -> Choice {
   let tq = sum_tq * matrix.sum_scale;
@@ -171,12 +182,12 @@ fn refitted(choice: Choice, sum_tq: f32, sum_qq: f32, magnitude: u32) -> Choice 
     return Choice(0.0, choice.zero_point, 0u);
   }
   let scale = (choice.scale * down_of(magnitude)) * divide(tq, qq);
-  return store_choice(scale * up_of(magnitude), choice.zero_point);
+  return usable(store_choice(scale * up_of(magnitude), choice.zero_point), magnitude);
 }
 
 // The start that maps the largest weight on the highest code.
 fn mirrored(extremes: Extremes) -> Choice {
   let largest = signed_largest(extremes) * down_of(extremes.magnitude);
   let scale = divide(largest, f32(center() - 1u)) * up_of(extremes.magnitude);
-  return store_choice(scale, center());
+  return usable(store_choice(scale, center()), extremes.magnitude);
 }

@@ -66,7 +66,7 @@ fn weights_at(i: u32, lane: u32) -> vec4f {
   return vec4f(0.0);
 }
 
-fn normalize_run(lane: u32, factor: f32) {}
+fn normalize_run(lane: u32, factor: f32, least: u32) {}
 
 fn clear_run(lane: u32) {}
 
@@ -94,6 +94,10 @@ fn down_of(magnitude: u32) -> f32 {
 
 fn up_of(magnitude: u32) -> f32 {
   return 1.0;
+}
+
+fn least_of(magnitude: u32, saturated: u32) -> u32 {
+  return 1u;
 }
 
 fn zero_choice() -> Choice {
@@ -212,7 +216,11 @@ fn begin_rows(
   if (is_regular(extremes)) {
     plain = choose_by_rounding(extremes);
   }
-  states[row] = State(extremes, plain, plain, plain, 0.0, 0u);
+  var trial = plain;
+  if (plain.saturated == 1u) {
+    trial.scale = 0.0;
+  }
+  states[row] = State(extremes, plain, trial, plain, 0.0, 0u);
 }
 
 // Stages the runs of a workgroup, normalized as their rows ask; zeros for a row without a scale to
@@ -222,7 +230,9 @@ fn stage_normalized(number: u32, lane: u32) -> Place {
   let place = place_of(number, lane);
   if (place.valid) {
     if (is_regular(states[place.row].extremes)) {
-      normalize_run(lane, down_of(states[place.row].extremes.magnitude));
+      let magnitude = states[place.row].extremes.magnitude;
+      let saturated = states[place.row].plain.saturated;
+      normalize_run(lane, down_of(magnitude), least_of(magnitude, saturated));
     } else {
       clear_run(lane);
     }

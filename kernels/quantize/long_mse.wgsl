@@ -170,7 +170,9 @@ fn pick_candidate(
       best = better(best, sum_uq, sum_qq, candidate.zero_point);
     }
   }
-  states[row].trial = searched_choice(best, extremes.magnitude);
+  if (plain.saturated == 0u) {
+    states[row].trial = searched_choice(best, extremes.magnitude);
+  }
 }
 
 // Sums the errors of both choices over every run.

@@ -59,7 +59,7 @@ fn weights_at(i: u32, lane: u32) -> vec4f {
   return vec4f(0.0);
 }
 
-fn normalize_run(lane: u32, factor: f32) {}
+fn normalize_run(lane: u32, factor: f32, least: u32) {}
 
 fn clear_run(lane: u32) {}
 
@@ -109,8 +109,16 @@ fn error_sums(lane: u32, scale: f32, zero_point: u32) -> vec3f {
   return vec3f(scale);
 }
 
-fn choose(extremes: Extremes, run: u32, lane: u32) -> Choice {
-  return zero_choice();
+fn least_of(magnitude: u32, saturated: u32) -> u32 {
+  return 1u;
+}
+
+fn choose_by_rounding(extremes: Extremes) -> Choice {
+  return Choice(extremes.high, 0u, 0u);
+}
+
+fn choose(plain: Choice, extremes: Extremes, run: u32, lane: u32) -> Choice {
+  return plain;
 }
 
 fn run_size() -> u32 {
@@ -145,8 +153,12 @@ fn quantize_block(place: Place, lane: u32) {
   var down = 1.0;
   if (is_regular(extremes)) {
     down = down_of(extremes.magnitude);
-    normalize_run(lane, down);
-    choice = settle(choose(extremes, place.run, lane));
+    choice = choose_by_rounding(extremes);
+    normalize_run(lane, down, least_of(extremes.magnitude, choice.saturated));
+    if (choice.saturated == 0u) {
+      choice = choose(choice, extremes, place.run, lane);
+    }
+    choice = settle(choice);
     if (choice.saturated == 1u) {
       atomicAdd(&tally.saturated, 1u);
     }

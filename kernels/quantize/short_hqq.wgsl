@@ -25,10 +25,6 @@ fn down_of(magnitude: u32) -> f32 {
   return 1.0;
 }
 
-fn choose_by_rounding(extremes: Extremes) -> Choice {
-  return Choice(extremes.high, 0u, 0u);
-}
-
 fn norm_sums(lane: u32, choice: Choice, down: f32, iteration: u32) -> vec2f {
   return vec2f(down);
 }
@@ -62,11 +58,10 @@ fn is_symmetric() -> bool {
 }
 
 // ---- core
-fn choose(extremes: Extremes, run: u32, lane: u32) -> Choice {
+fn choose(plain: Choice, extremes: Extremes, run: u32, lane: u32) -> Choice {
   // Weights without padding.
   let count = min(run_size(), matrix.columns - run * run_size());
   let down = down_of(extremes.magnitude);
-  let plain = choose_by_rounding(extremes);
   if (plain.scale == 0.0) {
     return plain;
   }

@@ -27,10 +27,6 @@ fn down_of(magnitude: u32) -> f32 {
   return 1.0;
 }
 
-fn choose_by_rounding(extremes: Extremes) -> Choice {
-  return Choice(extremes.high, 0u, 0u);
-}
-
 fn candidate_count() -> u32 {
   return 1u;
 }
@@ -68,8 +64,7 @@ fn is_gain(error: f32, plain_error: f32) -> bool {
 }
 
 // ---- core
-fn choose(extremes: Extremes, run: u32, lane: u32) -> Choice {
-  let plain = choose_by_rounding(extremes);
+fn choose(plain: Choice, extremes: Extremes, run: u32, lane: u32) -> Choice {
   let unit = unit_of(extremes);
   var best = no_best(plain.zero_point);
   let count = candidate_count();

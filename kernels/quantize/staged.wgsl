@@ -99,12 +99,13 @@ fn weights_at(i: u32, lane: u32) -> vec4f {
   );
 }
 
-// Multiplies the run of thread `lane` by the power of two `factor`; subnormal weights become 0.
-fn normalize_run(lane: u32, factor: f32) {
+// Multiplies the run of thread `lane` by the power of two `factor`; weights whose magnitude has bits
+// below `least` become 0.
+fn normalize_run(lane: u32, factor: f32, least: u32) {
   for (var i = 0u; i < run_size(); i++) {
     let weight = staged[slot(i, lane)];
-    let normal = (bitcast<u32>(weight) & 0x7f800000u) != 0u;
-    staged[slot(i, lane)] = select(0.0, weight * factor, normal);
+    let kept = (bitcast<u32>(weight) & 0x7fffffffu) >= least;
+    staged[slot(i, lane)] = select(0.0, weight * factor, kept);
   }
 }
 

@@ -47,6 +47,12 @@ export function zeroChoice(format: BlockFormat): Choice {
 /** A block whose largest magnitude lies below this one is a block of zeros. */
 export const SMALLEST_MAGNITUDE = 2 ** -100;
 
+/** The least positive binary32 number that is not subnormal. */
+const SMALLEST_NORMAL = 2 ** -126;
+
+/** Normalized weights below this count as zero, so that no operation meets a subnormal number. */
+const NEGLIGIBLE = 2 ** -50;
+
 /** Largest scale of type float32: its reciprocal is still a normal number. */
 export const LARGEST_FLOAT32_SCALE = 2 ** 126;
 
@@ -55,7 +61,7 @@ export const IMPORTANCE_BOUNDS = { least: 2 ** -10, most: 2 ** 10 } as const;
 
 /** A block scaled by a power of two so that its largest magnitude lies in [1, 4). */
 export interface NormalizedBlock {
-  /** Weights times `down`; subnormal weights are zero. */
+  /** Weights times `down`; zero where the weight is subnormal or the product below 2^-50. */
   readonly values: Float32Array;
   /** Importance of each, within its bounds. */
   readonly importance: Float32Array;
@@ -95,9 +101,8 @@ export function normalizers(magnitude: number): { down: number; up: number } {
 /** Normalizes a finite block of at least `SMALLEST_MAGNITUDE`. */
 export function normalize(block: Block): NormalizedBlock {
   const { down, up } = normalizers(Math.abs(signedLargest(extremes(block.weights))));
-  const values = block.weights.map((weight) =>
-    float32Bits(weight) & 0x7f800000 ? weight * down : 0
-  );
+  const least = Math.max(SMALLEST_NORMAL, NEGLIGIBLE * up);
+  const values = block.weights.map((weight) => Math.abs(weight) < least ? 0 : weight * down);
   const importance = new Float32Array(values.length).fill(1);
   block.importance?.forEach((entry, i) => {
     importance[i] = Math.min(Math.max(entry, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);

@@ -37,12 +37,20 @@ export const SHRINKAGE: readonly number[] = [
   0.1048576,
 ];
 
+/**
+ * Least scale, of the normalized block, that is iterated with. A smaller one fits some tiny weights
+ * at the cost of all others, or was clamped.
+ */
+const LEAST_SCALE = 2 ** -16;
+
 /** The scale and zero point of the least sum of |error|^0.7 that the iterations meet. */
 export function chooseByHalfQuadratic(block: Block): Choice {
+  const plain = chooseByRounding(block);
+  if (plain.saturated) return plain;
   const normalized = normalize(block);
   let best: Choice | null = null;
   let leastNorm = 0;
-  for (const start of starts(block, normalized)) {
+  for (const start of starts(block, normalized, plain)) {
     let choice: Choice | null = start;
     for (let k = 0; choice !== null; k++) {
       const norm: number = errorNorm(block, normalized, choice);
@@ -58,13 +66,12 @@ export function chooseByHalfQuadratic(block: Block): Choice {
 }
 
 /** `rtn`, and for a symmetric format also its mirror, which maps the largest on 2^(bits-1) - 1. */
-function starts(block: Block, { down, up }: NormalizedBlock): Choice[] {
-  const plain = chooseByRounding(block);
+function starts(block: Block, { down, up }: NormalizedBlock, plain: Choice): Choice[] {
   if (!block.format.symmetric || plain.scale === 0) return [plain];
   const zeroPoint = symmetricZeroPoint(block.format.bits);
   const largest = f(signedLargest(extremes(block.weights)) * down);
   const mirror = storeScale(f(f(largest / (zeroPoint - 1)) * up), block.format);
-  return mirror.scale === 0 ? [plain] : [plain, { ...mirror, zeroPoint }];
+  return isUsable(mirror.scale, down) ? [plain, { ...mirror, zeroPoint }] : [plain];
 }
 
 /** A weight in units of the scale, its code and the target that its error's shrinkage leaves. */
@@ -117,7 +124,11 @@ function refit(
   );
   if (!(sumTQ > 0)) return null;
   const next = storeScale(f(f(scale * f(sumTQ / sumQQ)) * up), format);
-  return next.scale === 0 ? null : { ...next, zeroPoint: zero };
+  return isUsable(next.scale, down) ? { ...next, zeroPoint: zero } : null;
+}
+
+function isUsable(stored: number, down: number): boolean {
+  return Math.abs(f(stored * down)) >= LEAST_SCALE;
 }
 
 /** Sum of |error|^0.7 over a normalized block. */

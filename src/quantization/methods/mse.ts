@@ -32,6 +32,7 @@ const REQUIRED_GAIN = 1 - 2 ** -13;
 /** The scale and zero point of least squared error, weighted by importance where there is one. */
 export function chooseByError(block: Block): Choice {
   const plain = chooseByRounding(block);
+  if (plain.saturated) return plain;
   const normalized = normalize(block);
   let best = { square: 0, sumUQ: 0, sumQQ: 1, zeroPoint: plain.zeroPoint };
   for (const { inverse, zeroPoint } of candidates(block, normalized, plain.zeroPoint)) {
