@@ -90,21 +90,6 @@ function lengthBeforeGraph(fields: Uint8Array): number {
   return length;
 }
 
-/**
- * Bytes of `fields` that may stand before the graph. OpenVINO takes no file in which a field
- * repeats, as opset imports do, before it has seen three different ones.
- */
-function lengthBeforeRepeat(fields: Uint8Array): number {
-  const seen = new Set<number>();
-  let length = 0;
-  for (const { number, record } of memoryRecords(fields)) {
-    if (seen.size < 3 && seen.has(number)) break;
-    seen.add(number);
-    length += record.length;
-  }
-  return length;
-}
-
 function encodeGraph(graph: Graph, external: External): Rope {
   const number = FIELD.graph;
   const rope = new Rope().add(graphFields(graph));

@@ -174,6 +174,24 @@ for (const [what, change] of Object.entries(CHANGES)) {
   });
 }
 
+Deno.test("attributes made anew say their type, as runtimes want", async () => {
+  const model = await readModel(REAL[0]!);
+  const node = model.graph.nodes[0]!;
+  node.attributes = [
+    {
+      name: "t",
+      value: { type: "tensor", value: memoryTensor("a", [1]) },
+      carried: new Uint8Array(0),
+    },
+    int("zero", 0),
+    ints("none", []),
+  ];
+  for (const { carried } of (await again(model)).graph.nodes[0]!.attributes) {
+    assert.ok([...memoryRecords(carried)].some(({ number }) => number === 20));
+  }
+  cleanUp();
+});
+
 /** Unknown fields of every message that the IR knows, and entries that are not canonical. */
 function strangeModel(): Uint8Array {
   const odd = (out: Parameters<Parameters<typeof message>[0]>[0]) => out.string(1000, "unknown");
