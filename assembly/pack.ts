@@ -2,12 +2,11 @@
  * Makes codes and stores them. Sixteen rows give a vector of sixteen bytes for each byte of a row's
  * codes (a byte column); sixteen byte columns are transposed and stored, sixteen bytes a row.
  */
-import { float16Patterns, MAGIC, MAGIC_BITS, reciprocal } from "./float.ts";
+import { float16Patterns, magnitude, MAGIC, MAGIC_BITS, reciprocal } from "./float.ts";
 import {
   BYTE_COLUMNS,
   DOWN,
   INVERSE,
-  SATURATED,
   SCALE,
   SHORT_ZERO_POINTS,
   TILE,
@@ -15,7 +14,7 @@ import {
   ZERO_POINT,
 } from "./job.ts";
 import { clearNonFinite, loadChunk, loadTile } from "./load.ts";
-import { normalizeTile } from "./rtn.ts";
+import { greatest, least, normalizeTile } from "./rtn.ts";
 import { block, chunkCount, chunkLength, firstRow, job, lanes, quads, scratch } from "./strip.ts";
 import { storeTransposed } from "./transpose.ts";
 
@@ -44,7 +43,7 @@ export function storeBlock(normalized: bool): void {
       SHORT_ZERO_POINTS,
     );
   }
-  if (chunkCount() == 1) limitTile(chunkLength(0));
+  if (chunkCount() == 1) limitTile(chunkLength(0), normalized);
   if (job.bits == 3) packThree(normalized);
   else if (job.bits == 8) packWhole(8, normalized);
   else if (job.bits == 4) packWhole(4, normalized);
@@ -73,27 +72,28 @@ function prepareTile(count: u32, normalized: bool): void {
     clearNonFinite(quad, count);
     if (normalized) normalizeTile(quad, count);
   }
-  limitTile(count);
+  limitTile(count, normalized);
 }
 
 /**
- * Limits the weights of blocks whose scale was clamped, so that their products with its reciprocal
- * stay within what rounding can take. Their codes are the outermost either way.
+ * Limits the weights of blocks that have some far outside their codes, as where the scale was
+ * clamped, so that products with its reciprocal stay within what rounding can take. The codes of
+ * those weights are the outermost either way.
  */
-function limitTile(count: u32): void {
+function limitTile(count: u32, normalized: bool): void {
+  const most = f32x4.splat(4096);
   for (let quad: usize = 0; quad < quads << 4; quad += 16) {
-    const saturated = v128.load(scratch + quad, SATURATED);
-    if (!v128.any_true(saturated)) continue;
-    const inverse = v128.load(scratch + quad, INVERSE);
-    const size = v128.and(
-      f32x4.div(f32x4.splat(4096), inverse),
-      i32x4.splat(0x7fffffff),
-    );
+    const inverse = magnitude(v128.load(scratch + quad, INVERSE));
+    let largest = f32x4.pmax(greatest(quad), f32x4.neg(least(quad)));
+    if (normalized) largest = f32x4.mul(largest, v128.load(scratch + quad, DOWN));
+    const far = f32x4.gt(f32x4.mul(largest, inverse), most);
+    if (!v128.any_true(far)) continue;
+    const size = f32x4.div(most, inverse);
     for (let i: u32 = 0; i < count; i++) {
       const at = scratch + TILE + quad + i * TILE_STRIDE;
       const weight = v128.load(at);
       const limited = f32x4.pmin(f32x4.pmax(weight, f32x4.neg(size)), size);
-      v128.store(at, v128.bitselect(limited, weight, saturated));
+      v128.store(at, v128.bitselect(limited, weight, far));
     }
   }
 }
