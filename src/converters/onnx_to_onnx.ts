@@ -14,7 +14,7 @@ import { VERSION } from "../version.ts";
 import type { Conversion } from "./conversion.ts";
 import type { ConversionOptions, OutputOptions, Precision } from "./options.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
-import { type PreparedTarget, prepareTarget, workOf } from "./target.ts";
+import { type PreparedTarget, prepareTarget, refuseNonFinite, workOf } from "./target.ts";
 import { summarize } from "./totals.ts";
 
 /** How a conversion tells what it does. */
@@ -159,13 +159,8 @@ function nonFiniteNames(
       target.weights.filter((weight) => weight.nonFinite > 0).map((weight) => weight.planned.name)
     ),
   );
-  if (names.size === 0 || options.nan === "keep") return names;
-  throw new InputError(
-    `Cannot quantize "${options.source}": ${names.size === 1 ? "the weight" : "the weights"} ` +
-      `${[...names].map((name) => `"${name}"`).join(", ")} ` +
-      `${names.size === 1 ? "holds" : "hold"} NaN or infinity. ` +
-      "Check the model, or take --nan keep to leave them as they are.",
-  );
+  if (options.nan === "error") refuseNonFinite(options.source, [...names]);
+  return names;
 }
 
 /** The file that a precision is written to. */

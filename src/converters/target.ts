@@ -119,12 +119,15 @@ async function prepareFloat(
   }
   const patterns = options.exclude.map(globExpression);
   const matches = (name: string) => patterns.some((pattern) => pattern.test(name));
+  const isExcluded = (node: Node) => matches(node.name) || node.outputs.some(matches);
   const keep = new Set<string>();
   if (patterns.length > 0) {
     const constants = [...constantNames(model)];
     for (const name of constants) if (matches(name)) keep.add(name);
-    const nodes = [...allNodes(model)].flatMap(({ name, outputs }) => [name, ...outputs]);
-    checkExclusions(options.exclude, [...constants, ...nodes]);
+    const nodes = [...allNodes(model)];
+    for (const node of nodes) if (isExcluded(node)) node.inputs.forEach((name) => keep.add(name));
+    const names = nodes.flatMap(({ name, outputs }) => [name, ...outputs]);
+    checkExclusions(options.exclude, [...constants, ...names]);
   }
   const to = half
     ? "float16"
@@ -137,7 +140,7 @@ async function prepareFloat(
     form: to === "bfloat16" ? "storage" : "compute",
     io: options.ioFloat16,
     keep,
-    exclude: (node: Node) => matches(node.name) || node.outputs.some(matches),
+    exclude: isExcluded,
   };
   upgradeModel(model, floatConversionNeeds(conversion));
   const floats = await convertFloats(model, conversion);
@@ -157,6 +160,17 @@ async function prepareFloat(
 
 function unfilled(fill: FloatFill): FloatProgress {
   return { fill, error: { signal: 0, noise: 0, dot: 0 } };
+}
+
+/** Throws where `names`, weights of the model `path` with NaN or infinity, are not none. */
+export function refuseNonFinite(path: string, names: readonly string[]): void {
+  if (names.length === 0) return;
+  const one = names.length === 1;
+  throw new InputError(
+    `Cannot convert "${path}": the ${one ? "weight" : "weights"} ` +
+      `${names.map((name) => `"${name}"`).join(", ")} ${one ? "holds" : "hold"} NaN or infinity. ` +
+      "Check the model, or take --nan keep to leave them as they are.",
+  );
 }
 
 /** Throws where a pattern of `exclude` matches none of `names`. */
@@ -307,4 +321,10 @@ async function convertAlone({ fill, error }: FloatProgress, writer: ModelWriter)
     addErrorSums(source, from, converted, to, error);
     await writer.write(tensor, offset, converted);
   });
+  if (options.nan === "error") {
+    const names = floats.report.kept
+      .filter(({ elements, reason }) => elements > 1 && /^holds \d+ (NaN|infinities)$/.test(reason))
+      .map(({ name }) => name);
+    refuseNonFinite(model.path, names);
+  }
 }
