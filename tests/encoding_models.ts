@@ -117,7 +117,36 @@ export function decode(dtype: DType, bytes: Uint8Array): number[] {
   }
 }
 
-/** The weights that a result stands for, [rows, columns], by the words of `formats.ts`. */
+/** The codes of a result, [rows, blocks * blockLength], by the words of `formats.ts`. */
+export function codesOf(
+  result: QuantizeResult,
+  format: BlockFormat,
+  rows: number,
+  columns: number,
+): number[] {
+  const { blocks, blockLength } = blockLayout(format, rows, columns);
+  const { bits } = format;
+  const bit = (byte: number, at: number) => (result.codes[byte]! >> at) & 1;
+  const plane = rows * blocks * blockLength / 8;
+  return Array.from({ length: rows * blocks * blockLength }, (_, index) => {
+    if (bits !== 3) {
+      const first = index * bits;
+      let value = 0;
+      for (let b = 0; b < bits; b++) value |= bit((first + b) >> 3, (first + b) & 7) << b;
+      return value;
+    }
+    const [block, i] = [Math.floor(index / blockLength), index % blockLength];
+    const quarter = blockLength / 4;
+    const [s, r] = [Math.floor(i / quarter), i % quarter];
+    const at = block * blockLength / 8 + (r >> 1);
+    const low = (s >> 1) * plane + at;
+    const shift = 4 * (r & 1) + 2 * (s & 1);
+    return bit(low, shift) | (bit(low, shift + 1) << 1) |
+      (bit(2 * plane + at, 4 * (r & 1) + s) << 2);
+  });
+}
+
+/** The weights that a result stands for, [rows, columns]. */
 export function dequantize(
   result: QuantizeResult,
   format: BlockFormat,
@@ -126,32 +155,14 @@ export function dequantize(
 ): Float64Array {
   const { blocks, blockLength } = blockLayout(format, rows, columns);
   const scales = decode(format.scaleType, result.scales);
-  const bit = (byte: number, at: number) => (result.codes[byte]! >> at) & 1;
-  const plane = rows * blocks * blockLength / 8;
-  const code = (block: number, i: number): number => {
-    const { bits } = format;
-    if (bits !== 3) {
-      const first = (block * blockLength + i) * bits;
-      let value = 0;
-      for (let b = 0; b < bits; b++) value |= bit((first + b) >> 3, (first + b) & 7) << b;
-      return value;
-    }
-    const quarter = blockLength / 4;
-    const [s, r] = [Math.floor(i / quarter), i % quarter];
-    const at = block * blockLength / 8 + (r >> 1);
-    const low = (s >> 1) * plane + at;
-    const shift = 4 * (r & 1) + 2 * (s & 1);
-    return bit(low, shift) | (bit(low, shift + 1) << 1) |
-      (bit(2 * plane + at, 4 * (r & 1) + s) << 2);
-  };
+  const codes = codesOf(result, format, rows, columns);
   const values = new Float64Array(rows * columns);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const block = row * blocks + Math.floor(column / blockLength);
       const point = result.zeroPoints?.[block] ?? symmetricZeroPoint(format.bits);
-      values[row * columns + column] = Math.fround(
-        scales[block]! * (code(block, column % blockLength) - point),
-      );
+      const code = codes[row * blocks * blockLength + column]!;
+      values[row * columns + column] = Math.fround(scales[block]! * (code - point));
     }
   }
   return values;
