@@ -3,6 +3,7 @@
  * time. It is there for the tests and as the last resort where no other engine works.
  */
 import { type BlockFormat, blockLayout, threeBitPosition } from "../formats.ts";
+import { checkJob } from "./check_job.ts";
 import type { Engine, ErrorSums, Method, QuantizeJob, QuantizeResult } from "./engine.ts";
 import { float16FromNumber } from "./half.ts";
 import {
@@ -33,13 +34,14 @@ export function createReferenceEngine(): Engine {
     name: "reference",
     allocate: (byteLength) =>
       Promise.resolve({ bytes: new Uint8Array(byteLength), release: () => {} }),
-    quantize: (job) => Promise.resolve(quantizeMatrix(job)),
+    quantize: (job) => Promise.resolve(job).then(quantizeMatrix),
     dispose: () => {},
   };
 }
 
 /** Quantizes a matrix: see `Engine.quantize`. */
 export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
+  checkJob(job);
   const { rows, columns, format } = job;
   const layout = blockLayout(format, rows, columns);
   const codes = new Uint8Array(layout.codeBytes);
