@@ -144,6 +144,12 @@ async function prepareFloat(
   };
   upgradeModel(model, floatConversionNeeds(conversion));
   const floats = await convertFloats(model, conversion);
+  if (options.nan === "error") {
+    const names = floats.report.kept
+      .filter(({ elements, reason }) => elements > 1 && /^holds \d+ (NaN|infinities)$/.test(reason))
+      .map(({ name }) => name);
+    refuseNonFinite(model.path, names);
+  }
   return {
     model,
     precision,
@@ -321,10 +327,4 @@ async function convertAlone({ fill, error }: FloatProgress, writer: ModelWriter)
     addErrorSums(source, from, converted, to, error);
     await writer.write(tensor, offset, converted);
   });
-  if (options.nan === "error") {
-    const names = floats.report.kept
-      .filter(({ elements, reason }) => elements > 1 && /^holds \d+ (NaN|infinities)$/.test(reason))
-      .map(({ name }) => name);
-    refuseNonFinite(model.path, names);
-  }
 }
