@@ -6,10 +6,20 @@ import type { Part } from "./harness.ts";
 import { files } from "./quantize/files.ts";
 import { gpu } from "./quantize/gpu.ts";
 import { help } from "./quantize/help.ts";
+import { identical } from "./quantize/identical.ts";
 import { memory } from "./quantize/memory.ts";
 import { model } from "./quantize/model.ts";
 import { quality } from "./quantize/quality.ts";
 import { speed } from "./quantize/speed.ts";
 
 /** The parts, in order. */
-export const quantize: readonly Part[] = [speed, quality, model, files, memory, help, gpu];
+export const quantize: readonly Part[] = [
+  speed,
+  quality,
+  model,
+  files,
+  memory,
+  help,
+  identical,
+  gpu,
+];
