@@ -142,7 +142,7 @@ export class PartialFile {
 function storageError(target: string, byteLength: number, cause: unknown): Error {
   const code = errorCode(cause);
   if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
-    const state = code === "EFBIG" ? "the file is too large for its file system" : "no space left";
+    const state = code === "EFBIG" ? "the file is larger than the system allows" : "no space left";
     return new InputError(
       `Cannot write "${target}": ${state}; it takes ${byteLength} bytes. Free that much, or write ` +
         `to another disk.`,
@@ -285,9 +285,18 @@ function uncreatable(target: string, cause: unknown, path = target): Error {
   return new Error(String(cause));
 }
 
+/** Numbers of the errors that Deno has no code for, where they are those of POSIX systems. */
+const ERROR_NUMBERS: Readonly<Record<string, string>> = {
+  "27": "EFBIG",
+  "28": "ENOSPC",
+  ...(Deno.build.os === "darwin" ? { "69": "EDQUOT" } : { "122": "EDQUOT" }),
+};
+
+/** The operating system's name for what went wrong; null where `cause` is not of its making. */
 function errorCode(cause: unknown): string | null {
-  if (cause instanceof Error && "code" in cause && typeof cause.code === "string") {
-    return cause.code;
-  }
-  return null;
+  if (!(cause instanceof Error)) return null;
+  if ("code" in cause && typeof cause.code === "string") return cause.code;
+  const number = /\(os error (\d+)\)/.exec(cause.message)?.[1];
+  if (number === undefined) return null;
+  return Deno.build.os === "windows" ? number : ERROR_NUMBERS[number] ?? number;
 }
