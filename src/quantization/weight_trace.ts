@@ -33,15 +33,19 @@ export interface Reading {
 /** Values of small integer constants, by tensor; absent for one that can't be read. */
 export type IntegerReader = (tensor: Tensor) => readonly number[] | null;
 
-/** Every reading of the value that `body` defines as `name`. */
+/**
+ * Every reading of the value that `body` defines as `name`; null where the ways to them are too many
+ * to follow, as in a model that splits and joins a tensor over and over.
+ */
 export function traceReadings(
   scopes: Scopes,
   body: Body,
   name: string,
   tensor: Tensor,
   integers: IntegerReader,
-): Reading[] {
+): Reading[] | null {
   const readings: Reading[] = [];
+  let steps = 0;
   const start: View = {
     dims: tensor.dims,
     strides: rowMajorStrides(tensor.dims),
@@ -50,6 +54,7 @@ export function traceReadings(
   };
   const follow = (at: Body, value: string, view: View, path: Reading["path"]) => {
     for (const use of scopes.uses(at, value)) {
+      if (++steps > MOST_STEPS) return;
       if (use.kind === "output") {
         readings.push({ body: use.body, node: null, input: 0, view, path });
         continue;
@@ -73,8 +78,11 @@ export function traceReadings(
     }
   };
   follow(body, name, start, []);
-  return readings;
+  return steps > MOST_STEPS ? null : readings;
 }
+
+/** Most reads of a value and its views that are followed. */
+const MOST_STEPS = 10_000;
 
 /** Longest chain of moving operators that is followed. */
 const MOST_MOVES = 16;

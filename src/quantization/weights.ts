@@ -117,6 +117,7 @@ function examine(
     return "it is also an input of the graph, so a caller may replace it";
   }
   const readings = traceReadings(scopes, body, name, tensor, smallIntegers);
+  if (readings === null) return "too many operators read it, or parts of it";
   if (readings.length === 0) return "nothing reads it";
   const matrix = tensor.dims.filter((dim) => dim > 1).length;
   const operands: { use: WeightUse; reduction: Reduction }[] = [];
