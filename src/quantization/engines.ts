@@ -4,7 +4,7 @@
  * WebAssembly on the same processor, so it is not measured.
  */
 import { readEntry, writeEntry } from "../cache.ts";
-import { detectAdapter, detectProcessor, hardwareKey } from "../hardware.ts";
+import { type Adapter, detectAdapter, detectProcessor, hardwareKey } from "../hardware.ts";
 import { type Engine, EngineFault, type EngineName, type Method } from "./engine.ts";
 
 /** How to open an engine. */
@@ -25,8 +25,8 @@ export interface OpenedEngine {
   readonly fallback: () => Promise<Engine>;
 }
 
-/** Rows and columns of the matrix that engines are measured on: 64 MiB. */
-const TRIAL = { rows: 4096, columns: 4096 } as const;
+/** Rows and columns of the matrix that engines are measured on: 16 MiB, as a small layer has. */
+const TRIAL = { rows: 2048, columns: 2048 } as const;
 
 /** Opens the engine that `options` ask for. Throws an `InputError` where it can't be had. */
 export async function openEngine(
@@ -51,15 +51,27 @@ async function openFastest(
   options: EngineOptions,
   events: { warn(text: string): void },
 ): Promise<OpenedEngine> {
-  const wasm = (reason: string) => openWasm(options).then((e) => opened(e, reason, openReference));
   const adapter = await detectAdapter().catch(() => null);
-  if (adapter === null) return await wasm("there is no GPU adapter");
-  if (adapter.software) return await wasm(`the adapter "${adapter.name}" is a software GPU`);
-  const name = `engine-${await digest(
-    `${hardwareKey(adapter, detectProcessor())}; ${options.method}`,
-  )}`;
+  if (adapter === null) return await wasmBecause("there is no GPU adapter", options);
+  if (adapter.software) {
+    return await wasmBecause(`the adapter "${adapter.name}" is a software GPU`, options);
+  }
+  return await openByTrial(adapter, options, events);
+}
+
+/**
+ * Opens the faster of the webgpu engine on `adapter` and the wasm engine: as it was measured before
+ * on this hardware for this method, else as it is measured now.
+ */
+export async function openByTrial(
+  adapter: Adapter,
+  options: EngineOptions,
+  events: { warn(text: string): void },
+): Promise<OpenedEngine> {
+  const key = `${hardwareKey(adapter, detectProcessor())}; ${options.method}`;
+  const name = `engine-${await digest(key)}`;
   let speeds = readSpeeds(await readEntry(name));
-  let when = "measured before";
+  const when = speeds === null ? "measured now" : "measured before";
   if (speeds === null) {
     try {
       speeds = {
@@ -67,17 +79,21 @@ async function openFastest(
         wasm: await measure(await openWasm(options), options.method),
       };
     } catch (error) {
-      if (!(error instanceof EngineFault) && !(error instanceof Error)) throw error;
+      if (!(error instanceof EngineFault)) throw error;
       events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
-      return await wasm("the GPU failed its trial");
+      return await wasmBecause("the GPU failed its trial", options);
     }
     await writeEntry(name, speeds);
-    when = "measured now";
   }
-  const text = `${options.method} on "${adapter.name}" ${speeds.webgpu.toFixed(1)} GB/s, on the ` +
+  const reason =
+    `${options.method} on "${adapter.name}" ${speeds.webgpu.toFixed(1)} GB/s, on the ` +
     `processor ${speeds.wasm.toFixed(1)} GB/s, ${when}`;
-  if (speeds.webgpu <= speeds.wasm) return await wasm(text);
-  return opened(await openWebGpu(options), text, () => openWasm(options));
+  if (speeds.webgpu <= speeds.wasm) return await wasmBecause(reason, options);
+  return opened(await openWebGpu(options), reason, () => openWasm(options));
+}
+
+async function wasmBecause(reason: string, options: EngineOptions): Promise<OpenedEngine> {
+  return opened(await openWasm(options), reason, openReference);
 }
 
 /** GB/s of weights that `engine` quantizes to 4 bits, the second run; disposes of it. */

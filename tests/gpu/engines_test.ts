@@ -1,0 +1,48 @@
+/** Which engine `auto` takes, and that it measures only once. */
+import assert from "node:assert/strict";
+import { cacheFolder, readEntry, removeEntry } from "../../src/cache.ts";
+import { detectAdapter } from "../../src/hardware.ts";
+import { openByTrial, openEngine } from "../../src/quantization/engines.ts";
+
+const options = { engine: "auto", method: "rtn", workers: 1, allowInexact: false } as const;
+const silent = { warn: () => {} };
+
+Deno.test("auto takes wasm where the adapter is a software GPU, and says so", async () => {
+  const adapter = await detectAdapter();
+  assert.ok(adapter?.software, "this test expects lavapipe or SwiftShader");
+  const { engine, reason } = await openEngine(options, silent);
+  assert.equal(engine.name, "wasm");
+  assert.match(reason, /software GPU/);
+  engine.dispose();
+});
+
+Deno.test("a trial measures both engines once and remembers", async () => {
+  const found = await detectAdapter();
+  assert.ok(found !== null);
+  // A name of its own, so that the entry is this test's.
+  const adapter = { ...found, name: `trial ${crypto.randomUUID()}`, software: false };
+  const before = entries();
+  const first = await openByTrial(adapter, options, silent);
+  first.engine.dispose();
+  const second = await openByTrial(adapter, options, silent);
+  second.engine.dispose();
+  assert.match(first.reason, /GB\/s, measured now$/);
+  assert.equal(second.reason, first.reason.replace("measured now", "measured before"));
+  assert.equal(second.engine.name, first.engine.name);
+  const [, webgpu, wasm] = /" ([0-9.]+) GB\/s, on the processor ([0-9.]+) GB/.exec(first.reason)!;
+  assert.equal(first.engine.name, Number(webgpu) > Number(wasm) ? "webgpu" : "wasm");
+
+  const made = entries().filter((name) => !before.includes(name));
+  assert.equal(made.length, 1);
+  const speeds = await readEntry(made[0]!) as Record<string, unknown>;
+  assert.deepEqual(Object.keys(speeds).sort(), ["wasm", "webgpu"]);
+  assert.ok(Object.values(speeds).every((speed) => typeof speed === "number" && speed > 0));
+  await removeEntry(made[0]!);
+});
+
+/** Names of the measurements in the cache folder. */
+function entries(): string[] {
+  return [...Deno.readDirSync(cacheFolder()!)].map(({ name }) => name)
+    .filter((name) => /^engine-[0-9a-f]+\.json$/.test(name))
+    .map((name) => name.replace(".json", ""));
+}
