@@ -102,7 +102,12 @@ async function write(
 ): Promise<ReadonlySet<string>> {
   const writers: ModelWriter[] = [];
   const abort = () => writers.forEach((writer) => writer.abort());
-  signal.addEventListener("abort", abort);
+  const interrupt = () => {
+    abort();
+    // What is in flight need not be waited for.
+    opened?.engine.dispose();
+  };
+  signal.addEventListener("abort", interrupt);
   try {
     for (const { layout } of outputs) writers.push(await beginModel(layout));
     const { streams, floats } = workOf(
@@ -145,7 +150,7 @@ async function write(
     throwIfAborted(signal);
     throw error;
   } finally {
-    signal.removeEventListener("abort", abort);
+    signal.removeEventListener("abort", interrupt);
   }
 }
 

@@ -96,7 +96,7 @@ export async function streamWeights(
           if (failures.length > 0) throw failures[0];
           const byteLength = tile.rows * weight.view.columns *
             ELEMENT_BYTES[weight.view.weightType];
-          const memory = await options.engine.allocate(byteLength);
+          const memory = await engines.allocate(byteLength);
           await readTile(reader, weight.view, tile, memory.bytes);
           const work = quantizeTile(weight, tile, memory.bytes, engines)
             .then(() => options.onProgress(byteLength), (error) => void failures.push(error))
@@ -197,15 +197,24 @@ class EngineWithFallback {
 
   constructor(readonly options: StreamOptions) {}
 
-  async quantize(job: QuantizeJob): Promise<QuantizeResult> {
-    if (this.#fallback !== null) return (await this.#fallback).quantize(job);
+  allocate(byteLength: number): ReturnType<Engine["allocate"]> {
+    return this.#try((engine) => engine.allocate(byteLength));
+  }
+
+  quantize(job: QuantizeJob): Promise<QuantizeResult> {
+    return this.#try((engine) => engine.quantize(job));
+  }
+
+  async #try<Result>(use: (engine: Engine) => Promise<Result>): Promise<Result> {
+    if (this.#fallback !== null) return await use(await this.#fallback);
     try {
-      return await this.options.engine.quantize(job);
+      return await use(this.options.engine);
     } catch (error) {
-      if (!(error instanceof EngineFault)) throw error;
+      // An interruption may end the engine: that is no fault of its.
+      if (!(error instanceof EngineFault) || this.options.signal.aborted) throw error;
+      if (this.#fallback === null) this.options.onFallback(error.message);
       this.#fallback ??= this.options.fallback();
-      this.options.onFallback(error.message);
-      return (await this.#fallback).quantize(job);
+      return await use(await this.#fallback);
     }
   }
 }

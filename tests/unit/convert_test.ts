@@ -13,6 +13,7 @@ import { tensorBytes } from "../../src/onnx/tensor.ts";
 import { beginModel, planModel, writeModel } from "../../src/onnx/writer.ts";
 import { DEFAULTS } from "../../src/converters/options.ts";
 import { prepareTarget, workOf } from "../../src/converters/target.ts";
+import { type Engine, EngineFault } from "../../src/quantization/engine.ts";
 import { streamWeights } from "../../src/quantization/pipeline.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
 import { matrices, mixedModel, writeChain } from "../convert_models.ts";
@@ -290,6 +291,44 @@ Deno.test("weights larger than a tile give what they give in one piece", async (
             }
           }
         }
+      }
+    }
+  });
+});
+
+Deno.test("what an engine fails at is done on another, with one warning", async () => {
+  await withFolder(async (folder) => {
+    const source = await write(folder, mixedModel());
+    const expected = await bytesOf(source, "4bit", QUICK);
+    for (const faulty of ["allocate", "quantize"] as const) {
+      for (const after of [0, 3]) {
+        const path = join(folder, "fallback.onnx");
+        const reference = createReferenceEngine();
+        let calls = 0;
+        const failing =
+          <Result>(act: (...args: never[]) => Promise<Result>) => (...args: never[]) =>
+            calls++ < after ? act(...args) : Promise.reject(new EngineFault("lost"));
+        const engine: Engine = { ...reference, [faulty]: failing(reference[faulty]) };
+        const model = await readModel(source);
+        const options = { ...DEFAULTS, ...QUICK };
+        const target = await prepareTarget(model, "4bit", options, new Set());
+        model.metadata = (await readModel(join(folder, "result.onnx"))).metadata;
+        const writer = await beginModel(planModel(model, path));
+        const reasons: string[] = [];
+        let opened = 0;
+        await streamWeights(workOf([{ target, writer }]).streams, {
+          engine,
+          fallback: () => {
+            opened++;
+            return Promise.resolve(createReferenceEngine());
+          },
+          onFallback: (reason) => void reasons.push(reason),
+          onProgress: () => {},
+          signal: new AbortController().signal,
+        });
+        await writer.commit();
+        assert.deepEqual(Deno.readFileSync(path), expected);
+        assert.deepEqual([reasons, opened], [["lost"], 1], `${faulty} after ${after}`);
       }
     }
   });

@@ -1,0 +1,56 @@
+/** Runs the command line as a process of its own, with the permissions that a person gives it. */
+import { dirname } from "node:path";
+import { ROOT } from "./install.ts";
+
+/** How a command ended. */
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a command is started with. */
+export interface CommandOptions {
+  /** A folder to read and to write beside the repository's. */
+  readonly folder?: string;
+  /** A line for `sh` to run before the program, which then takes the shell's place. */
+  readonly shell?: string;
+}
+
+/** Starts `modelcast` with `args` by `deno run -P=convert`; its output is piped. */
+export function spawnCommand(
+  args: readonly string[],
+  { folder, shell }: CommandOptions = {},
+): Deno.ChildProcess {
+  const flags = ["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert"];
+  if (folder !== undefined) flags.push(`--allow-read=.,${folder}`, `--allow-write=${folder}`);
+  const all = [...flags, "main.ts", ...args];
+  const options = { cwd: ROOT, stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  return shell === undefined
+    ? new Deno.Command(Deno.execPath(), { args: all, ...options }).spawn()
+    : new Deno.Command("sh", {
+      args: ["-c", `${shell}; exec "$@"`, "sh", Deno.execPath(), ...all],
+      ...options,
+    }).spawn();
+}
+
+/** Runs `modelcast` with `args` to its end. */
+export async function command(
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  const { code, stdout, stderr } = await spawnCommand(args, options).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Runs `modelcast convert` over `source`, with the folder of `output` readable and writable. */
+export function convertCommand(
+  source: string,
+  output: string,
+  ...args: readonly string[]
+): Promise<CommandResult> {
+  return command(["convert", "--source", source, "--output", output, ...args], {
+    folder: dirname(output),
+  });
+}

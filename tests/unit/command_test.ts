@@ -1,0 +1,240 @@
+/**
+ * The command line as a process: exit codes, what goes to which stream, permissions, signals, and a
+ * disk that is full.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { writeLargeModel } from "../../bench/large_model.ts";
+import { writeModel } from "../../src/onnx/writer.ts";
+import { command, type CommandResult, convertCommand, spawnCommand } from "../command.ts";
+import { mixedModel } from "../convert_models.ts";
+import { floats, simpleModel } from "../encoding_models.ts";
+import { makeNode } from "../../src/ir.ts";
+import { NPM_MODELS } from "../real_models.ts";
+import { namesIn, withFolder } from "./onnx_models.ts";
+
+const POSIX = Deno.build.os !== "windows";
+const WASM = ["--engine", "wasm"] as const;
+const FOUR_BITS = ["--precision", "4bit", "--method", "rtn", ...WASM] as const;
+
+// deno-lint-ignore no-control-regex -- what a terminal acts on, newline aside
+const CONTROL = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/;
+
+/** Asserts the exit code, and that nothing printed makes a terminal do anything. */
+function ended(result: CommandResult, code: number): void {
+  assert.equal(result.code, code, result.stderr + result.stdout);
+  assert.doesNotMatch(result.stdout, CONTROL);
+  assert.doesNotMatch(result.stderr, CONTROL);
+}
+
+async function withSource(
+  use: (source: string, output: string, folder: string) => Promise<void>,
+): Promise<void> {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    await writeModel(mixedModel(), source);
+    await use(source, join(folder, "result.onnx"), folder);
+  });
+}
+
+Deno.test("help and version are answers, usage errors are errors", async () => {
+  for (const args of [["--help"], ["convert", "--help"], ["--version"], []]) {
+    const result = await command(args);
+    ended(result, 0);
+    assert.match(result.stdout, /modelcast|^\d+\.\d+\.\d+/);
+    assert.equal(result.stderr, "");
+  }
+  const wrong: [string[], RegExp][] = [
+    [["convret"], /convert/],
+    [["convert"], /--source/],
+    [["convert", "--source", "a.onnx", "--outptu", "b.onnx"], /--output/],
+    [["convert", "--source", "a.onnx", "--output", "b.onnx"], /--precision.*--all-precisions/],
+    [["convert", "--source", "a.onnx", "--precision", "4bit"], /--output/],
+    [["convert", "--source", "", "--output", "b.onnx", "--precision", "4bit"], /empty/],
+    [["convert", "--source", "a.onnx", "--output", "b.onnx", "--precision", "4bits"], /"4bit"/],
+    [["convert", "--source", "a.onnx", "--output", "b.onnx", "--precision", "flaot16"], /float16/],
+    [["convert", "--source", "a.onnx", "--output", "b.onnx", "--precision", "int5"], /"8bit"/],
+    [["convert", "--source", "a.onnx", "--output", "b", "--block-size", "48"], /16, 32, 64/],
+    [["convert", "--source", "a.onnx", "--output", "b", "--workers", "-1"], /"-1"/],
+    [["convert", "--source", "a.onnx", "--output", "b", "--method", "mes"], /"mse"/],
+  ];
+  for (const [args, pattern] of wrong) {
+    const result = await command(args);
+    ended(result, 2);
+    assert.match(result.stderr, pattern);
+    assert.equal(result.stdout, "");
+  }
+});
+
+Deno.test("the report is on stdout, chatter on stderr, JSON alone where asked", async () => {
+  await withSource(async (source, output, folder) => {
+    const plain = await convertCommand(source, output, ...FOUR_BITS);
+    ended(plain, 0);
+    assert.match(plain.stdout, /^wrote .*result\.onnx/m);
+    assert.match(plain.stdout, /^embedding +Gather\+MatMul +90x48 /m);
+    assert.match(plain.stdout, /nominal for 4bit: 87\.5 %/);
+    assert.match(plain.stdout, /bits per weight/);
+    assert.match(plain.stdout, /a vector/);
+    assert.match(plain.stdout, /not checked/);
+    const bytes = Deno.readFileSync(output);
+
+    const json = await convertCommand(source, output, ...FOUR_BITS, "--json");
+    ended(json, 0);
+    const record = JSON.parse(json.stdout);
+    assert.equal(record.files[0].path, output);
+    assert.equal(record.files[0].byteLength, bytes.length);
+    assert.equal(record.precision, "4bit");
+    assert.equal(record.weights.length, 7);
+    assert.equal(json.stdout.trim().split("\n").length, 1);
+    assert.deepEqual(Deno.readFileSync(output), bytes);
+
+    const dry = await convertCommand(source, output, ...FOUR_BITS, "--json", "--dry-run");
+    ended(dry, 0);
+    assert.equal(JSON.parse(dry.stdout).files[0].byteLength, bytes.length);
+
+    const quiet = await convertCommand(source, output, ...FOUR_BITS, "--quiet");
+    ended(quiet, 0);
+    assert.equal(quiet.stdout + quiet.stderr, "");
+
+    const all = await convertCommand(source, output, "--all-precisions", ...WASM, "--json");
+    ended(all, 0);
+    const records = JSON.parse(all.stdout) as { precision: string; files: { path: string }[] }[];
+    assert.deepEqual(
+      records.map(({ precision, files }) => [precision, files[0]!.path]),
+      ["bfloat16", "float16", "8bit", "4bit", "3bit", "2bit"]
+        .map((name) => [name, join(folder, `result.${name}.onnx`)]),
+    );
+  });
+});
+
+Deno.test("a trained model is planned with the permission set alone", async () => {
+  const { path } = NPM_MODELS.find(({ label }) => label === "recognizer")!;
+  const args = ["convert", "--source", path, "--dry-run", "--all-precisions", "--json"];
+  const result = await command(args);
+  ended(result, 0);
+  const reductions = (JSON.parse(result.stdout) as { totals: { fileReduction: number } }[])
+    .map(({ totals }) => totals.fileReduction);
+  assert.ok(reductions.every((value, index) => value > 0 && value >= (reductions[index - 1] ?? 0)));
+});
+
+Deno.test("a permission that is missing is named as a flag", async () => {
+  const outside = POSIX ? "/no-such-folder" : "C:\\no-such-folder";
+  const { path } = NPM_MODELS[0]!;
+  const reading = await command([
+    ...["convert", "--source", join(outside, "a.onnx"), "--dry-run", "--precision", "4bit"],
+  ]);
+  ended(reading, 2);
+  assert.ok(reading.stderr.includes(`--allow-read=.,${outside}`), reading.stderr);
+  const writing = await command([
+    ...["convert", "--source", path, "--output", join(outside, "b.onnx"), ...FOUR_BITS],
+  ]);
+  ended(writing, 2);
+  assert.ok(writing.stderr.includes(`--allow-read=.,${outside}`), writing.stderr);
+  assert.ok(writing.stderr.includes(`--allow-write=.,${outside}`), writing.stderr);
+});
+
+Deno.test("names in a model print nothing that a terminal acts on", async () => {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    const name = 'a\x1b[31mred\x07\x9b2J\r\nwrote x"\u202egnp/\x00*';
+    const model = simpleModel(
+      [
+        makeNode("MatMul", "", ["x", name], [`${name}y`], [], `${name}node`),
+        makeNode("Add", "", [`${name}y`, `${name}bias`], ["y"], [], `${name}add`),
+      ],
+      [floats(name, [64, 64]), floats(`${name}bias`, [64])],
+      [{ name: "x", dtype: "float32", dims: [2, 64], values: [] }],
+      2,
+    );
+    await writeModel(model, source);
+    const output = join(folder, "result.onnx");
+    const plain = await convertCommand(source, output, ...FOUR_BITS);
+    ended(plain, 0);
+    assert.equal(plain.stdout.match(/^wrote/mg)!.length, 1);
+    const json = await convertCommand(source, output, ...FOUR_BITS, "--json");
+    ended(json, 0);
+    assert.equal(JSON.parse(json.stdout).weights[0].name, name);
+    ended(await convertCommand(source, output, ...FOUR_BITS, "--exclude", "none"), 2);
+    ended(await convertCommand(source, output, "--precision", "float16"), 0);
+    const nan = floats(name, [64, 64]);
+    new Float32Array((nan.data as { bytes: Uint8Array }).bytes.buffer)[3] = NaN;
+    model.graph.initializers[0] = nan;
+    await writeModel(model, source);
+    const poisoned = await convertCommand(source, output, ...FOUR_BITS);
+    ended(poisoned, 2);
+    assert.match(poisoned.stderr, /holds NaN or infinity/);
+    assert.doesNotMatch(poisoned.stderr, /^wrote/m);
+  });
+});
+
+Deno.test("a file-size limit, like a full disk, leaves the target as it was", {
+  ignore: !POSIX,
+}, async () => {
+  await withFolder(async (folder) => {
+    const { path: source } = NPM_MODELS.find(({ label }) => label === "recognizer")!;
+    const output = join(folder, "result.onnx");
+    Deno.writeTextFileSync(output, "the old target");
+    const args = ["convert", "--source", source, "--output", output, ...FOUR_BITS];
+    // Blocks of 512 bytes: a tenth of what the result takes. The signal of the limit is ignored.
+    const result = await spawnCommand(args, { folder, shell: "trap '' XFSZ; ulimit -f 300" })
+      .output();
+    const stderr = new TextDecoder().decode(result.stderr);
+    assert.equal(result.code, 2, stderr);
+    assert.match(stderr, /Cannot write ".*result\.onnx": .*it takes 1\d{6} bytes/);
+    assert.deepEqual(namesIn(folder), ["result.onnx"]);
+    assert.equal(Deno.readTextFileSync(output), "the old target");
+  });
+});
+
+Deno.test("signals leave the target as it was; what a kill leaves goes with the next run", {
+  ignore: !POSIX,
+}, async (t) => {
+  await withFolder(async (folder) => {
+    const large = join(folder, "large");
+    const { model: source } = await writeLargeModel(0.125, large);
+    const output = join(folder, "result.onnx");
+    const litter = () => namesIn(folder).filter((name) => name.endsWith(".partial"));
+    Deno.writeTextFileSync(`${output}.data`, "old data");
+    Deno.writeTextFileSync(output, "the old target");
+    const kept = ["large", "result.onnx", "result.onnx.data"];
+    // About ten seconds of work, of which one is waited for.
+    const args = ["convert", "--source", source, "--output", output, ...WASM]
+      .concat("--precision", "2bit", "--method", "hqq", "--workers", "1", "--block-size", "16");
+    for (const signal of ["SIGINT", "SIGTERM", "SIGKILL"] as const) {
+      await t.step(signal, async () => {
+        const child = spawnCommand(args, { folder });
+        const done = child.output();
+        while (litter().length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        child.kill(signal);
+        const { code, stdout, stderr } = await done;
+        assert.equal(stdout.length, 0);
+        if (signal !== "SIGKILL") {
+          assert.equal(code, 130);
+          assert.match(new TextDecoder().decode(stderr), /interrupted; the target is as it was/);
+          assert.deepEqual(namesIn(folder), kept);
+        }
+        assert.equal(Deno.readTextFileSync(output), "the old target");
+        assert.equal(Deno.readTextFileSync(`${output}.data`), "old data");
+      });
+    }
+    assert.ok(litter().length > 0, "the kill came too late");
+    const next = await convertCommand(source, output, "--precision", "2bit", "--method", "rtn");
+    ended(next, 0);
+    assert.deepEqual(namesIn(folder), kept);
+    assert.ok(Deno.statSync(`${output}.data`).size > 1e6);
+  });
+});
+
+Deno.test("two conversions to one target at once leave one whole result", async () => {
+  await withSource(async (source, output, folder) => {
+    const results = await Promise.all(
+      Array.from({ length: 3 }, () => convertCommand(source, output, ...FOUR_BITS)),
+    );
+    for (const result of results) ended(result, 0);
+    assert.deepEqual(namesIn(folder), ["result.onnx", "source.onnx"]);
+    const bytes = Deno.readFileSync(output);
+    ended(await convertCommand(source, output, ...FOUR_BITS), 0);
+    assert.deepEqual(Deno.readFileSync(output), bytes);
+  });
+});
