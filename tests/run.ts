@@ -57,7 +57,7 @@ const GROUPS: readonly Group[] = [
     name: "unit",
     needs: [],
     permissions: [
-      `--allow-run=${DENO},deno,ln,./no-such-program`,
+      `--allow-run=${DENO},deno,ln,sh,./no-such-program`,
       "--allow-env=MODELCAST_CACHE,MODELCAST_TEST_HANDED_ON,MODELCAST_TEST_NOT_SET",
     ],
   },

@@ -305,10 +305,14 @@ Deno.test("what an engine fails at is done on another, with one warning", async 
         const path = join(folder, "fallback.onnx");
         const reference = createReferenceEngine();
         let calls = 0;
-        const failing =
-          <Result>(act: (...args: never[]) => Promise<Result>) => (...args: never[]) =>
-            calls++ < after ? act(...args) : Promise.reject(new EngineFault("lost"));
-        const engine: Engine = { ...reference, [faulty]: failing(reference[faulty]) };
+        const lost = (): boolean => calls++ >= after;
+        const fault = () => Promise.reject(new EngineFault("lost"));
+        const engine: Engine = {
+          ...reference,
+          ...(faulty === "allocate"
+            ? { allocate: (bytes) => lost() ? fault() : reference.allocate(bytes) }
+            : { quantize: (job) => lost() ? fault() : reference.quantize(job) }),
+        };
         const model = await readModel(source);
         const options = { ...DEFAULTS, ...QUICK };
         const target = await prepareTarget(model, "4bit", options, new Set());
