@@ -44,11 +44,8 @@ export async function openDevice(options: DeviceOptions): Promise<ComputeDevice>
   const { adapter } = options;
   const requiredLimits: Record<string, number> = {};
   for (const name of RAISED_LIMITS) requiredLimits[name] = adapter.limits[name];
-  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
-    ? ["timestamp-query"]
-    : [];
   try {
-    const gpu = await adapter.gpu.requestDevice({ requiredFeatures, requiredLimits });
+    const gpu = await adapter.gpu.requestDevice({ requiredLimits });
     return new ComputeDevice(gpu, options);
   } catch (cause) {
     throw new MissingToolError(

@@ -1,17 +1,19 @@
 /**
- * Compares engines on random matrices, byte by byte:
+ * Compares engines with the reference engine, byte by byte, on random matrices and, with `--edges=N`,
+ * on one in N of the shared cases:
  *
- *   deno run -A tests/gpu/identical.ts --count=10000 --seed=1 --engines=webgpu,wasm
+ *   deno run --allow-read --allow-env tests/gpu/identical.ts --count=10000 --engines=webgpu,wasm
  *
- * against the reference engine. Vulkan's `VK_DRIVER_FILES` chooses the driver. The last line is
- * `{ adapter, access, seed, count, engines, counts, seconds }` with the mismatches counted; the exit code is 1 where an
- * engine differs.
+ * Vulkan's `VK_DRIVER_FILES` chooses the driver, `--access` how kernels read weights. The last line
+ * is `{ adapter, access, seed, count, engines, counts, seconds }` with the differing jobs counted;
+ * the exit code is 1 where there are any.
  */
 import { parseArgs } from "node:util";
 import type { Engine, QuantizeResult } from "../../src/quantization/engine.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
 import { createWasmEngine } from "../../src/quantization/wasm.ts";
 import { createWebGpuEngine } from "../../src/quantization/webgpu.ts";
+import { edgeJobs } from "./edge_jobs.ts";
 import { type RandomJob, randomJobs } from "./random_jobs.ts";
 
 /** How a comparison went. */
@@ -103,6 +105,7 @@ async function main(): Promise<void> {
       seed: { type: "string", default: "1" },
       engines: { type: "string", default: "webgpu" },
       access: { type: "string" },
+      edges: { type: "string" },
     },
   });
   const access = values.access === "staged" || values.access === "direct" ? values.access : null;
@@ -120,7 +123,10 @@ async function main(): Promise<void> {
   const seed = Number(values.seed);
   const { count, mismatches } = await compareEngines(
     engines,
-    randomJobs(seed, Number(values.count)),
+    (function* () {
+      if (values.edges !== undefined) yield* edgeJobs(Number(values.edges));
+      yield* randomJobs(seed, Number(values.count));
+    })(),
   );
   for (const texts of Object.values(mismatches)) {
     for (const text of texts.slice(0, 10)) console.error(text);
