@@ -1,51 +1,80 @@
-/** The main job in a few seconds: a trained model is quantized, read back, and bad input refused. */
+/**
+ * The program in short: a trained model through every precision by the command line, the result read
+ * back, and every engine but the GPU's on one odd matrix.
+ */
 import assert from "node:assert/strict";
-import { convert, InputError } from "../../mod.ts";
-import { allGraphs } from "../../src/ir.ts";
+import { join } from "node:path";
+import { convert } from "../../mod.ts";
 import { readModel } from "../../src/onnx/reader.ts";
+import { writeModel } from "../../src/onnx/writer.ts";
+import { command } from "../command.ts";
+import { mixedModel } from "../convert_models.ts";
 import { NPM_MODELS } from "../real_models.ts";
+import { withFolder } from "./onnx_models.ts";
 
-const [{ path: source } = { path: "" }] = NPM_MODELS;
+Deno.test("smoke: help is printed", async () => {
+  const { code, stdout } = await command(["convert", "--help"]);
+  assert.equal(code, 0);
+  assert.match(stdout, /--precision <name>/);
+});
 
-/** Runs `body` with a fresh folder. */
-async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-Deno.test("a trained model becomes 4 bits, the same on two engines", () =>
-  inFolder(async (folder) => {
-    const hashes = new Set<string | null>();
-    for (const engine of ["wasm", "reference"] as const) {
-      const output = `${folder}/${engine}.onnx`;
-      const [result] = await convert({ source, output, precision: "4bit", method: "rtn", engine });
-      const { totals, files } = result!;
-      assert.equal(files[0]!.byteLength, (await Deno.stat(output)).size);
-      assert.ok(files[0]!.byteLength < 0.4 * (await Deno.stat(source)).size);
-      assert.ok(totals.bitsPerWeight > 4 && totals.bitsPerWeight < 6, `${totals.bitsPerWeight}`);
-      assert.ok(totals.sqnr !== null && totals.sqnr > 15, `${totals.sqnr} dB`);
-      hashes.add(files[0]!.sha256);
-      const ops = new Set<string>();
-      for (const graph of allGraphs((await readModel(output)).graph)) {
-        for (const node of graph.nodes) ops.add(node.opType);
+Deno.test("smoke: a trained model becomes smaller with every bit, and is whole", async () => {
+  await withFolder(async (folder) => {
+    const { path } = NPM_MODELS.find(({ label }) => label === "recognizer")!;
+    const output = join(folder, "result.onnx");
+    const { code, stdout, stderr } = await command([
+      ...["convert", "--source", path, "--output", output, "--all-precisions", "--json"],
+      ...["--method", "rtn", "--engine", "wasm"],
+    ], { folder });
+    assert.equal(code, 0, stderr);
+    const reports = JSON.parse(stdout) as {
+      precision: string;
+      files: { path: string; byteLength: number }[];
+      totals: { sqnr: number };
+    }[];
+    const names = (await readModel(path)).graph.outputs.map(({ name }) => name);
+    let before = Deno.statSync(path).size;
+    let quality = Infinity;
+    for (const { precision, files, totals } of reports) {
+      const [file] = files;
+      assert.equal(Deno.statSync(file!.path).size, file!.byteLength, precision);
+      assert.ok(file!.byteLength < before, precision);
+      const { graph, metadata } = await readModel(file!.path);
+      assert.deepEqual(graph.outputs.map(({ name }) => name), names, precision);
+      assert.ok(new Map(metadata).has("modelcast.source_sha256"));
+      if (precision.endsWith("bit")) {
+        assert.ok(totals.sqnr < quality, precision);
+        quality = totals.sqnr;
       }
-      assert.ok(ops.has("DequantizeLinear") || ops.has("MatMulNBits"), [...ops].join(" "));
+      before = file!.byteLength;
     }
-    assert.equal(hashes.size, 1);
-  }));
+    assert.ok(quality > 5, `${quality} dB at 2 bits`);
+  });
+});
 
-Deno.test("what is no model is refused, and nothing is written", () =>
-  inFolder(async (folder) => {
-    const broken = `${folder}/broken.onnx`;
-    await Deno.writeFile(broken, (await Deno.readFile(source)).subarray(0, 100_000));
-    const output = `${folder}/out.onnx`;
-    await assert.rejects(
-      convert({ source: broken, output, precision: "4bit" }),
-      (error) => error instanceof InputError && error.message.includes("broken.onnx"),
-    );
-    assert.deepEqual([...Deno.readDirSync(folder)].map((entry) => entry.name), ["broken.onnx"]);
-  }));
+Deno.test("smoke: engines agree", async () => {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    const output = join(folder, "result.onnx");
+    await writeModel(mixedModel(), source);
+    for (const method of ["rtn", "mse", "hqq"] as const) {
+      for (const precision of ["8bit", "4bit", "3bit", "2bit"] as const) {
+        await convert({ source, output, precision, method, engine: "reference" });
+        const expected = Deno.readFileSync(output);
+        await convert({ source, output, precision, method, engine: "wasm" });
+        assert.deepEqual(Deno.readFileSync(output), expected, `${method} at ${precision}`);
+      }
+    }
+  });
+});
+
+Deno.test("smoke: a file that is no model is refused", async () => {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    Deno.writeTextFileSync(source, "GGUF and so on");
+    const args = ["convert", "--source", source, "--dry-run", "--precision", "4bit"];
+    const { code, stderr } = await command(args, { folder });
+    assert.equal(code, 2);
+    assert.match(stderr, /GGUF/);
+  });
+});
