@@ -525,6 +525,14 @@ export const ENCODING_CASES: readonly EncodingCase[] = [
     { opset: 9 },
   ),
   simple(
+    "convolution of many weights",
+    () => [makeNode("Conv", "", ["x", "w"], ["y"])],
+    () => [floats("w", [24, 17, 3, 3])],
+    [feed("x", [1, 17, 4, 4])],
+    4,
+    ["w"],
+  ),
+  simple(
     "depthwise convolution",
     () => [makeNode("Conv", "", ["x", "w"], ["y"], [int("group", 40)])],
     () => [floats("w", [40, 1, 5, 5])],

@@ -142,7 +142,7 @@ Deno.test("dense and transposed codes keep a row's own weights", () => {
     const length = Math.ceil(batch * rows * columns * bits / 8);
     for (const part of ["dense", "transposed"] as const) {
       for (const signed of [true, false]) {
-        const made = fill(sample, { part, keep: columns, signed }, length);
+        const made = fill(sample, { part, keep: columns, signed, bits }, length);
         made.codes.forEach((row, global) => {
           const [matrix, r] = [Math.floor(global / rows), global % rows];
           for (let k = 0; k < columns; k++) {
@@ -168,7 +168,7 @@ Deno.test("signed codes are the code minus 2^(bits-1) in two's complement", () =
       tileRows: 16,
       seed: 5,
     };
-    const made = fill(sample, { part: "dense", keep: 16, signed: true }, 6 * bits);
+    const made = fill(sample, { part: "dense", keep: 16, signed: true, bits }, 6 * bits);
     made.codes.flat().forEach((code, i) => {
       const stored = element(made.bytes, bits, i);
       const signed = stored >= 1 << (bits - 1) ? stored - (1 << bits) : stored;

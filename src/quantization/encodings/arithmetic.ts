@@ -9,6 +9,7 @@ import { byteLength } from "../../dtype.ts";
 import { elementCount } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
 import { allRows, layoutOf } from "./encoding.ts";
+import type { Packing } from "./packing.ts";
 import { codeDims, decodeCodes, scaleCodes, splitBytes, zeroPointBits } from "./expressions.ts";
 
 /** The form `arithmetic`. */
@@ -22,7 +23,8 @@ export const arithmetic: Form = {
     const rows = allRows(target);
     const { blocks, blockLength } = layoutOf(target);
     // Codes, scales and zero points broadcast over [rows, blocks, weights of a block].
-    const direct = view.order === "rows" && blocks === 1 && format.bits !== 3 && rows === dims[0];
+    const direct = view.order === "rows" && blocks === 1 && rows === dims[0] &&
+      (format.bits !== 3 || elementCount(dims) < NIBBLE_WEIGHTS);
     const keep = target.granularity === "block" ? blockLength : view.columns;
     const scaleDims = direct ? [rows, ...dims.slice(1).map(() => 1)] : [rows, blocks, 1];
     const codes = storedCodes(target, b, direct ? dims : [rows, blocks, keep]);
@@ -31,8 +33,9 @@ export const arithmetic: Form = {
     let value = scaleCodes(b, b.load, codes, scales, points, format.bits);
     if (!direct) {
       const columns = keep * blocks;
-      const shaped = b.reshape(b.load, value, [rows, columns]);
-      value = columns === view.columns ? shaped : b.first(b.load, shaped, 1, view.columns);
+      if (columns !== view.columns) {
+        value = b.first(b.load, b.reshape(b.load, value, [rows, columns]), 1, view.columns);
+      }
       if (view.order === "columns") {
         const split = b.reshape(b.load, value, [view.batch, view.rows, view.columns]);
         value = b.emit(b.load, "Transpose", [split], [ints("perm", [0, 2, 1])]);
@@ -45,13 +48,18 @@ export const arithmetic: Form = {
   },
 };
 
+/** Weights below which a nibble for each 3-bit code is less than the nodes that join planes. */
+const NIBBLE_WEIGHTS = 3000;
+
 /** The codes as float32 of `dims`. */
 function storedCodes(target: Target, b: PatchBuilder, dims: readonly number[]): string {
   const { format, granularity, view } = target;
   const { blocks, blockLength } = layoutOf(target);
   const rows = allRows(target);
   const { bits } = format;
-  if (bits === 3) {
+  const keep = granularity === "block" ? blocks * blockLength : view.columns;
+  const count = rows * keep;
+  if (bits === 3 && count >= NIBBLE_WEIGHTS) {
     const planeDims = codeDims(3, rows, blocks, blockLength, true);
     const plane = (part: string, index: 0 | 1 | 2) =>
       b.pending(part, "uint8", planeDims, { part: "codes", plane: index });
@@ -59,25 +67,15 @@ function storedCodes(target: Target, b: PatchBuilder, dims: readonly number[]): 
     const codes = decodeCodes(b, b.load, { bits, planes, split: true }, blocks, blockLength);
     return granularity === "block" ? codes : b.first(b.load, codes, 2, view.columns);
   }
-  if (granularity === "block") {
-    if (bits === 8) {
-      return b.cast(b.load, b.pending("codes", "uint8", dims, { part: "codes" }), "float32");
-    }
-    const name = b.pending(
-      "codes",
-      "uint8",
-      codeDims(bits, rows, blocks, blockLength, true),
-      { part: "codes" },
-    );
-    return b.reshape(b.load, b.cast(b.load, splitBytes(b, b.load, name, bits), "float32"), dims);
-  }
-  const packing = { part: "dense", keep: view.columns, signed: false } as const;
-  if (bits === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
-  const count = rows * view.columns;
-  const bytes = Math.ceil((count * bits) / 8);
+  const container = bits === 3 ? 4 : bits;
+  const packing: Packing = granularity === "block" && bits !== 3
+    ? { part: "codes" }
+    : { part: "dense", keep, signed: false, bits: container };
+  if (container === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
+  const bytes = Math.ceil((count * container) / 8);
   const name = b.pending("codes", "uint8", [bytes, 1], packing);
-  const apart = b.cast(b.load, splitBytes(b, b.load, name, bits), "float32");
-  if (bytes * 8 === count * bits) return b.reshape(b.load, apart, dims);
+  const apart = b.cast(b.load, splitBytes(b, b.load, name, container), "float32");
+  if (bytes * 8 === count * container) return b.reshape(b.load, apart, dims);
   return b.reshape(b.load, b.first(b.load, b.reshape(b.load, apart, [-1]), 0, count), dims);
 }
 
@@ -88,6 +86,9 @@ function scalesOf(target: Target, b: PatchBuilder, dims: readonly number[]): str
   return scaleType === "float32" ? name : b.cast(b.load, name, "float32");
 }
 
+/** About the bytes of the four nodes that take packed zero points apart. */
+const UNPACKING_BYTES = 128;
+
 /** The zero points as float32 of `dims`, or null for a symmetric format. */
 function zeroPointsOf(
   target: Target,
@@ -95,8 +96,10 @@ function zeroPointsOf(
   dims: readonly number[],
 ): string | null {
   if (target.format.symmetric) return null;
-  const bits = zeroPointBits(target.format.bits);
   const count = elementCount(dims);
+  const narrow = zeroPointBits(target.format.bits);
+  // Where there are few, the nodes that would take packed ones apart are larger than they are.
+  const bits = count * (8 - narrow) / 8 < UNPACKING_BYTES ? 8 : narrow;
   const packing = { part: "zero points", bits, rowAligned: false } as const;
   if (bits === 8) {
     return b.cast(b.load, b.pending("zero_points", "uint8", dims, packing), "float32");

@@ -39,9 +39,12 @@ export const dequantizeLinear: Form = {
       "codes",
       plan.type,
       plan.codeDims,
-      plan.transposed
-        ? { part: "transposed", keep: plan.keep, signed: format.symmetric }
-        : { part: "dense", keep: plan.keep, signed: format.symmetric },
+      {
+        part: plan.transposed ? "transposed" : "dense",
+        keep: plan.keep,
+        signed: format.symmetric,
+        bits: format.bits,
+      },
     );
     const half = tensor.dtype === "float16" && format.scaleType === "float16";
     const stored = b.pending("scales", format.scaleType, plan.scaleDims, {

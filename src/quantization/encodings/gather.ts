@@ -87,7 +87,7 @@ export const gatherBlockQuantized: Form = {
     const dims = [view.rows, view.columns];
     const signed = type === "int4";
     const packing = signed
-      ? { part: "dense", keep: view.columns, signed } as const
+      ? { part: "dense", keep: view.columns, signed, bits: 4 } as const
       : { part: "codes" } as const;
     const codes = b.pending("codes", type, dims, packing);
     const activations = weight.uses[0]!.view.dtype;

@@ -121,7 +121,7 @@ function multiply(target: Target, b: PatchBuilder, joined: boolean): void {
     const byte = symmetricZeroPoint(format.bits) * 0x11;
     pointOperand = expand(b.constant(body, "uint8", [1, 1], [byte]), [rows, pointBytes]);
   }
-  const operand = joined ? join(b, codes, blocks, blockLength) : (codes as { codes: string }).codes;
+  const operand = joined || codes.bits === 3 ? join(b, codes, blocks, blockLength) : codes.codes;
 
   let shared: string | null = type === "float32" ? typedScales : null;
   const lookupScales = () => shared ??= floatScales(b, scales, format.scaleType);

@@ -42,11 +42,15 @@ export type Packing =
   }
   /**
    * The codes of every row without its padding, one after the other, `keep` a row; signed ones are
-   * stored minus 2^(bits-1), in two's complement.
+   * stored minus 2^(bits-1), in two's complement. Each takes `bits`. `transposed`: in the order
+   * [batch, keep, rows].
    */
-  | { readonly part: "dense"; readonly keep: number; readonly signed: boolean }
-  /** As `dense`, in the order [batch, keep, rows]. */
-  | { readonly part: "transposed"; readonly keep: number; readonly signed: boolean }
+  | {
+    readonly part: "dense" | "transposed";
+    readonly keep: number;
+    readonly signed: boolean;
+    readonly bits: 8 | 4 | 2;
+  }
   | { readonly part: "scales" }
   /** The scales in the order [batch, blocks, rows]. */
   | { readonly part: "transposed scales" }
@@ -100,8 +104,7 @@ export function makeFill(tensor: Tensor, target: Target, packing: Packing): Fill
         pack: (result, tile) => {
           const codes = plainCodes(result.codes, format, tile.rows, blocks);
           const stride = codes.length / tile.rows;
-          const bits = format.bits === 3 ? 8 : format.bits;
-          return assembly.add(tile, bits, keep, packing.part === "transposed", (r, k) => {
+          return assembly.add(tile, packing.bits, keep, packing.part === "transposed", (r, k) => {
             return codes[r * stride + k]! ^ flip;
           });
         },
