@@ -106,6 +106,8 @@ export class ComputeDevice {
       return await Promise.race([promise, this.lost]);
     } catch (cause) {
       if (cause instanceof EngineFault) throw cause;
+      // The loss of the device is announced a moment after what it broke.
+      await new Promise((resolve) => setTimeout(resolve, 0));
       this.check();
       throw new EngineFault(`Cannot ${act} on WebGPU: ${messageOf(cause)}. Use another engine.`, {
         cause,
@@ -126,8 +128,12 @@ export class ComputeDevice {
     }
     const scopes = ERROR_FILTERS.map(() => this.gpu.popErrorScope());
     const errors = await this.waitFor(act, Promise.all(scopes));
+    const ofDevice = thrown instanceof DOMException || thrown instanceof RangeError;
+    if (thrown !== null && !ofDevice) throw thrown;
     const error = thrown ?? errors.find((entry) => entry !== null) ?? null;
     if (error !== null) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.check();
       throw new EngineFault(`Cannot ${act} on WebGPU: ${messageOf(error)}. Use another engine.`, {
         cause: error,
       });
