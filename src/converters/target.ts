@@ -20,6 +20,7 @@ import {
   type FloatConversionOptions,
   type FloatFill,
 } from "../quantization/float16.ts";
+import { columnImportance } from "../quantization/importance.ts";
 import {
   ELEMENT_BYTES,
   type MatrixView,
@@ -32,12 +33,15 @@ import {
   type PlannedWeight,
   planQuantization,
 } from "../quantization/planner.ts";
+import type { Weight } from "../quantization/weights.ts";
 import type { SkippedWeight } from "./conversion.ts";
 import { type OutputOptions, type Precision, quantizedBits } from "./options.ts";
 
 /** A planned weight and what its quantization showed. */
 export interface WeightProgress {
   readonly planned: PlannedWeight;
+  /** How much its columns count, where the graph tells. */
+  readonly importance: Float32Array | null;
   readonly error: ErrorSums;
   /** Blocks with NaN or infinity, and blocks whose scale float16 could not hold. */
   nonFinite: number;
@@ -85,8 +89,17 @@ export async function prepareTarget(
     exclude: options.exclude,
     nonFinite,
   });
+  const importance = new Map<Weight, Float32Array | null>();
+  if (options.method === "mse") {
+    for (const { weight, view } of plan.weights) {
+      // A whole tensor as one block is seen as one row, in which columns are no channels.
+      if (view.columns !== weight.view.columns) continue;
+      importance.set(weight, await columnImportance(plan.scopes, weight));
+    }
+  }
   const weights = applyPlan(model, plan).map((planned) => ({
     planned,
+    importance: importance.get(planned.weight) ?? null,
     error: { signal: 0, noise: 0, dot: 0 },
     nonFinite: 0,
     saturated: 0,
@@ -271,11 +284,12 @@ function placeOf({ data }: Tensor): string | null {
 
 /** Hands the results of a weight to the tensors that it fills. */
 function quantizeInto(weight: WeightProgress, writer: ModelWriter): WeightTarget {
-  const { planned } = weight;
+  const { planned, importance } = weight;
   return {
     kind: "quantize",
     format: planned.format,
     method: planned.method,
+    ...(importance === null ? {} : { importance }),
     async accept(result, tile) {
       weight.nonFinite += result.nonFinite;
       weight.saturated += result.saturated;

@@ -33,6 +33,8 @@ export type WeightTarget =
     readonly kind: "quantize";
     readonly format: BlockFormat;
     readonly method: Method;
+    /** How much the columns count; left out where all count alike. */
+    readonly importance?: Float32Array;
     /** Takes the result for `tile`. The result's arrays are valid until the promise settles. */
     accept(result: QuantizeResult, tile: Tile): Promise<void>;
   }
@@ -138,6 +140,7 @@ async function quantizeTile(
       order: wholeMatrix ? "rows" : order,
       format: target.format,
       method: target.method,
+      ...(target.importance === undefined ? {} : { importance: target.importance }),
       measure: true,
     });
     try {
