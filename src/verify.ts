@@ -6,11 +6,13 @@
 import { InputError, VerificationError } from "./error.ts";
 import { readModel } from "./onnx/reader.ts";
 import { probabilityOutputs } from "./verify/bounds.ts";
+import { checkInputFile } from "./verify/given.ts";
 import { type InputSource, type PreparedInputs, prepareInputs } from "./verify/inputs.ts";
 import { judge, unchecked, warningsOf } from "./verify/judge.ts";
 import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
 import { comparePerOp, fitFeeds } from "./verify/per_op.ts";
 import {
+  checkProvider,
   loadRuntime,
   modelFolder,
   openSession,
@@ -60,6 +62,15 @@ export interface VerifyOptions {
   readonly tolerance?: Tolerance | null;
   /** Stops between two runs when aborted, with the signal's reason. */
   readonly signal?: AbortSignal;
+}
+
+/**
+ * Throws what {@link verifyModels} would throw for want of ONNX Runtime, of the provider, or of the
+ * file `inputs`, before there is anything to verify.
+ */
+export async function checkVerification(provider: string, inputs: string | null): Promise<void> {
+  checkProvider(await loadRuntime(), provider);
+  if (inputs !== null) await checkInputFile(inputs);
 }
 
 /**

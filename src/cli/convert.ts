@@ -19,18 +19,30 @@ export async function convertCommand(options: ConvertArguments): Promise<number>
     : ["SIGINT", "SIGTERM", "SIGHUP"];
   for (const name of signals) Deno.addSignalListener(name, stop);
   try {
+    const verifies = options.verify && !options.dryRun;
+    if (verifies) {
+      // What is missing shows before the work, not after it.
+      await (await import("../verify.ts")).checkVerification(options.provider, options.inputs);
+    }
     const conversions = await convertOnnx(options, reporter, controller.signal)
       .finally(() => reporter.endProgress());
     const verified: (VerificationReport | null)[] = [];
+    let trouble: unknown = null;
     for (const conversion of conversions) {
       for (const warning of conversion.warnings) reporter.warn(warning);
-      verified.push(
-        options.verify && !options.dryRun
-          ? await verify(conversion, options, controller.signal)
-          : null,
-      );
+      let report: VerificationReport | null = null;
+      try {
+        if (verifies && trouble === null) {
+          report = await verify(conversion, options, controller.signal);
+        }
+      } catch (error) {
+        trouble = error;
+      }
+      verified.push(report);
     }
+    // The files are written: that is reported whatever became of the verification.
     await print(conversions, verified, options, reporter);
+    if (trouble !== null) throw trouble;
     const failed = verified.filter((report) => report !== null && !report.passed);
     if (failed.length === 0) return 0;
     throw new VerificationError(

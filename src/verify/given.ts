@@ -86,18 +86,34 @@ async function readSource(
 }
 
 async function readInputFile(path: string): Promise<Uint8Array> {
+  await checkInputFile(path);
   try {
-    const { size, isFile } = await Deno.stat(path);
-    if (!isFile) throw new InputError(`Cannot read inputs "${path}": it is not a file. Give one.`);
-    if (size > LARGEST_FILE) {
-      throw new InputError(`Cannot read inputs "${path}": ${size} bytes. Give at most 2 GiB.`);
-    }
     return await Deno.readFile(path);
   } catch (cause) {
-    if (cause instanceof InputError || cause instanceof Deno.errors.NotCapable) throw cause;
-    const state = cause instanceof Deno.errors.NotFound ? "no such file" : String(cause);
-    throw new InputError(`Cannot read inputs "${path}": ${state}. Check the path.`, { cause });
+    throw unreadable(path, cause);
   }
+}
+
+/** Throws an `InputError` where the file `path` can't hold inputs. */
+export async function checkInputFile(path: string): Promise<void> {
+  let info: Deno.FileInfo;
+  try {
+    info = await Deno.stat(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (!info.isFile) {
+    throw new InputError(`Cannot read inputs "${path}": it is not a file. Give one.`);
+  }
+  if (info.size > LARGEST_FILE) {
+    throw new InputError(`Cannot read inputs "${path}": ${info.size} bytes. Give at most 2 GiB.`);
+  }
+}
+
+function unreadable(path: string, cause: unknown): Error {
+  if (cause instanceof Deno.errors.NotCapable) return cause;
+  const state = cause instanceof Deno.errors.NotFound ? "no such file" : String(cause);
+  return new InputError(`Cannot read inputs "${path}": ${state}. Check the path.`, { cause });
 }
 
 /** Tensors by name for the inputs `ports`; `arr_0`, `arr_1`, ... go by position. */

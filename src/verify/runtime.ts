@@ -126,6 +126,17 @@ function unavailable(cause: unknown): MissingToolError {
   );
 }
 
+/** Throws an `InputError` for a provider that this build of ONNX Runtime does not know. */
+export function checkProvider(runtime: Runtime, provider: string): void {
+  if (!runtime.providers.includes(provider)) {
+    throw new InputError(
+      `Cannot verify on provider "${provider}": onnxruntime-node ${runtime.version} does not have ` +
+        `it. Did you mean ${nearestNames(provider, runtime.providers, 1).join()}? It has: ` +
+        `${runtime.providers.join(", ")}.`,
+    );
+  }
+}
+
 /**
  * Opens `model` on `provider` alone.
  *
@@ -139,13 +150,7 @@ export async function openSession(
   provider: string,
   options: OpenOptions,
 ): Promise<Session> {
-  if (!runtime.providers.includes(provider)) {
-    throw new InputError(
-      `Cannot verify on provider "${provider}": onnxruntime-node ${runtime.version} does not have ` +
-        `it. Did you mean ${nearestNames(provider, runtime.providers, 1).join()}? It has: ` +
-        `${runtime.providers.join(", ")}.`,
-    );
-  }
+  checkProvider(runtime, provider);
   const measured = provider !== "cpu" && options.measurePlacement;
   const profile = measured ? await scratchFolder(options.scratch) : null;
   const settings: Record<string, Record<string, string>> = {
