@@ -13,16 +13,18 @@ export interface CommandResult {
 export interface CommandOptions {
   /** A folder to read and to write beside the repository's. */
   readonly folder?: string;
+  /** The permission set; `convert` if absent. */
+  readonly permissions?: "convert" | "convert-verify";
   /** A line for `sh` to run before the program, which then takes the shell's place. */
   readonly shell?: string;
 }
 
-/** Starts `modelcast` with `args` by `deno run -P=convert`; its output is piped. */
+/** Starts `modelcast` with `args` by `deno run -P=convert` or another set; its output is piped. */
 export function spawnCommand(
   args: readonly string[],
-  { folder, shell }: CommandOptions = {},
+  { folder, shell, permissions = "convert" }: CommandOptions = {},
 ): Deno.ChildProcess {
-  const flags = ["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert"];
+  const flags = ["run", "-q", "--no-prompt", "--no-check", "--frozen", `-P=${permissions}`];
   if (folder !== undefined) flags.push(`--allow-read=.,${folder}`, `--allow-write=${folder}`);
   const all = [...flags, "main.ts", ...args];
   const options = { cwd: ROOT, stdin: "null", stdout: "piped", stderr: "piped" } as const;

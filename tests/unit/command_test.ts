@@ -133,6 +133,16 @@ Deno.test("a permission that is missing is named as a flag", async () => {
   assert.ok(writing.stderr.includes(`--allow-write=.,${outside}`), writing.stderr);
 });
 
+Deno.test("what --verify lacks shows before the work", async () => {
+  await withSource(async (source, output, folder) => {
+    const result = await convertCommand(source, output, ...FOUR_BITS, "--verify");
+    ended(result, 4);
+    assert.match(result.stderr, /--allow-ffi=/);
+    assert.equal(result.stdout, "");
+    assert.deepEqual(namesIn(folder), ["source.onnx"]);
+  });
+});
+
 Deno.test("names in a model print nothing that a terminal acts on", async () => {
   await withFolder(async (folder) => {
     const source = join(folder, "source.onnx");

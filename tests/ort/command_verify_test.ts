@@ -1,0 +1,91 @@
+/** `--verify` at the command line: what is printed, and the exit codes. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
+import { writeModel } from "../../src/onnx/writer.ts";
+import { command, type CommandResult } from "../command.ts";
+import { mixedModel } from "../convert_models.ts";
+import { encode, noise, simpleModel } from "../encoding_models.ts";
+
+/** Converts `model` with `args`; `left` says which files were in the folder afterwards. */
+async function verified(
+  model: Model,
+  ...args: readonly string[]
+): Promise<CommandResult & { readonly left: readonly string[] }> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const source = join(folder, "source.onnx");
+    await writeModel(model, source);
+    const result = await command([
+      ...["convert", "--source", source, "--output", join(folder, "result.onnx"), "--verify"],
+      ...["--engine", "wasm", "--method", "rtn", ...args],
+    ], { folder, permissions: "convert-verify" });
+    const left = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    return { ...result, left };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** What two products have in common cancels out, so that what is left is mostly rounding. */
+function cancellingModel(): Model {
+  const values = noise(5, 64 * 64);
+  const weight = (name: string, of: number[]) =>
+    makeTensor(name, "float32", [64, 64], { kind: "memory", bytes: encode("float32", of) });
+  return simpleModel(
+    [
+      makeNode("MatMul", "", ["x", "plus"], ["a"]),
+      makeNode("MatMul", "", ["x", "minus"], ["b"]),
+      makeNode("Add", "", ["a", "b"], ["y"]),
+    ],
+    [
+      weight("plus", values),
+      weight("minus", values.map((value, at) => -value + 1e-4 * Math.sin(at))),
+    ],
+    [{ name: "x", dtype: "float32", dims: [3, 64], values: [] }],
+    2,
+  );
+}
+
+Deno.test("a result that passes is reported as such", async () => {
+  const { code, stdout, stderr, left } = await verified(mixedModel(), "--precision", "8bit");
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^verified on cpu, ONNX Runtime .* passed/m);
+  assert.match(stdout, /output "logits" float32 \[5, 90\]: SQNR \d/);
+  assert.deepEqual(left, ["result.onnx", "source.onnx"]);
+});
+
+Deno.test("a result outside the tolerance is exit code 3, and is there to be looked at", async () => {
+  const { code, stdout, stderr, left } = await verified(
+    cancellingModel(),
+    "--precision",
+    "8bit",
+    "--json",
+  );
+  assert.equal(code, 3, stderr);
+  assert.match(stderr, /Cannot vouch for ".*result\.onnx": .*"y"/);
+  const { verification, files } = JSON.parse(stdout);
+  assert.equal(verification.passed, false);
+  assert.equal(files[0].path.endsWith("result.onnx"), true);
+  assert.deepEqual(left, ["result.onnx", "source.onnx"]);
+});
+
+Deno.test("a provider or inputs that are not there end the command before the work", async () => {
+  for (
+    const [args, pattern] of [
+      [["--provider", "cup"], /Did you mean cpu/],
+      [["--inputs", "absent.npz"], /"absent\.npz": no such file/],
+    ] as const
+  ) {
+    const { code, stdout, stderr, left } = await verified(
+      mixedModel(),
+      "--precision",
+      "4bit",
+      ...args,
+    );
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, pattern);
+    assert.equal(stdout, "");
+    assert.deepEqual(left, ["source.onnx"]);
+  }
+});
