@@ -7,7 +7,7 @@ import { clearNonFinite, loadBlock } from "./load.ts";
 import { beginSums, measureBlock, noise, power, signal } from "./measure.ts";
 import { searchByError } from "./mse.ts";
 import { storeBlock } from "./pack.ts";
-import { chooseByRounding, normalizeTile } from "./rtn.ts";
+import { chooseByRounding } from "./rtn.ts";
 import { beginBlock, beginJob, beginStrip, chunkCount, chunkLength, job, quads, scratch } from "./strip.ts";
 
 /** Bytes of scratch that {@link run} needs, aligned to 16. */
@@ -73,13 +73,8 @@ function quantizeBlock(row: u32, end: u32, index: u32): void {
     nonFinite += popcnt(i32x4.bitmask(v128.load(scratch + quad, NON_FINITE)));
     saturated += popcnt(i32x4.bitmask(v128.load(scratch + quad, SATURATED)));
   }
-  let normalized = job.method != RTN;
-  if (job.measure) {
-    if (whole && !normalized) {
-      for (let quad: usize = 0; quad < quads << 4; quad += 16) normalizeTile(quad, chunkLength(0));
-    }
-    normalized = true;
-    measureBlock();
-  }
+  // A search leaves the tile normalized.
+  const normalized = job.method != RTN;
+  if (job.measure) measureBlock(normalized);
   storeBlock(normalized);
 }

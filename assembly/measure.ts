@@ -5,7 +5,6 @@
 import { clamp, reciprocal, roundToEven } from "./float.ts";
 import { DOWN, SCALE, TILE, TILE_STRIDE, UP, ZERO_POINT } from "./job.ts";
 import { clearNonFinite, loadChunk } from "./load.ts";
-import { normalizeTile } from "./rtn.ts";
 import { chunkCount, chunkLength, job, quads, scratch } from "./strip.ts";
 
 /** Sums over weights w and their values v: of w w, (w - v) (w - v) and v v. */
@@ -19,24 +18,26 @@ export function beginSums(): void {
   power = 0;
 }
 
-/** Adds the current block of the strip. A block of one chunk is in the tile, normalized. */
-export function measureBlock(): void {
+/**
+ * Adds the current block of the strip. A block of one chunk is in the tile, `normalized` or not; any
+ * other is loaded again.
+ */
+export function measureBlock(normalized: bool): void {
   const chunks = chunkCount();
   for (let chunk: u32 = 0; chunk < chunks; chunk++) {
     const count = chunkLength(chunk);
     if (chunks > 1) loadChunk(chunk);
     for (let quad: usize = 0; quad < quads << 4; quad += 16) {
-      if (chunks > 1) {
-        clearNonFinite(quad, count);
-        normalizeTile(quad, count);
-      }
-      measureQuad(quad, count);
+      if (chunks > 1) clearNonFinite(quad, count);
+      measureQuad(quad, count, normalized && chunks == 1);
     }
   }
 }
 
-function measureQuad(quad: usize, count: u32): void {
-  const scale = f32x4.mul(v128.load(scratch + quad, SCALE), v128.load(scratch + quad, DOWN));
+function measureQuad(quad: usize, count: u32, normalized: bool): void {
+  const down = v128.load(scratch + quad, DOWN);
+  const unit = normalized ? f32x4.splat(1) : down;
+  const scale = f32x4.mul(v128.load(scratch + quad, SCALE), down);
   const inverse = reciprocal(scale);
   const zeroPoint = v128.load(scratch + quad, ZERO_POINT);
   const lower = f32x4.neg(zeroPoint);
@@ -44,16 +45,29 @@ function measureQuad(quad: usize, count: u32): void {
   let weights = f32x4.splat(0);
   let errors = f32x4.splat(0);
   let codes = f32x4.splat(0);
+  let otherWeights = f32x4.splat(0);
+  let otherErrors = f32x4.splat(0);
+  let otherCodes = f32x4.splat(0);
   let at = scratch + TILE + quad;
-  for (let i: u32 = 0; i < count; i++) {
-    const u = v128.load(at);
+  // Two at a time, so that one need not wait for the other's sums; counts are multiples of 16.
+  for (let i: u32 = 0; i < count; i += 2) {
+    const u = f32x4.mul(v128.load(at), unit);
     const q = roundToEven(clamp(f32x4.mul(u, inverse), lower, upper));
     const error = f32x4.sub(u, f32x4.mul(scale, q));
     weights = f32x4.add(weights, f32x4.mul(u, u));
     errors = f32x4.add(errors, f32x4.mul(error, error));
     codes = f32x4.add(codes, f32x4.mul(q, q));
-    at += TILE_STRIDE;
+    const u2 = f32x4.mul(v128.load(at, TILE_STRIDE), unit);
+    const q2 = roundToEven(clamp(f32x4.mul(u2, inverse), lower, upper));
+    const error2 = f32x4.sub(u2, f32x4.mul(scale, q2));
+    otherWeights = f32x4.add(otherWeights, f32x4.mul(u2, u2));
+    otherErrors = f32x4.add(otherErrors, f32x4.mul(error2, error2));
+    otherCodes = f32x4.add(otherCodes, f32x4.mul(q2, q2));
+    at += 2 * TILE_STRIDE;
   }
+  weights = f32x4.add(weights, otherWeights);
+  errors = f32x4.add(errors, otherErrors);
+  codes = f32x4.add(codes, otherCodes);
   const up = v128.load(scratch + quad, UP);
   signal += scaledTotal(weights, up);
   noise += scaledTotal(errors, up);
