@@ -16,8 +16,8 @@ import { run } from "../src/process.ts";
 const ROOT = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
 const WORKER = "wasm_worker";
 
-/** What Deno looks up its caches and its way to the registry by. */
-const ENVIRONMENT = [
+/** The variables that Deno looks up its caches and its way to the registry by. */
+export const DENO_VARIABLES: readonly string[] = [
   ...["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE", "TMPDIR"],
   ...["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NPM_CONFIG_REGISTRY"],
   ...["DENO_CERT", "DENO_TLS_CA_STORE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"],
@@ -49,7 +49,7 @@ async function bundle(folder: string, options: readonly string[], entry: string)
       ...[`--outdir=${folder}`, entry],
     ],
     cwd: ROOT,
-    inheritEnv: ENVIRONMENT,
+    inheritEnv: DENO_VARIABLES,
     install: "See https://deno.com",
   });
   if (!success) throw new Error(`Cannot bundle "${entry}":\n${stderr}`);

@@ -126,7 +126,12 @@ async function ensureUv(): Promise<string> {
 async function hasLavapipe(): Promise<boolean> {
   const { stdout } = await must({
     program: "deno",
-    args: ["eval", "--no-lock", "console.log((await navigator.gpu?.requestAdapter()) ? 1 : 0)"],
+    args: [
+      "eval",
+      "--no-lock",
+      "--no-config",
+      "console.log((await navigator.gpu?.requestAdapter()) ? 1 : 0)",
+    ],
     install: "See https://deno.com",
   });
   return new TextDecoder().decode(stdout).trim() === "1";

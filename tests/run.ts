@@ -10,6 +10,7 @@
  * A group that can't run, for want of something that could not be installed, counts as failed.
  */
 import { relative } from "node:path";
+import { DENO_VARIABLES } from "../scripts/build.ts";
 import { run } from "../src/process.ts";
 import {
   ensureAssembly,
@@ -50,7 +51,7 @@ const ONNXRUNTIME = `--allow-ffi=${ROOT}/node_modules`;
  * Lets its telemetry be switched off, without which it is not loaded; and lets a child of Deno find
  * its caches.
  */
-const ENVIRONMENT = "--allow-env=ORT_DISABLE_TELEMETRY,HOME,PATH,DENO_DIR,XDG_CACHE_HOME,TMPDIR";
+const ENVIRONMENT = `--allow-env=ORT_DISABLE_TELEMETRY,${DENO_VARIABLES.join(",")}`;
 
 const GROUPS: readonly Group[] = [
   {
@@ -71,11 +72,13 @@ const GROUPS: readonly Group[] = [
     needs: [ensureVulkan],
     permissions: [
       `--allow-run=${DENO},deno`,
+      "--allow-read=/usr/share/vulkan,/usr/local/share/vulkan",
+      // SwiftShader is unpacked there; who unpacks an archive asks who owns its files.
       `--allow-write=${ROOT}/.cache`,
-      ONNXRUNTIME,
+      "--allow-sys=uid",
       "--allow-env",
-    ]
-      .concat("--allow-read=/usr/share/vulkan,/usr/local/share/vulkan"),
+      ONNXRUNTIME,
+    ],
   },
   {
     name: "python",

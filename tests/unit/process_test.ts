@@ -159,6 +159,7 @@ for (const ending of ["exit", "signal"] as const) {
         args: [
           "run",
           "--no-lock",
+          "--no-config",
           "--quiet",
           `--allow-run=${DENO}`,
           new URL("process_parent.ts", import.meta.url).pathname,
