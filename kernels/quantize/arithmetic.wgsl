@@ -6,8 +6,9 @@
 // Always 0, which no compiler can know.
 @group(0) @binding(0) var<uniform> runtime_zero: u32;
 
-// A product or a sum on its way into a sum. Across an integer operation a product can't be fused
-// with the sum, nor can (a + b) - a be taken for b, which some drivers do.
+// A product or a sum on its way into another. Across an integer operation a product can't be fused
+// with a sum, (a + b) - a can't be taken for b, nor a * (b * c) for (a * b) * c, all of which
+// drivers do.
 fn opaque(value: f32) -> f32 {
   return bitcast<f32>(bitcast<u32>(value) ^ runtime_zero);
 }

@@ -192,7 +192,7 @@ fn signed_codes(values: vec4f, inverse: f32, zero_point: u32) -> vec4f {
 
 // The sum of a chunk from its four partial sums.
 fn chunk_sum(partial: vec4f) -> f32 {
-  return (partial.x + partial.y) + (partial.z + partial.w);
+  return opaque(partial.x + partial.y) + opaque(partial.z + partial.w);
 }
 
 // Sums of w w, (w - v) (w - v) and w v over the run of thread `lane`, of normalized weights w and

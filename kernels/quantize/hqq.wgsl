@@ -104,7 +104,7 @@ fn table(index: u32) -> f32 {
 fn inverse_power(x: f32) -> f32 {
   let bits = min(max(bitcast<u32>(x), 111u << 23u), (138u << 23u) - 1u);
   let exponent = table(POWER_OF_EXPONENT + (bits >> 23u) - 111u);
-  return exponent * table(POWER_OF_FRACTION + ((bits >> 18u) & 31u));
+  return opaque(exponent * table(POWER_OF_FRACTION + ((bits >> 18u) & 31u)));
 }
 
 fn inverse_powers(x: vec4f) -> vec4f {
@@ -157,7 +157,7 @@ fn fit_sums(lane: u32, choice: Choice, down: f32, iteration: u32) -> vec2f {
 // The norm of the errors of a block from their sum in units of the scale.
 fn norm_of(sum: f32, choice: Choice, down: f32) -> f32 {
   let magnitude = abs(choice.scale * down);
-  return sum * (magnitude * inverse_power(magnitude));
+  return sum * opaque(magnitude * inverse_power(magnitude));
 }
 
 // The zero point that brings the codes to their targets.
@@ -181,7 +181,7 @@ fn refitted(choice: Choice, sum_tq: f32, sum_qq: f32, magnitude: u32) -> Choice 
   if (!(tq > 0.0)) {
     return Choice(0.0, choice.zero_point, 0u);
   }
-  let scale = (choice.scale * down_of(magnitude)) * divide(tq, qq);
+  let scale = opaque((choice.scale * down_of(magnitude)) * divide(tq, qq));
   return usable(store_choice(scale * up_of(magnitude), choice.zero_point), magnitude);
 }
 

@@ -131,9 +131,9 @@ fn candidate_at(index: u32, unit: f32, zero_point: u32) -> Candidate {
   let place = f32(index - series * matrix.grid_count) * matrix.grid_step;
   if (is_symmetric()) {
     if (series == 0u) {
-      return Candidate(unit * (matrix.grid_lower + place), center(), true);
+      return Candidate(opaque(unit * (matrix.grid_lower + place)), center(), true);
     }
-    return Candidate(-unit * (matrix.grid_upper + place), center(), true);
+    return Candidate(opaque(-unit * (matrix.grid_upper + place)), center(), true);
   }
   var shifted = i32(zero_point);
   if (series == 1u) {
@@ -142,7 +142,8 @@ fn candidate_at(index: u32, unit: f32, zero_point: u32) -> Candidate {
     shifted += 1;
   }
   let valid = shifted >= 0 && shifted <= i32(highest());
-  return Candidate(unit * (matrix.grid_lower + place), u32(max(shifted, 0)), valid);
+  let inverse = opaque(unit * (matrix.grid_lower + place));
+  return Candidate(inverse, u32(max(shifted, 0)), valid);
 }
 
 fn no_best(zero_point: u32) -> Best {
@@ -153,7 +154,7 @@ fn no_best(zero_point: u32) -> Best {
 fn better(best: Best, sum_uq: f32, sum_qq: f32, zero_point: u32) -> Best {
   let uq = sum_uq * matrix.sum_scale;
   let qq = sum_qq * matrix.sum_scale;
-  let square = uq * uq;
+  let square = opaque(uq * uq);
   if (square * best.sum_qq > best.square * qq) {
     return Best(square, uq, qq, zero_point);
   }
@@ -186,8 +187,8 @@ fn candidate_sums(run: u32, lane: u32, candidate: Candidate) -> vec2f {
     let codes = signed_codes(values, candidate.inverse, candidate.zero_point);
     if (matrix.weighted == 1u) {
       let counts = importance_at(i, run);
-      sum_uq += opaque4((counts * values) * codes);
-      sum_qq += opaque4((counts * codes) * codes);
+      sum_uq += opaque4(opaque4(counts * values) * codes);
+      sum_qq += opaque4(opaque4(counts * codes) * codes);
     } else {
       sum_uq += opaque4(values * codes);
       // Exact, so that it may be fused.
@@ -207,7 +208,7 @@ fn squared_error(run: u32, lane: u32, choice: Choice, down: f32) -> f32 {
     let codes = signed_codes(values, inverse, choice.zero_point);
     let difference = opaque4(values - opaque4(scale * codes));
     if (matrix.weighted == 1u) {
-      sum += opaque4((importance_at(i, run) * difference) * difference);
+      sum += opaque4(opaque4(importance_at(i, run) * difference) * difference);
     } else {
       sum += opaque4(difference * difference);
     }

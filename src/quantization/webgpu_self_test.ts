@@ -11,9 +11,16 @@ type Operands = readonly [a: number, b: number, c: number];
 /** One operation: its name, and its result's bits or null where they are not defined. */
 interface Operation {
   readonly name: string;
-  /** True where it works on integers alone, so that subnormal operands are not flushed. */
+  /** True where subnormal operands are not flushed: it works on integers or does not use them. */
   readonly integer?: true;
-  expect(a: number, b: number, c: number, bits: Operands): number | null;
+  expect(
+    a: number,
+    b: number,
+    c: number,
+    bits: Operands,
+    cases: readonly Operands[],
+    index: number,
+  ): number | null;
 }
 
 const CASES = 1024;
@@ -33,6 +40,10 @@ const EDGES: readonly Operands[] = [
   [0x80000000, 0x34000000, 0x387fdfff], // -0
 ];
 
+/** Terms of the sum in a loop, as in self_test.wgsl. */
+const TERMS = 16;
+
+/** In the order of the kernel's results. */
 const OPERATIONS: readonly Operation[] = [
   { name: "division", integer: true, expect: (a, b) => b === 0 ? null : bitsOf(a / b) },
   { name: "a product added to", expect: (a, b, c) => sum(product(a, b), c) },
@@ -65,6 +76,15 @@ const OPERATIONS: readonly Operation[] = [
     expect: (a, b, c, bits) =>
       Number(a < b) | (Number(b < c) << 1) | (Number(notFinite(bits[2])) << 2),
   },
+  {
+    name: "the order of products",
+    expect: (a, b, c) => subnormal(product(a, b)) ? null : defined(product(product(a, b), c)),
+  },
+  {
+    name: "the order of a sum",
+    integer: true,
+    expect: (_a, _b, _c, _bits, cases, index) => bitsOf(sumOfMantissas(cases, index)),
+  },
 ];
 
 /**
@@ -79,7 +99,7 @@ export async function differenceOf(device: ComputeDevice): Promise<string | null
     const flushable = [a, b, c].some(subnormal);
     for (const [place, operation] of OPERATIONS.entries()) {
       if (flushable && operation.integer === undefined) continue;
-      const expected = operation.expect(a, b, c, bits);
+      const expected = operation.expect(a, b, c, bits, cases, index);
       if (expected === null) continue;
       const actual = results[index * OPERATIONS.length + place]!;
       if (actual !== expected) {
@@ -177,6 +197,17 @@ function bitsOf(value: number): number {
 
 function product(a: number, b: number): number {
   return Math.fround(a * b);
+}
+
+/** The sum of the products of the mantissas of a and b from case `first` on, in order. */
+function sumOfMantissas(cases: readonly Operands[], first: number): number {
+  const mantissa = (bits: number) => valueOf((bits & 0x7fffff) | 0x3f800000);
+  let sum = 0;
+  for (let i = 0; i < TERMS; i++) {
+    const [a, b] = cases[(first + i) % cases.length]!;
+    sum = Math.fround(sum + product(mantissa(a), mantissa(b)));
+  }
+  return sum;
 }
 
 /** Bits of the sum of two binary32 values, null where an adapter may flush. */
