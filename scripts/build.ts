@@ -98,7 +98,6 @@ async function remove(path: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  await (await import("./build_assembly.ts")).buildAssembly();
   await build(`${ROOT}/dist`);
   console.log("dist/modelcast.js; run it with: deno run --no-config dist/modelcast.js --help");
 }

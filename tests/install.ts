@@ -46,18 +46,12 @@ export async function ensurePackages(): Promise<void> {
 
 /** Compiles the AssemblyScript kernels where they are missing or older than their sources. */
 export async function ensureAssembly(): Promise<void> {
-  const compiled = await changeTime(`${ROOT}/build/quantize.wasm`);
-  let newest = await changeTime(`${ROOT}/scripts/build_assembly.ts`);
-  for await (const entry of Deno.readDir(`${ROOT}/assembly`)) {
-    newest = Math.max(newest, await changeTime(`${ROOT}/assembly/${entry.name}`));
-  }
-  if (compiled > newest) return;
-  console.log("Compiling assembly/ to build/quantize.wasm (the SIMD kernels)");
-  await must({
+  const { stdout } = await must({
     program: "deno",
     args: ["task", "--quiet", "build:assembly"],
     install: "See https://deno.com",
   });
+  await Deno.stdout.write(stdout);
 }
 
 /** Sees to it that WebGPU finds an adapter: installs Mesa's software one where there is none. */
@@ -190,16 +184,6 @@ async function works(program: string, args: readonly string[]): Promise<boolean>
 
 function environmentFolder(environment: PythonEnvironment): string {
   return `${ROOT}/.venv${environment === "main" ? "" : `-${environment}`}`;
-}
-
-/** Milliseconds since the epoch when a file was last written; 0 where there is none. */
-async function changeTime(path: string): Promise<number> {
-  try {
-    return (await Deno.stat(path)).mtime?.getTime() ?? 0;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
-  }
 }
 
 function say(what: string, why: string): void {
