@@ -242,10 +242,12 @@ export interface Work {
 /** Plans the filling of all `outputs` so that each weight is read once. */
 export function workOf(outputs: readonly TargetOutput[]): Work {
   const streams = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
+  const byPlace = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
   for (const { target, writer } of outputs) {
     for (const weight of target.weights) {
       const { view, weight: { tensor } } = weight.planned;
-      const key = `${placeOf(tensor) ?? `memory ${streams.size}`} ${JSON.stringify(view)}`;
+      const place = placeOf(tensor);
+      const key = `${JSON.stringify(view)} ${place ?? `memory ${streams.size}`}`;
       let entry = streams.get(key);
       if (entry === undefined) {
         const targets: WeightTarget[] = [];
@@ -256,11 +258,11 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
           targets,
         };
         streams.set(key, entry = { stream, targets });
+        if (place !== null) byPlace.set(place, entry);
       }
       entry.targets.push(quantizeInto(weight, writer));
     }
   }
-  const byPlace = new Map([...streams].map(([key, entry]) => [key.split(" {")[0]!, entry]));
   const floats: (() => Promise<void>)[] = [];
   for (const { target, writer } of outputs) {
     for (const float of target.floatFills) {
@@ -276,9 +278,12 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
 }
 
 /** What tells tensors with the same bytes in a file from others; null for tensors in memory. */
-function placeOf({ data }: Tensor): string | null {
-  if (data.kind === "file") return `${data.path}\0${data.offset}`;
-  if (data.kind === "typed") return `${data.path}\0${data.ranges[0]?.offset}`;
+function placeOf({ dtype, data }: Tensor): string | null {
+  // Tensors may overlap in an external file: where one begins does not say where it ends.
+  if (data.kind === "file") return `${dtype} ${data.offset} ${data.length} ${data.path}`;
+  if (data.kind === "typed") {
+    return `${dtype} ${data.ranges[0]?.offset} ${data.length} ${data.path}`;
+  }
   return null;
 }
 

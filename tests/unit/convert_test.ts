@@ -251,6 +251,24 @@ Deno.test("external data in several files at offsets gives what inline data give
   });
 });
 
+Deno.test("tensors that overlap in an external file are each converted whole", async () => {
+  await withFolder(async (folder) => {
+    const [first] = matrices(["a"]);
+    const half = { name: "b", dims: [64, 32], bytes: first!.bytes.subarray(0, 8192) } as const;
+    const copy = { ...first!, name: "c" };
+    const place = () => ({ location: "shared {.bin", offset: 0 });
+    const source = writeChain(folder, "source.onnx", [half, first!, copy], place);
+    const output = join(folder, "result.onnx");
+    const together = await convert({ source, output, precision: PRECISIONS, ...QUICK });
+    for (const [index, precision] of PRECISIONS.entries()) {
+      const { files } = together[index]!;
+      await convert({ source, output, precision, ...QUICK });
+      // Only the tensors: the models hold the names of different data files.
+      assert.deepEqual(await tensorsOf(files[0]!.path), await tensorsOf(output), precision);
+    }
+  });
+});
+
 Deno.test("weights larger than a tile give what they give in one piece", async () => {
   await withFolder(async (folder) => {
     const source = await write(folder, mixedModel());
