@@ -59,7 +59,10 @@ export interface ConversionTotals {
   readonly memoryBytes: number;
   /** Over all converted weights. */
   readonly sqnr: number | null;
-  /** Share of the bytes of all float constants of two elements or more that was converted. */
+  /**
+   * Share of weight bytes that was converted. Weights are float constants of two elements or more but
+   * for the vectors of a model: biases, and the scales of normalizations.
+   */
   readonly convertedShare: number;
 }
 

@@ -7,7 +7,6 @@ import {
   type Conversion,
   type ConversionTotals,
   type ConvertedWeight,
-  type SkippedWeight,
   sqnrOf,
 } from "./conversion.ts";
 import { PRECISION_BITS } from "./options.ts";
@@ -109,10 +108,9 @@ function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): Conver
     values.reduce((total, weight) => total + weight[key], 0);
   const weightBytesBefore = sum(weights, "bytesBefore");
   const weightBytesAfter = sum(weights, "bytesAfter");
-  const skippedBytes = target.skipped.reduce(
-    (total: number, { bytes }: SkippedWeight) => total + bytes,
-    0,
-  );
+  // Biases and the scales of normalizations are no weights that anyone quantizes.
+  const skippedBytes = target.skipped.filter(({ reason }) => !reason.startsWith("a vector"))
+    .reduce((total, { bytes }) => total + bytes, 0);
   const count = weights.reduce(
     (total, { bytesAfter, bitsPerWeight }) =>
       // Of no elements, no bits.
