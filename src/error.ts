@@ -37,10 +37,16 @@ export class InterruptedError extends ModelcastError {
   readonly exitCode = 130;
 }
 
+/** Characters of a name that are compared: names come from models, and may be of any length. */
+const COMPARED = 128;
+
 /** The names of `candidates` nearest to `name` by edit distance, best first, for "did you mean". */
 export function nearestNames(name: string, candidates: Iterable<string>, most = 3): string[] {
   return [...candidates]
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .map((candidate) => ({
+      candidate,
+      distance: editDistance(name.slice(0, COMPARED), candidate.slice(0, COMPARED)),
+    }))
     .sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1))
     .slice(0, most)
     .map((entry) => entry.candidate);

@@ -29,7 +29,7 @@ import {
 } from "../quantization/pipeline.ts";
 import {
   applyPlan,
-  globExpression,
+  globMatcher,
   type PlannedWeight,
   planQuantization,
 } from "../quantization/planner.ts";
@@ -130,7 +130,7 @@ async function prepareFloat(
         "Take --precision float16.",
     );
   }
-  const patterns = options.exclude.map(globExpression);
+  const patterns = options.exclude.map(globMatcher);
   const matches = (name: string) => patterns.some((pattern) => pattern.test(name));
   const isExcluded = (node: Node) => matches(node.name) || node.outputs.some(matches);
   const keep = new Set<string>();
@@ -195,7 +195,7 @@ export function refuseNonFinite(path: string, names: readonly string[]): void {
 /** Throws where a pattern of `exclude` matches none of `names`. */
 function checkExclusions(exclude: readonly string[], names: readonly string[]): void {
   for (const pattern of exclude) {
-    const expression = globExpression(pattern);
+    const expression = globMatcher(pattern);
     if (names.some((name) => expression.test(name))) continue;
     const nearest = nearestNames(pattern, new Set(names.filter((name) => name !== "")));
     throw new InputError(

@@ -280,7 +280,7 @@ function matchExclusions(
 ): Map<Weight, string> {
   const excluded = new Map<Weight, string>();
   for (const pattern of patterns) {
-    const expression = globExpression(pattern);
+    const expression = globMatcher(pattern);
     const namesOf = (weight: Weight) => [
       weight.name,
       ...weight.uses.flatMap((use) => [use.node.name, use.node.outputs[0] ?? ""]),
@@ -298,11 +298,34 @@ function matchExclusions(
   return excluded;
 }
 
-/** `*` is any run of characters, `?` any one; the rest stands for itself. */
-export function globExpression(pattern: string): RegExp {
-  const source = pattern
-    .replace(/[.+^${}()|[\]\\]/g, "\\$&")
-    .replace(/\*+/g, ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`, "s");
+/**
+ * A test of names: `*` is any run of characters, `?` any one; the rest stands for itself. In time
+ * that grows with the product of the lengths, for names come from models: no regular expression.
+ */
+export function globMatcher(pattern: string): { test(name: string): boolean } {
+  const wanted = [...pattern];
+  return {
+    test(name) {
+      const chars = [...name];
+      let at = 0;
+      let index = 0;
+      /** Where the last star stands, and how far what it stands for reaches. */
+      let star = -1;
+      let reach = 0;
+      while (index < chars.length) {
+        if (wanted[at] === "*") {
+          star = at++;
+          reach = index;
+        } else if (at < wanted.length && (wanted[at] === "?" || wanted[at] === chars[index])) {
+          at++;
+          index++;
+        } else if (star >= 0) {
+          at = star + 1;
+          index = ++reach;
+        } else return false;
+      }
+      while (wanted[at] === "*") at++;
+      return at === wanted.length;
+    },
+  };
 }
