@@ -75,7 +75,7 @@ const GROUPS: readonly Group[] = [
       "--allow-read=/usr/share/vulkan,/usr/local/share/vulkan",
       // SwiftShader is unpacked there; who unpacks an archive asks who owns its files.
       `--allow-write=${ROOT}/.cache`,
-      "--allow-sys=uid",
+      "--allow-sys=uid,gid",
       "--allow-env",
       ONNXRUNTIME,
     ],
