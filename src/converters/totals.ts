@@ -142,14 +142,26 @@ function reduction(before: number, after: number): number {
   return before === 0 ? 0 : 100 * (1 - after / before);
 }
 
+/** Share of noise in the signal from which a weight is lost; 2 bits leave 0.1 to 0.3. */
+const LOST = 0.9;
+
 function warningsOf(target: PreparedTarget): string[] {
   const warnings: string[] = [];
-  for (const { planned, saturated } of target.weights) {
-    if (saturated === 0) continue;
-    warnings.push(
-      `${saturated} blocks of "${planned.name}" want scales that float16 can't hold; they were ` +
-        "clamped to 65504. Take --scales float32.",
-    );
+  for (const { planned, saturated, error } of target.weights) {
+    const half = planned.format.scaleType === "float16";
+    const remedy = half ? "Take --scales float32." : "Leave it as it is with --exclude.";
+    if (saturated > 0) {
+      warnings.push(
+        `${saturated} blocks of "${planned.name}" want scales that float16 can't hold; they were ` +
+          `clamped to 65504. ${remedy}`,
+      );
+    } else if (error.signal > 0 && error.noise > LOST * error.signal) {
+      const reason = half ? "they are too small for float16 scales, or" : "they are";
+      warnings.push(
+        `almost nothing of the values of "${planned.name}" is left: ${reason} too unequal for one ` +
+          `scale a block. ${remedy}`,
+      );
+    }
   }
   const converted = target.floats?.report.converted ?? [];
   const losing = converted.filter(({ vanished }) => vanished > 0);

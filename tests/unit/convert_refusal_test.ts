@@ -157,6 +157,25 @@ Deno.test("scales that float16 can't hold are warned of", async () => {
   });
 });
 
+Deno.test("a weight of which nothing is left is warned of", async () => {
+  await withFolder(async (folder) => {
+    const source = await write(
+      folder,
+      chain((values, index) => {
+        if (index === 1) values.forEach((_, at) => values[at]! *= 1e-9);
+      }),
+    );
+    const output = join(folder, "result.onnx");
+    for (const precision of ["8bit", "4bit", "3bit", "2bit"] as const) {
+      const options = { source, output, precision, ...QUICK };
+      const [report] = await convert(options);
+      assert.equal(report!.warnings.length, 1);
+      assert.match(report!.warnings[0]!, /"w\*" is left.*--scales float32/);
+      assert.deepEqual((await convert({ ...options, scales: "float32" }))[0]!.warnings, []);
+    }
+  });
+});
+
 Deno.test("--exclude leaves alone what it names, at every precision", async () => {
   await withFolder(async (folder) => {
     const source = await write(folder, mixedModel());
