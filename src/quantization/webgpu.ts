@@ -25,7 +25,7 @@ export interface WebGpuOptions {
   readonly memoryBytes?: number;
   /** Bytes of host memory that `allocate` hands out at a time; 256 MiB if absent. */
   readonly hostBytes?: number;
-  /** Bytes of a tile's largest buffer; 64 MiB if absent, and never more than a binding may have. */
+  /** Bytes of a tile's largest buffer; 64 MiB if absent, never more than a binding or 256 MiB. */
   readonly tileBytes?: number;
   /** How kernels read weights; `direct` on software adapters and else `staged` if absent. */
   readonly access?: Access;
@@ -85,7 +85,9 @@ class DeviceEngine implements WebGpuEngine {
     const access = options.access ?? (adapter.software ? "direct" : "staged");
     this.#kernels = new Kernels(device, access);
     this.#memory = new HostMemory(options.hostBytes ?? 256 * MIB);
-    this.#tileBytes = Math.min(options.tileBytes ?? 64 * MIB, device.limits.bindingBytes);
+    // Kernels count the bits of a tile's codes in 32 bits.
+    const most = Math.min(device.limits.bindingBytes, 256 * MIB);
+    this.#tileBytes = Math.min(options.tileBytes ?? 64 * MIB, most);
   }
 
   allocate(byteLength: number): Promise<{ readonly bytes: Uint8Array; release(): void }> {

@@ -11,18 +11,13 @@ export interface DeviceOptions {
   readonly adapter: Adapter;
   /** Bytes of GPU memory for buffers, those kept for reuse included. */
   readonly memoryBytes: number;
-  /** Upper bound for one storage binding in bytes; the adapter's own limit if absent. */
-  readonly bindingBytes?: number;
 }
 
 /** What a kernel launch has to keep to. */
 export interface DeviceLimits {
+  /** Bytes of one storage binding at most. */
   readonly bindingBytes: number;
-  readonly bufferBytes: number;
-  readonly workgroupStorageBytes: number;
   readonly workgroupsPerDimension: number;
-  /** Alignment in bytes of a storage binding's offset. */
-  readonly bindingAlignment: number;
 }
 
 /** A buffer that is wanted. */
@@ -36,7 +31,6 @@ export interface BufferRequest {
 const RAISED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
-  "maxComputeWorkgroupStorageSize",
 ] as const;
 
 /** Opens a device on `options.adapter`. Throws a `MissingToolError` where the adapter refuses. */
@@ -66,15 +60,8 @@ export class ComputeDevice {
   constructor(readonly gpu: GPUDevice, options: DeviceOptions) {
     const { limits } = gpu;
     this.limits = {
-      bindingBytes: Math.min(
-        options.bindingBytes ?? Infinity,
-        limits.maxStorageBufferBindingSize,
-        limits.maxBufferSize,
-      ),
-      bufferBytes: limits.maxBufferSize,
-      workgroupStorageBytes: limits.maxComputeWorkgroupStorageSize,
+      bindingBytes: Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize),
       workgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
-      bindingAlignment: limits.minStorageBufferOffsetAlignment,
     };
     this.#pool = new BufferPool(gpu, options.memoryBytes);
     const name = options.adapter.name;

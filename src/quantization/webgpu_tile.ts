@@ -215,7 +215,8 @@ async function takeBuffers(
   const rowCount = parts[0]!.rows;
   const long = kernels.kind === "long";
   const partialBytes = long ? rowCount * rows.runs * partialsOfRun(job) * 4 : 0;
-  const limit = device.limits.bindingBytes;
+  // Kernels count the bits of a row's planes in 32 bits.
+  const limit = Math.min(device.limits.bindingBytes, 2 ** 29 - 1);
   const planeBytes = job.format.bits === 3 ? sections.codes.size : 0;
   if (Math.max(partialBytes, planeBytes, sections.sums.size) > limit) {
     throw new EngineFault(

@@ -29,6 +29,16 @@ async function adapterWith(change: (device: GPUDevice) => void): Promise<Adapter
   return adapter;
 }
 
+/** A change that makes one of a device's limits smaller to those who read it. */
+function limited(name: keyof GPUSupportedLimits, value: number): (device: GPUDevice) => void {
+  return (device) => {
+    const limits = new Proxy(device.limits, {
+      get: (target, key) => key === name ? value : Reflect.get(target, key, target),
+    });
+    Object.defineProperty(device, "limits", { value: limits });
+  };
+}
+
 /** Fails unless an engine with `options` gives the reference's results for `jobs`. */
 async function assertSame(options: WebGpuOptions, jobs: Iterable<RandomJob>): Promise<void> {
   const engine = await createWebGpuEngine(options);
@@ -116,16 +126,23 @@ Deno.test("jobs wait for each other where memory holds few", async () => {
 });
 
 Deno.test("more workgroups than a dimension holds are dispatched in two", async () => {
-  const adapter = await adapterWith((device) => {
-    const limits = device.limits;
-    Object.defineProperty(device, "limits", {
-      value: new Proxy(limits, {
-        get: (target, name) =>
-          name === "maxComputeWorkgroupsPerDimension" ? 3 : Reflect.get(target, name, target),
-      }),
-    });
-  });
+  const adapter = await adapterWith(limited("maxComputeWorkgroupsPerDimension", 3));
   await assertSame({ adapter }, jobsOver(16, 50, 130));
+});
+
+Deno.test("a row whose codes exceed a binding is an EngineFault, others are not", async () => {
+  const adapter = await adapterWith(limited("maxStorageBufferBindingSize", 65_536));
+  const engine = await createWebGpuEngine({ adapter });
+  const format = { bits: 8, symmetric: true, blockSize: 0, scaleType: "float32" } as const;
+  // 8-bit codes are bound part by part; the planes of 3-bit codes are one binding.
+  const job = jobOf(1, 200_000, { format });
+  const expected = await createReferenceEngine().quantize(job);
+  assert.equal(differenceBetween(await engine.quantize(job), expected), null);
+  await assert.rejects(
+    engine.quantize({ ...job, format: { ...format, bits: 3 } }),
+    (error) => error instanceof EngineFault && /200000 weights.*65536 bytes/.test(error.message),
+  );
+  engine.dispose();
 });
 
 Deno.test("weights in shared memory and at odd addresses are read as they are", async () => {
