@@ -11,13 +11,26 @@ import { block, chunkCount, chunkLength, firstRow, job, lanes, quads, scratch } 
  * the tile at index `at`.
  */
 export function loadTile(start: u32, count: u32, at: u32): void {
-  const known = start < job.columns ? min(count, job.columns - start) : 0;
+  const known = knownCount(start, count);
   const tile = scratch + TILE + <usize>at * TILE_STRIDE;
   const type = job.weightType;
   if (type == FLOAT32) loadAs<f32>(start, known, tile);
   else if (type == FLOAT16) loadAs<u16>(start, known, tile);
   else if (type == BFLOAT16) loadAs<i16>(start, known, tile);
   else loadAs<f64>(start, known, tile);
+  padTile(known, count, tile);
+}
+
+/** How many of `count` weights from column `start` on are no padding. */
+// @ts-ignore: decorator
+@inline
+function knownCount(start: u32, count: u32): u32 {
+  return start < job.columns ? min(count, job.columns - start) : 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function padTile(known: u32, count: u32, tile: usize): void {
   if (known < count) memory.fill(tile + known * TILE_STRIDE, 0, (count - known) * TILE_STRIDE);
 }
 
@@ -31,6 +44,10 @@ export function loadBlock(): void {
   memory.fill(scratch + HIGH, 0, 64);
   memory.fill(scratch + LOW, 0, 64);
   const chunks = chunkCount();
+  if (chunks == 1 && lanes == 16 && job.weightType == FLOAT32) {
+    loadWhole(block * job.blockLength, chunkLength(0));
+    return;
+  }
   for (let chunk: u32 = 0; chunk < chunks; chunk++) {
     loadChunk(chunk);
     for (let quad: u32 = 0; quad < quads; quad++) findExtremes(quad << 4, chunkLength(chunk));
@@ -58,6 +75,108 @@ function findExtremes(quad: usize, count: u32): void {
   }
   v128.store(scratch + quad, high, HIGH);
   v128.store(scratch + quad, low, LOW);
+}
+
+/**
+ * The most frequent case in one pass: sixteen rows of float32 in blocks of one chunk, with their
+ * extremes.
+ */
+function loadWhole(start: u32, count: u32): void {
+  const tile = scratch + TILE;
+  const known = knownCount(start, count);
+  if (job.columnsOrder) loadWholeColumns(start, known, tile);
+  else loadWholeRows(start, known, tile);
+  padTile(known, count, tile);
+}
+
+function loadWholeColumns(start: u32, count: u32, tile: usize): void {
+  const stride = <usize>job.rows * 4;
+  let high0 = i32x4.splat(0);
+  let high1 = i32x4.splat(0);
+  let high2 = i32x4.splat(0);
+  let high3 = i32x4.splat(0);
+  let low0 = i32x4.splat(0);
+  let low1 = i32x4.splat(0);
+  let low2 = i32x4.splat(0);
+  let low3 = i32x4.splat(0);
+  let at = job.weights + <usize>start * stride + <usize>firstRow * 4;
+  let to = tile;
+  for (let i: u32 = 0; i < count; i++) {
+    const w0 = v128.load(at);
+    v128.store(to, w0);
+    high0 = i32x4.max_s(high0, w0);
+    low0 = i32x4.max_u(low0, w0);
+    const w1 = v128.load(at, 16);
+    v128.store(to, w1, 16);
+    high1 = i32x4.max_s(high1, w1);
+    low1 = i32x4.max_u(low1, w1);
+    const w2 = v128.load(at, 32);
+    v128.store(to, w2, 32);
+    high2 = i32x4.max_s(high2, w2);
+    low2 = i32x4.max_u(low2, w2);
+    const w3 = v128.load(at, 48);
+    v128.store(to, w3, 48);
+    high3 = i32x4.max_s(high3, w3);
+    low3 = i32x4.max_u(low3, w3);
+    at += stride;
+    to += TILE_STRIDE;
+  }
+  storeExtremes(0, high0, low0);
+  storeExtremes(16, high1, low1);
+  storeExtremes(32, high2, low2);
+  storeExtremes(48, high3, low3);
+}
+
+// @ts-ignore: decorator
+@inline
+function storeExtremes(quad: usize, high: v128, low: v128): void {
+  v128.store(scratch + quad, high, HIGH);
+  v128.store(scratch + quad, low, LOW);
+}
+
+function loadWholeRows(start: u32, count: u32, tile: usize): void {
+  const stride = <usize>job.columns * 4;
+  const even = count & ~3;
+  for (let quad: usize = 0; quad < 64; quad += 16) {
+    let high = i32x4.splat(0);
+    let low = i32x4.splat(0);
+    let at = job.weights + (<usize>firstRow + (quad >> 2)) * stride + <usize>start * 4;
+    let to = tile + quad;
+    for (let i: u32 = 0; i < even; i += 4) {
+      const a = v128.load(at);
+      const b = v128.load(at + stride);
+      const c = v128.load(at + 2 * stride);
+      const d = v128.load(at + 3 * stride);
+      const ab = i32x4.shuffle(a, b, 0, 4, 1, 5);
+      const cd = i32x4.shuffle(c, d, 0, 4, 1, 5);
+      const abUpper = i32x4.shuffle(a, b, 2, 6, 3, 7);
+      const cdUpper = i32x4.shuffle(c, d, 2, 6, 3, 7);
+      const first = i64x2.shuffle(ab, cd, 0, 2);
+      const second = i64x2.shuffle(ab, cd, 1, 3);
+      const third = i64x2.shuffle(abUpper, cdUpper, 0, 2);
+      const fourth = i64x2.shuffle(abUpper, cdUpper, 1, 3);
+      v128.store(to, first);
+      v128.store(to, second, TILE_STRIDE);
+      v128.store(to, third, 2 * TILE_STRIDE);
+      v128.store(to, fourth, 3 * TILE_STRIDE);
+      high = i32x4.max_s(high, i32x4.max_s(i32x4.max_s(first, second), i32x4.max_s(third, fourth)));
+      low = i32x4.max_u(low, i32x4.max_u(i32x4.max_u(first, second), i32x4.max_u(third, fourth)));
+      at += 16;
+      to += 4 * TILE_STRIDE;
+    }
+    for (let i = even; i < count; i++) {
+      let weights = v128.load32_splat(at);
+      weights = v128.load_lane<u32>(at + stride, weights, 1);
+      weights = v128.load_lane<u32>(at + 2 * stride, weights, 2);
+      weights = v128.load_lane<u32>(at + 3 * stride, weights, 3);
+      v128.store(to, weights);
+      high = i32x4.max_s(high, weights);
+      low = i32x4.max_u(low, weights);
+      at += 4;
+      to += TILE_STRIDE;
+    }
+    storeExtremes(quad, high, low);
+  }
 }
 
 /** Sets the lanes of non-finite blocks of a quad of the tile to zero. */
