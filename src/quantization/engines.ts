@@ -5,6 +5,7 @@
  */
 import { readEntry, writeEntry } from "../cache.ts";
 import { type Adapter, detectAdapter, detectProcessor, hardwareKey } from "../hardware.ts";
+import { ModelcastError } from "../error.ts";
 import { type Engine, EngineFault, type EngineName, type Method } from "./engine.ts";
 
 /** How to open an engine. */
@@ -79,7 +80,7 @@ export async function openByTrial(
         wasm: await measure(await openWasm(options), options.method),
       };
     } catch (error) {
-      if (!(error instanceof EngineFault)) throw error;
+      if (!(error instanceof EngineFault || error instanceof ModelcastError)) throw error;
       events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
       return await wasmBecause("the GPU failed its trial", options);
     }
