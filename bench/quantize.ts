@@ -9,6 +9,7 @@ import { help } from "./quantize/help.ts";
 import { identical } from "./quantize/identical.ts";
 import { memory } from "./quantize/memory.ts";
 import { model } from "./quantize/model.ts";
+import { models } from "./quantize/models.ts";
 import { quality } from "./quantize/quality.ts";
 import { speed } from "./quantize/speed.ts";
 
@@ -20,6 +21,7 @@ export const quantize: readonly Part[] = [
   files,
   memory,
   help,
+  models,
   identical,
   gpu,
 ];
