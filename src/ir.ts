@@ -225,14 +225,17 @@ export function ints(name: string, value: readonly (number | bigint)[]): Attribu
   return { name, value: { type: "ints", value: value.map(BigInt) }, carried: NOTHING_CARRIED };
 }
 
-/** A node made by modelcast. */
+/**
+ * A node made by modelcast. It has no name unless it is given one: names of nodes must differ, and
+ * the name of its output may be that of a node of the source.
+ */
 export function makeNode(
   opType: string,
   domain: string,
   inputs: string[],
   outputs: string[],
   attributes: Attribute[] = [],
-  name = outputs[0] ?? "",
+  name = "",
 ): Node {
   return { name, opType, domain, inputs, outputs, attributes, carried: NOTHING_CARRIED };
 }

@@ -45,7 +45,7 @@ export function mixedModel(): Model {
       makeValueInfo("b", "float32", [5, 50]),
       makeValueInfo("logits", "float32", [5, 90]),
       makeValueInfo("d", "float32", [1, 32, 6, 6]),
-      makeValueInfo("h", "float32", null),
+      makeValueInfo("h", "float32", [1, 1, 16]),
       makeValueInfo("r", "float32", [3, 2, 33]),
     ],
   });

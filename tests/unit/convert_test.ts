@@ -182,6 +182,27 @@ Deno.test("every way to hold a weight: sizes are known, several precisions equal
   });
 });
 
+Deno.test("nodes that are called as their outputs keep names of their own", async () => {
+  await withFolder(async (folder) => {
+    const model = mixedModel();
+    for (const node of model.graph.nodes) node.name = node.outputs.at(-1)!;
+    const output = join(folder, "result.onnx");
+    for (const opset of [9, 17]) {
+      model.opsets.set("", opset);
+      const source = await write(folder, model);
+      for (const precision of PRECISIONS.filter((name) => name !== "bfloat16")) {
+        for (const ioFloat16 of [true, false]) {
+          const options = { precision, ioFloat16, activations: "float16", ...QUICK } as const;
+          await convert({ source, output, ...options });
+          const { graph } = await readModel(output);
+          const names = graph.nodes.map(({ name }) => name).filter((name) => name !== "");
+          assert.deepEqual(names, [...new Set(names)], `${precision} from opset ${opset}`);
+        }
+      }
+    }
+  });
+});
+
 Deno.test("tied embeddings and shared weights are stored once", async () => {
   await withFolder(async (folder) => {
     const source = await write(folder, mixedModel());

@@ -183,7 +183,8 @@ class Resolver {
   #unknown(node: Node, name: string): void {
     if (this.#insideFunction) return;
     throw new InputError(
-      `Cannot infer the types in "${this.#model.path}": the ${node.opType} node "${node.name}" ` +
+      `Cannot infer the types in "${this.#model.path}": the ${node.opType} node ` +
+        `"${node.name || node.outputs[0]}" ` +
         `reads "${name}", which nothing before it makes. Sort the nodes, or export the model anew.`,
     );
   }
