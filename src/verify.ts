@@ -12,6 +12,7 @@ import { judge, unchecked, warningsOf } from "./verify/judge.ts";
 import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
 import { comparePerOp, fitFeeds } from "./verify/per_op.ts";
 import {
+  checkpoint,
   checkProvider,
   loadRuntime,
   modelFolder,
@@ -198,7 +199,7 @@ async function runModel(
 ): Promise<ModelRun> {
   const { runtime, provider, runs, signal, scratch } = settings;
   try {
-    signal?.throwIfAborted();
+    await checkpoint(signal);
     await using session = await openSession(runtime, path, provider, {
       measurePlacement: true,
       scratch,
@@ -209,14 +210,14 @@ async function runModel(
     const samples: Map<string, HostTensor>[] = [];
     let placement: Placement | null = null;
     for (let index = 0; index < count; index++) {
-      signal?.throwIfAborted();
+      await checkpoint(signal);
       samples.push(await session.run(fitFeeds(inputs.sample(index), session.inputs), fetches));
       placement ??= await session.placement();
     }
     const feeds = fitFeeds(inputs.sample(0), session.inputs);
     const times: number[] = [];
     for (let run = 0; run < runs; run++) {
-      signal?.throwIfAborted();
+      await checkpoint(signal);
       const started = performance.now();
       await session.run(feeds, fetches);
       times.push(performance.now() - started);

@@ -1,5 +1,5 @@
 /** `modelcast convert`: converts, verifies where asked, and reports. */
-import { VerificationError } from "../error.ts";
+import { InterruptedError, VerificationError } from "../error.ts";
 import type { Conversion } from "../converters/conversion.ts";
 import type { Precision } from "../converters/options.ts";
 import { convertOnnx } from "../converters/onnx_to_onnx.ts";
@@ -27,6 +27,8 @@ export async function convertCommand(options: ConvertArguments): Promise<number>
     const conversions = await convertOnnx(options, reporter, controller.signal)
       .finally(() => reporter.endProgress());
     const verified: (VerificationReport | null)[] = [];
+    const paths = conversions.map(({ files }) => `"${files[0]!.path}"`);
+    const written = `${paths.join(", ")} ${paths.length === 1 ? "is" : "are"}`;
     let trouble: unknown = null;
     for (const conversion of conversions) {
       for (const warning of conversion.warnings) reporter.warn(warning);
@@ -36,7 +38,9 @@ export async function convertCommand(options: ConvertArguments): Promise<number>
           report = await verify(conversion, options, controller.signal);
         }
       } catch (error) {
-        trouble = error;
+        trouble = controller.signal.aborted
+          ? new InterruptedError(`interrupted while verifying; ${written} written`)
+          : error;
       }
       verified.push(report);
     }

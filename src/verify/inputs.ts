@@ -7,7 +7,7 @@ import { InputError } from "../error.ts";
 import { elementCount, type Model } from "../ir.ts";
 import { type Given, type InputSource, readGiven, wanted } from "./given.ts";
 import { type InputHints, inputHints } from "./hints.ts";
-import { type Port, RuntimeFault, type Session } from "./runtime.ts";
+import { checkpoint, type Port, RuntimeFault, type Session } from "./runtime.ts";
 import {
   describeRole,
   dimKey,
@@ -121,7 +121,7 @@ async function findFit(
     const unknowns = unknownsOf(ports, roles, hints).filter((unknown) => !fixed.has(unknown.key));
     for (const choice of choices(unknowns)) {
       if (trials++ >= MOST_TRIALS) break;
-      signal?.throwIfAborted();
+      await checkpoint(signal);
       const assignment = new Map([...fixed, ...choice]);
       try {
         await session.run(makeSample(ports, roles, variants, assignment, seed, 0), fetches);

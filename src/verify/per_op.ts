@@ -9,7 +9,14 @@
  */
 import { allGraphs, type Model, type Node, subgraphs } from "../ir.ts";
 import { type Difference, difference, ShapeMismatch } from "./metrics.ts";
-import { modelFolder, openSession, type Port, type Runtime, RuntimeFault } from "./runtime.ts";
+import {
+  checkpoint,
+  modelFolder,
+  openSession,
+  type Port,
+  type Runtime,
+  RuntimeFault,
+} from "./runtime.ts";
 import { castTensor, type HostTensor } from "./values.ts";
 
 /** One value inside the graph, compared. */
@@ -101,7 +108,7 @@ export async function comparePerOp(request: PerOpRequest): Promise<PerOpReport> 
   const found = new Map<string, Found>();
   let size = FIRST_BATCH;
   for (let at = 0; at < shared.length;) {
-    request.signal?.throwIfAborted();
+    await checkpoint(request.signal);
     const names = shared.slice(at, at + size);
     let values: Map<string, HostTensor>[];
     try {

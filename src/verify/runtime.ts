@@ -126,6 +126,15 @@ function unavailable(cause: unknown): MissingToolError {
   );
 }
 
+/**
+ * Lets what waits, such as a signal of the operating system, have its turn, which ONNX Runtime's
+ * calls do not; then throws the reason of `signal` where it is aborted.
+ */
+export async function checkpoint(signal: AbortSignal | undefined): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  signal?.throwIfAborted();
+}
+
 /** Throws an `InputError` for a provider that this build of ONNX Runtime does not know. */
 export function checkProvider(runtime: Runtime, provider: string): void {
   if (!runtime.providers.includes(provider)) {

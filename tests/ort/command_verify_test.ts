@@ -1,9 +1,10 @@
 /** `--verify` at the command line: what is printed, and the exit codes. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { writeLargeModel } from "../../bench/large_model.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { command, type CommandResult } from "../command.ts";
+import { command, type CommandResult, spawnCommand } from "../command.ts";
 import { mixedModel } from "../convert_models.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
 
@@ -87,5 +88,35 @@ Deno.test("a provider or inputs that are not there end the command before the wo
     assert.match(stderr, pattern);
     assert.equal(stdout, "");
     assert.deepEqual(left, ["source.onnx"]);
+  }
+});
+
+Deno.test("a signal while verifying ends the command; the result stays", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const { model: source } = await writeLargeModel(0.125, join(folder, "large"));
+    const output = join(folder, "result.onnx");
+    const child = spawnCommand([
+      ...["convert", "--source", source, "--output", output, "--verify", "--precision", "8bit"],
+      ...["--engine", "wasm", "--method", "rtn"],
+    ], { folder, permissions: "convert-verify" });
+    const done = child.output();
+    const written = () => [...Deno.readDirSync(folder)].some(({ name }) => name === "result.onnx");
+    while (!written()) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill("SIGINT");
+    const { code, stdout, stderr } = await done;
+    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+    assert.equal(code, 130, text(stdout) + text(stderr));
+    assert.match(text(stderr), /interrupted while verifying; ".*result\.onnx" is written/);
+    assert.match(text(stdout), /^wrote .*result\.onnx/m);
+    assert.match(text(stdout), /not checked/);
+    assert.deepEqual(
+      [...Deno.readDirSync(folder)].map(({ name }) => name).sort(),
+      ["large", "result.onnx", "result.onnx.data"],
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 });
