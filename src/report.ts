@@ -28,11 +28,11 @@ export function formatConversion(report: Conversion): string[] {
   }
   lines.push(
     `files   ${formatBytes(totals.fileBytesBefore)} -> ${formatBytes(totals.fileBytesAfter)}, ` +
-      `${percent(totals.fileReduction)} smaller`,
+      change(totals.fileReduction),
     `weights ${formatBytes(totals.weightBytesBefore)} -> ${
       formatBytes(totals.weightBytesAfter)
     }, ` +
-      `${percent(totals.weightReduction)} smaller (nominal for ${report.precision}: ` +
+      `${change(totals.weightReduction)} (nominal for ${report.precision}: ` +
       `${percent(totals.nominalReduction)}), ${totals.bitsPerWeight.toFixed(3)} bits per weight, ` +
       `${percent(totals.convertedShare)} of all weight bytes`,
   );
@@ -111,6 +111,11 @@ export function alignColumns(rows: readonly (readonly string[])[], firstNumber: 
 /** A ratio in decibels for a person. */
 export function decibels(value: number): string {
   return value === Infinity ? "exact" : `${value.toFixed(2)} dB`;
+}
+
+/** A reduction in words: what grew is not called smaller. */
+function change(reduction: number): string {
+  return reduction < 0 ? `${percent(-reduction)} larger` : `${percent(reduction)} smaller`;
 }
 
 function percent(value: number): string {
