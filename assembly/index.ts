@@ -7,6 +7,7 @@ import { clearNonFinite, loadBlock } from "./load.ts";
 import { beginSums, measureBlock, noise, power, signal } from "./measure.ts";
 import { searchByError } from "./mse.ts";
 import { storeBlock } from "./pack.ts";
+import { plainBlocks, quantizePlainBlocks } from "./rows.ts";
 import { chooseByRounding } from "./rtn.ts";
 import { beginBlock, beginJob, beginStrip, chunkCount, chunkLength, job, quads, scratch } from "./strip.ts";
 
@@ -45,8 +46,16 @@ function quantizeUnit(unit: u32): void {
       for (let row = first; row < end; row += 16) quantizeBlock(row, end, index);
     }
   } else {
+    const plain = plainBlocks();
+    for (let row = first; row < end && plain > 0; row++) {
+      for (let index: u32 = 0; index < plain; index += 4) {
+        const clamped = quantizePlainBlocks(row, index);
+        if (clamped >= 0) saturated += clamped;
+        else for (let i: u32 = 0; i < 4; i++) quantizeBlock(row, row + 1, index + i);
+      }
+    }
     for (let row = first; row < end; row += 16) {
-      for (let index: u32 = 0; index < job.blocks; index++) quantizeBlock(row, end, index);
+      for (let index = plain; index < job.blocks; index++) quantizeBlock(row, end, index);
     }
   }
   const statistics = job.statistics + unit * 40;

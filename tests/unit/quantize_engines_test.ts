@@ -96,3 +96,30 @@ Deno.test("more rows than a unit of work holds give the reference's bytes", asyn
     engine.dispose();
   }
 });
+
+Deno.test("contiguous rows of many blocks give the reference's bytes without being measured", async () => {
+  const engine = await createWasmEngine({ workers: 2 });
+  const reference = createReferenceEngine();
+  const [rows, columns] = [7, 700];
+  try {
+    for (const { name, values } of QUANTIZE_CASES) {
+      // Each case's values over and over, among tame ones that fill most blocks.
+      const repeated = Float32Array.from(
+        { length: rows * columns },
+        (_, i) => i % 640 < 160 ? values[i % values.length]! : Math.sin(i * 3.3),
+      );
+      for (const blockSize of [32, 64, 128, 256] as const) {
+        for (const format of formatsOf(blockSize)) {
+          if (format.bits !== 4) continue;
+          const entry = { name, rows, columns, values: repeated };
+          const job = { ...jobOf(entry, "rows", format, "rtn"), measure: false };
+          const result = await engine.quantize(job);
+          assert.equal(differenceBetween(result, await reference.quantize(job)), null, name);
+          result.release();
+        }
+      }
+    }
+  } finally {
+    engine.dispose();
+  }
+});
