@@ -9,7 +9,7 @@ import { searchByError } from "./mse.ts";
 import { storeBlock } from "./pack.ts";
 import { plainBlocks, quantizePlainBlocks } from "./rows.ts";
 import { chooseByRounding } from "./rtn.ts";
-import { beginBlock, beginJob, beginStrip, chunkCount, chunkLength, job, quads, scratch } from "./strip.ts";
+import { beginBlock, beginJob, beginStrip, chunkCount, chunkLength, job, lanes, quads, scratch } from "./strip.ts";
 
 /** Bytes of scratch that {@link run} needs, aligned to 16. */
 export function scratchBytes(): usize {
@@ -33,12 +33,14 @@ export function run(work: usize, memory: usize): void {
 
 let nonFinite: u32 = 0;
 let saturated: u32 = 0;
+let measured: u32 = 0;
 
 function quantizeUnit(unit: u32): void {
   const first = unit * job.unitRows;
   const end = min(first + job.unitRows, job.rows);
   nonFinite = 0;
   saturated = 0;
+  measured = 0;
   beginSums();
   if (job.columnsOrder) {
     // Neighbouring rows are neighbours in memory: all of them before the next block.
@@ -58,12 +60,13 @@ function quantizeUnit(unit: u32): void {
       for (let index = plain; index < job.blocks; index++) quantizeBlock(row, end, index);
     }
   }
-  const statistics = job.statistics + unit * 40;
+  const statistics = job.statistics + unit * 48;
   store<f64>(statistics, signal);
   store<f64>(statistics, noise, 8);
   store<f64>(statistics, (signal + power - noise) * 0.5, 16);
   store<f64>(statistics, <f64>nonFinite, 24);
   store<f64>(statistics, <f64>saturated, 32);
+  store<f64>(statistics, <f64>measured, 40);
 }
 
 /** Quantizes block `index` of up to 16 rows from `row` on. */
@@ -84,6 +87,10 @@ function quantizeBlock(row: u32, end: u32, index: u32): void {
   }
   // A search leaves the tile normalized.
   const normalized = job.method != RTN;
-  if (job.measure) measureBlock(normalized);
+  // Sampled along both axes, so that no row and no column is left out.
+  if (job.measure && ((index + (row >> 4)) & (job.measure - 1)) == 0) {
+    measureBlock(normalized);
+    measured += lanes;
+  }
   storeBlock(normalized);
 }

@@ -25,6 +25,7 @@ export class Job {
   method: u32;
   /** One f32 a column, clamped; or 0. */
   importance: usize;
+  /** 0: measure no block; n, a power of two: every n-th. */
   measure: u32;
   codes: usize;
   scales: usize;
@@ -38,7 +39,7 @@ export class Job {
   /** Rows a unit of work has. */
   unitRows: u32;
   units: u32;
-  /** Five f64 a unit: signal, noise, dot, non-finite blocks, saturated blocks. */
+  /** Six f64 a unit: signal, noise, dot, non-finite, saturated and measured blocks. */
   statistics: usize;
   /** Number of the next unit; workers take units by adding to it. */
   next: u32;

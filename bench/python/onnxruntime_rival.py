@@ -4,7 +4,8 @@ A dialog in JSON lines: a request on standard input, one answer on standard outp
 
 {"op": "load", "path", "rows", "columns"}   reads a float32 matrix [rows, columns]
 {"op": "matrix", "symmetric"}               quantizes it to 4 bits, block 32
-                                            -> {"seconds"} of the quantizer's call alone
+                                            -> {"seconds"} of MatMulNBitsQuantizer.process() on a
+                                            model of one MatMul, {"kernel"} of its inner loop alone
 {"op": "model", "source", "method", "output"}
                                             quantizes the MatMuls of a model to 4 bits, block 32,
                                             asymmetric; method "plain" or "hqq"
@@ -39,10 +40,27 @@ def matrix(request):
     config = nbits.DefaultWeightOnlyQuantConfig(
         block_size=BLOCK, is_symmetric=request["symmetric"], bits=4
     )
-    quantizer = nbits.DefaultWeightOnlyQuantizer(config)
+    inner = nbits.DefaultWeightOnlyQuantizer(config)
     begin = time.perf_counter()
-    quantizer.qbits_block_quant(load.matrix)
-    return {"seconds": time.perf_counter() - begin}
+    inner.qbits_block_quant(load.matrix)
+    kernel = time.perf_counter() - begin
+    quantizer = nbits.MatMulNBitsQuantizer(one_product(load.matrix), algo_config=config)
+    begin = time.perf_counter()
+    quantizer.process()
+    return {"seconds": time.perf_counter() - begin, "kernel": kernel}
+
+
+def one_product(matrix):
+    """A model that multiplies its input by the matrix [K, N]."""
+    k, n = matrix.shape
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["m", k])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["m", n])],
+        [onnx.numpy_helper.from_array(matrix, "w")],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
 
 
 def model(request):

@@ -6,8 +6,11 @@ import { pythonPath, ROOT } from "../../tests/install.ts";
 export interface Rival extends AsyncDisposable {
   /** Reads a float32 matrix [rows, columns] to quantize from a file. */
   load(path: string, rows: number, columns: number): Promise<void>;
-  /** Seconds of one quantization of the matrix to 4 bits, block 32, in plain mode. */
-  quantize(symmetric: boolean): Promise<number>;
+  /**
+   * Seconds of one quantization of the matrix to 4 bits, block 32, in plain mode: of
+   * `MatMulNBitsQuantizer.process()` on a model of one MatMul, and of its inner loop alone.
+   */
+  quantize(symmetric: boolean): Promise<{ seconds: number; kernel: number }>;
   /** Quantizes the MatMuls of a model to 4 bits, block 32, asymmetric; seconds without file access. */
   quantizeModel(source: string, method: "plain" | "hqq", output: string): Promise<number>;
   /** SQNR in dB of the last hidden state of each of `others` against `original`. */
@@ -33,7 +36,10 @@ export function startRival(): Rival {
   }
   return {
     load: async (path, rows, columns) => void await ask({ op: "load", path, rows, columns }),
-    quantize: async (symmetric) => Number((await ask({ op: "matrix", symmetric })).seconds),
+    quantize: async (symmetric) => {
+      const { seconds, kernel } = await ask({ op: "matrix", symmetric });
+      return { seconds: Number(seconds), kernel: Number(kernel) };
+    },
     quantizeModel: async (source, method, output) =>
       Number((await ask({ op: "model", source, method, output })).seconds),
     compare: async (original, others) =>

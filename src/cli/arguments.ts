@@ -214,7 +214,9 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
     source: options.source,
     output: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
     precisions: options.precision === undefined
-      ? PRECISIONS.filter((name) => name !== "float32")
+      ? PRECISIONS.filter((name) =>
+        name !== "float32" && (name !== "bfloat16" || options.activations === "float32")
+      )
       : [options.precision],
     blockSize: options.blockSize ?? DEFAULTS.blockSize,
     symmetric: options.symmetric ?? false,

@@ -62,7 +62,9 @@ export async function convertOnnx(
         layout,
         source: { path: options.source, facts },
         options: describeOptions(target.precision, options),
-        engine: engine === null ? null : { name: engine.engine.name, reason: engine.reason },
+        engine: engine === null || target.weights.length === 0
+          ? null
+          : { name: engine.engine.name, reason: engine.reason },
         hashes: options.dryRun || !options.sha256
           ? null
           : layout.files.map(({ path }) => sha256OfFile(path)),

@@ -32,6 +32,7 @@ import {
   globMatcher,
   type PlannedWeight,
   planQuantization,
+  raiseModel,
 } from "../quantization/planner.ts";
 import type { Weight } from "../quantization/weights.ts";
 import type { SkippedWeight } from "./conversion.ts";
@@ -77,7 +78,7 @@ export async function prepareTarget(
 ): Promise<PreparedTarget> {
   const bits = quantizedBits(precision);
   if (bits === null) return await prepareFloat(model, precision, options);
-  const plan = planQuantization(model, {
+  const planned = planQuantization(model, {
     bits,
     symmetric: options.symmetric,
     blockSize: options.blockSize,
@@ -89,6 +90,7 @@ export async function prepareTarget(
     exclude: options.exclude,
     nonFinite,
   });
+  const plan = raiseModel(model, planned);
   const importance = new Map<Weight, Float32Array | null>();
   if (options.method === "mse") {
     for (const { weight, view } of plan.weights) {
@@ -107,11 +109,13 @@ export async function prepareTarget(
   const floats = options.activations === "float16"
     ? await convertFloats(model, { to: "float16", form: "compute", io: options.ioFloat16 })
     : null;
+  const halved = new Set(floats?.report.converted.map(({ name }) => name));
   return {
     model,
     precision,
     weights,
-    skipped: plan.skipped.map(({ name, bytes, reason }) => ({ name, bytes, reason })),
+    skipped: plan.skipped.filter(({ name }) => !halved.has(name))
+      .map(({ name, bytes, reason }) => ({ name, bytes, reason })),
     floats,
     floatFills: (floats?.fills ?? []).map(unfilled),
   };

@@ -33,7 +33,10 @@ export interface QuantizeJob {
   readonly measure: boolean;
 }
 
-/** Sums over the weights w and their dequantized values v of a job, in float64. */
+/**
+ * Sums over the weights w and their dequantized values v of a job, in float64. An engine may take
+ * them over an even sample of the blocks of a large job and scale them up.
+ */
 export interface ErrorSums {
   /** Sum of w * w. */
   signal: number;

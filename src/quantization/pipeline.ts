@@ -99,9 +99,15 @@ export async function streamWeights(
           const byteLength = tile.rows * weight.view.columns *
             ELEMENT_BYTES[weight.view.weightType];
           const memory = await engines.allocate(byteLength);
-          await readTile(reader, weight.view, tile, memory.bytes);
+          try {
+            await readTile(reader, weight.view, tile, memory.bytes);
+          } catch (error) {
+            memory.release();
+            throw error;
+          }
           const work = quantizeTile(weight, tile, memory.bytes, engines)
-            .then(() => options.onProgress(byteLength), (error) => void failures.push(error))
+            .then(() => options.onProgress(byteLength))
+            .catch((error) => void failures.push(error))
             .finally(() => {
               memory.release();
               pending.delete(work);

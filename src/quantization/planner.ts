@@ -141,15 +141,22 @@ export function planQuantization(model: Model, options: QuantizationOptions): Qu
  * plan's; their fills name the pending tensors that are now in the model. Call it once for a model.
  */
 export function applyPlan(model: Model, plan: QuantizationPlan): readonly PlannedWeight[] {
-  if (plan.patches.length === 0) return [];
-  let current = plan;
-  if ((model.opsets.get("") ?? 1) < plan.opset || model.irVersion < plan.irVersion) {
-    upgradeModel(model, { opset: plan.opset, irVersion: plan.irVersion });
-    // The upgrade may have exchanged nodes that the plan refers to.
-    current = planQuantization(model, plan.options);
-  }
+  const current = raiseModel(model, plan);
   rewriteModel(model, current.patches);
   return current.weights;
+}
+
+/**
+ * Raises the opset and the IR version of the model that `plan` was made of as far as the plan needs,
+ * and returns the plan for the raised model: `plan` itself where nothing had to be raised.
+ */
+export function raiseModel(model: Model, plan: QuantizationPlan): QuantizationPlan {
+  const { patches, opset, irVersion, options } = plan;
+  if (patches.length === 0) return plan;
+  if ((model.opsets.get("") ?? 1) >= opset && model.irVersion >= irVersion) return plan;
+  upgradeModel(model, { opset, irVersion });
+  // The upgrade may have exchanged nodes that the plan refers to.
+  return planQuantization(model, options);
 }
 
 /** Refuses a model that a runtime can't load to begin with. */

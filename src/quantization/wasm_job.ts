@@ -42,7 +42,7 @@ export type JobRecord = Readonly<Record<typeof JOB_FIELDS[number], number>>;
 export const JOB_BYTES = JOB_FIELDS.length * 4;
 
 /** Numbers that `statistics` holds for each unit of work. */
-export const UNIT_STATISTICS = 5;
+export const UNIT_STATISTICS = 6;
 
 export const WEIGHT_TYPE_NUMBERS: Readonly<Record<WeightType, number>> = {
   float32: 0,
