@@ -115,8 +115,9 @@ async function write(
     const { streams, floats } = workOf(
       outputs.map(({ target }, index) => ({ target, writer: writers[index]! })),
     );
-    const total = streams.reduce((sum, stream) => sum + stream.byteLength, 0);
+    const total = [...streams, ...floats].reduce((sum, { byteLength }) => sum + byteLength, 0);
     let done = 0;
+    const onProgress = (bytes: number) => events.progress(done += bytes, total);
     if (opened !== null) {
       await streamWeights(streams, {
         engine: opened.engine,
@@ -125,7 +126,7 @@ async function write(
           events.warn(
             `the ${opened.engine.name} engine failed (${reason}); another one goes on from there`,
           ),
-        onProgress: (bytes) => events.progress(done += bytes, total),
+        onProgress,
         signal,
       });
     }
@@ -134,10 +135,7 @@ async function write(
       abort();
       return found;
     }
-    for (const convert of floats) {
-      throwIfAborted(signal);
-      await convert();
-    }
+    for (const { convert } of floats) await convert(onProgress, signal);
     for (const writer of writers) {
       throwIfAborted(signal);
       await writer.complete();

@@ -2,8 +2,8 @@
  * A model at one precision, rewritten and waiting to be filled: quantized weights wait for an
  * engine's results, float tensors for converted elements.
  */
-import { InputError, nearestNames } from "../error.ts";
-import { allGraphs, type Model, type Node, subgraphs, type Tensor } from "../ir.ts";
+import { InputError, InterruptedError, nearestNames } from "../error.ts";
+import { allGraphs, elementCount, type Model, type Node, subgraphs, type Tensor } from "../ir.ts";
 import { byteLength } from "../dtype.ts";
 import { openTensor } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
@@ -240,7 +240,15 @@ export interface Work {
   /** The weights, those with the same bytes in the source as one stream. */
   readonly streams: readonly WeightStream[];
   /** Float tensors that are no weight of another target: each converts its source on its own. */
-  readonly floats: readonly (() => Promise<void>)[];
+  readonly floats: readonly FloatWork[];
+}
+
+/** The conversion of one float tensor. */
+export interface FloatWork {
+  /** Bytes of its source. */
+  readonly byteLength: number;
+  /** Converts it; tells `onProgress` the bytes done since the last call. Stops once aborted. */
+  convert(onProgress: (bytes: number) => void, signal: AbortSignal): Promise<void>;
 }
 
 /** Plans the filling of all `outputs` so that each weight is read once. */
@@ -267,14 +275,14 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
       entry.targets.push(quantizeInto(weight, writer));
     }
   }
-  const floats: (() => Promise<void>)[] = [];
+  const floats: FloatWork[] = [];
   for (const { target, writer } of outputs) {
     for (const float of target.floatFills) {
       const shared = byPlace.get(placeOf(float.fill.source) ?? "");
       if (shared !== undefined) {
         shared.targets.push(convertInto(float, shared.stream.view, writer));
       } else {
-        floats.push(() => convertAlone(float, writer));
+        floats.push(convertAlone(float, writer));
       }
     }
   }
@@ -344,10 +352,16 @@ function convertInto(
 }
 
 /** Converts a tensor that nothing else reads. */
-async function convertAlone({ fill, error }: FloatProgress, writer: ModelWriter): Promise<void> {
-  const { from, to, tensor } = fill;
-  await fillFloats(fill, async (offset, converted, source) => {
-    addErrorSums(source, from, converted, to, error);
-    await writer.write(tensor, offset, converted);
-  });
+function convertAlone({ fill, error }: FloatProgress, writer: ModelWriter): FloatWork {
+  const { from, to, tensor, source: { dtype, dims } } = fill;
+  return {
+    byteLength: byteLength(dtype, elementCount(dims)),
+    convert: (onProgress, signal) =>
+      fillFloats(fill, async (offset, converted, source) => {
+        if (signal.aborted) throw new InterruptedError("interrupted");
+        addErrorSums(source, from, converted, to, error);
+        await writer.write(tensor, offset, converted);
+        onProgress(source.length);
+      }),
+  };
 }

@@ -295,16 +295,6 @@ function varintAt(bytes: Uint8Array, at: number): { value: number; next: number 
   throw new RangeError("carried fields hold a broken varint");
 }
 
-/** Bytes that the unsigned varint of `value` takes; `value` is an integer from 0 to 2^53 - 1. */
-export function varintLength(value: number): number {
-  let length = 1;
-  while (value >= 128) {
-    value = Math.floor(value / 128);
-    length++;
-  }
-  return length;
-}
-
 const encoder = new TextEncoder();
 
 /** Builds the records of a message in memory. */

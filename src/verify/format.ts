@@ -13,7 +13,9 @@ export function formatVerification(report: VerificationReport): string[] {
   const seed = report.seed === null ? "" : `, seed ${report.seed}`;
   const lines = [
     `verified on ${report.provider}, ONNX Runtime ${report.runtime.version}, ${report.samples} ` +
-    `${report.samples === 1 ? "input" : "inputs"}${seed}: ${report.passed ? "passed" : "FAILED"}` +
+    `${report.samples === 1 ? "input" : "inputs"}${seed}: ${
+      report.passed ? report.tolerance === null ? "compared" : "passed" : "FAILED"
+    }` +
     (report.tolerance === null
       ? " (no limit on the error is set)"
       : ` (limit on relative L2: ${report.tolerance.relativeL2})`),

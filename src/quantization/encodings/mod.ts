@@ -15,9 +15,6 @@ import { matMulNBits, matMulNBitsJoined } from "./matmulnbits.ts";
  */
 export type Encoding = "auto" | "matmulnbits" | "qdq";
 
-/** The encodings. */
-export const ENCODINGS: readonly Encoding[] = ["auto", "matmulnbits", "qdq"];
-
 /** All forms, in the order in which `auto` tries them. */
 export const FORMS: readonly Form[] = [
   matMulNBits,
