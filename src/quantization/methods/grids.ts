@@ -52,7 +52,7 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
   ],
   4: [
     symmetric(6.5, 5.75, 0.25),
-    symmetric(7.125, 6.375, 0.375, 5),
+    symmetric(7.375, 6.625, 0.625, 3),
     symmetric(7.75, 7.25, 0.25),
     symmetric(8, 7.75, 0.5),
   ],
