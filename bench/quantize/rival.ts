@@ -26,6 +26,8 @@ export function startRival(): Rival {
     program: pythonPath(),
     args: [`${ROOT}/bench/python/onnxruntime_rival.py`],
     inheritEnv: ["HOME", "PATH"],
+    // ONNX Runtime would send facts about models and machine otherwise.
+    env: { ORT_DISABLE_TELEMETRY: "1" },
     install: "",
   });
   async function ask(request: Record<string, unknown>): Promise<Record<string, unknown>> {

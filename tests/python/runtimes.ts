@@ -27,6 +27,8 @@ export function startRuntime(environment: PythonEnvironment): InstalledRuntime {
   const child = start({
     program: pythonPath(environment),
     args: [`${ROOT}/tests/python/run_model.py`],
+    // ONNX Runtime would send facts about models and machine otherwise.
+    env: { ORT_DISABLE_TELEMETRY: "1" },
     install: "Run the tests with: deno task test",
   });
   async function ask(request: Record<string, unknown>): Promise<Record<string, unknown>> {
