@@ -74,16 +74,15 @@ export async function openByTrial(
   let speeds = readSpeeds(await readEntry(name));
   const when = speeds === null ? "measured now" : "measured before";
   if (speeds === null) {
+    let webgpu: number;
     try {
-      speeds = {
-        webgpu: await measure(await openWebGpu(options), options.method),
-        wasm: await measure(await openWasm(options), options.method),
-      };
+      webgpu = await measure(await openWebGpu(options), options.method);
     } catch (error) {
       if (!(error instanceof EngineFault || error instanceof ModelcastError)) throw error;
       events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
       return await wasmBecause("the GPU failed its trial", options);
     }
+    speeds = { webgpu, wasm: await measure(await openWasm(options), options.method) };
     await writeEntry(name, speeds);
   }
   const reason =
@@ -97,7 +96,7 @@ async function wasmBecause(reason: string, options: EngineOptions): Promise<Open
   return opened(await openWasm(options), reason, openReference);
 }
 
-/** GB/s of weights that `engine` quantizes to 4 bits, the second run; disposes of it. */
+/** GB/s of weights that `engine` quantizes to 4 bits, the best of three runs; disposes of it. */
 async function measure(engine: Engine, method: Method): Promise<number> {
   const { rows, columns } = TRIAL;
   try {
@@ -161,6 +160,7 @@ async function openWasm(options: EngineOptions): Promise<Engine> {
   return await createWasmEngine(options.workers === null ? {} : { workers: options.workers });
 }
 
+/** Asks for the adapter anew: one that has given a device gives no other. */
 async function openWebGpu(options: EngineOptions): Promise<Engine> {
   const { createWebGpuEngine } = await import("./webgpu.ts");
   return await createWebGpuEngine({ allowInexact: options.allowInexact });
