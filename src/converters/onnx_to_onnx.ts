@@ -6,7 +6,13 @@ import { resolve } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
 import { checkTarget } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
-import { beginModel, type ModelLayout, type ModelWriter, planModel } from "../onnx/writer.ts";
+import {
+  beginModel,
+  type ModelLayout,
+  type ModelWriter,
+  planModel,
+  publishModels,
+} from "../onnx/writer.ts";
 import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
 import { streamWeights } from "../quantization/pipeline.ts";
 import { NON_FINITE } from "../quantization/planner.ts";
@@ -142,7 +148,7 @@ async function write(
     }
     throwIfAborted(signal);
     // At one go: no signal comes between two files.
-    for (const writer of writers) writer.publish();
+    publishModels(writers);
     return found;
   } catch (error) {
     abort();

@@ -1,7 +1,7 @@
 /**
  * Files that replace their targets atomically. A file is written under a temporary name beside its
  * target, `<name>.<16 hex digits>.partial`, and renamed when it is complete; until then the target
- * stays as it was. Temporary files are removed when writing fails, is given up, or the process
+ * stays as it was. Several files replace their targets together. Temporary files are removed when writing fails, is given up, or the process
  * leaves; those of a process that was killed go when the same target is written again.
  */
 import { statfsSync } from "node:fs";
@@ -22,9 +22,7 @@ export class PartialFile {
   constructor(target: string, byteLength: number) {
     this.target = target;
     this.byteLength = byteLength;
-    const tag = [...crypto.getRandomValues(new Uint8Array(8))]
-      .map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    this.path = join(dirname(target), `${shortened(basename(target))}.${tag}.partial`);
+    this.path = temporaryPath(target, "partial");
     try {
       this.#file = Deno.openSync(this.path, { createNew: true, write: true });
     } catch (cause) {
@@ -71,48 +69,6 @@ export class PartialFile {
     }
   }
 
-  /** Gives the file its target's name. */
-  publish(): void {
-    try {
-      Deno.renameSync(this.path, this.target);
-    } catch (cause) {
-      throw storageError(this.target, this.byteLength, cause);
-    }
-  }
-
-  /**
-   * Gives the file its target's name and returns what takes that back: `undo` restores the old
-   * target, `keep` forgets it.
-   */
-  publishWithUndo(): { undo(): void; keep(): void } {
-    const old = `${this.path.slice(0, -".partial".length)}.old`;
-    let had = true;
-    try {
-      Deno.renameSync(this.target, old);
-    } catch (cause) {
-      if (!(cause instanceof Deno.errors.NotFound)) {
-        throw storageError(this.target, this.byteLength, cause);
-      }
-      had = false;
-    }
-    const undo = () => {
-      if (had) Deno.renameSync(old, this.target);
-      else Deno.removeSync(this.target);
-    };
-    try {
-      this.publish();
-    } catch (error) {
-      if (had) undo();
-      throw error;
-    }
-    return {
-      undo,
-      keep: () => {
-        if (had) Deno.removeSync(old);
-      },
-    };
-  }
-
   /** Removes the temporary file, whatever state it is in. */
   discard(): void {
     try {
@@ -135,6 +91,95 @@ export class PartialFile {
   #failure(cause: unknown): Error {
     if (this.#file === null) return this.#givenUp();
     return storageError(this.target, this.byteLength, cause);
+  }
+}
+
+/** A file that is complete under a temporary name on its target's disk. */
+export interface CompleteFile {
+  readonly path: string;
+  /** The name it is to have. */
+  readonly target: string;
+  readonly byteLength: number;
+}
+
+/**
+ * Gives `files` their targets' names in this order: all of them, or none. Each target changes at one
+ * go. When one can't be replaced, those before it get back what they were.
+ */
+export function publishTogether(files: readonly CompleteFile[]): void {
+  const replaced: Replaced[] = [];
+  try {
+    // What is renamed last need not be taken back.
+    files.forEach((file, index) => replaced.push(replace(file, index < files.length - 1)));
+  } catch (error) {
+    const lost = replaced.reverse().filter((entry) => !restore(entry));
+    if (lost.length === 0) throw error;
+    const names = lost.map(({ target, old }) =>
+      old === null ? `"${target}" is new` : `what "${target}" was is now "${old}"`
+    );
+    throw new InputError(
+      `Cannot write all of ${files.map(({ target }) => `"${target}"`).join(", ")}, nor take back ` +
+        `what is written: ${names.join(", ")}. Restore these by hand.`,
+      { cause: error },
+    );
+  }
+  for (const { old } of replaced) if (old !== null) removeIfThere(old);
+}
+
+/** A target with its new content, and where its old content is; null where there is none. */
+interface Replaced {
+  readonly target: string;
+  readonly old: string | null;
+}
+
+function replace({ path, target, byteLength }: CompleteFile, keepOld: boolean): Replaced {
+  let old: string | null = null;
+  try {
+    if (keepOld) old = setAside(target);
+    Deno.renameSync(path, target);
+  } catch (cause) {
+    if (old !== null) restore({ target, old });
+    throw storageError(target, byteLength, cause);
+  }
+  return { target, old };
+}
+
+/** Gives what `target` is a second name, or where there are no links another one; null for nothing. */
+function setAside(target: string): string | null {
+  const old = temporaryPath(target, "old");
+  try {
+    try {
+      Deno.linkSync(target, old);
+    } catch {
+      Deno.renameSync(target, old);
+    }
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return null;
+    throw cause;
+  }
+  return old;
+}
+
+/** Whether the target is as it was. */
+function restore({ target, old }: Replaced): boolean {
+  try {
+    if (old === null) Deno.removeSync(target);
+    else {
+      Deno.renameSync(old, target);
+      // A link that still names the same file is left where it is.
+      removeIfThere(old);
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // It is gone, or goes when its target is written again.
   }
 }
 
@@ -227,7 +272,9 @@ export function removeLitter(target: string): void {
     try {
       const path = join(folder, name);
       const file = Deno.openSync(path, { write: true });
-      if (file.tryLockSync(true)) Deno.removeSync(path);
+      // Where a process was killed between two renames, its target's old content has no other name.
+      const lost = name.endsWith(".old") && !names.includes(basename(target));
+      if (file.tryLockSync(true)) lost ? Deno.renameSync(path, target) : Deno.removeSync(path);
       file.close();
     } catch {
       // Another process is at it, or it is gone already.
@@ -242,6 +289,12 @@ function lock(file: Deno.FsFile): void {
   } catch {
     // The file system has no locks.
   }
+}
+
+/** An unused name beside `target` by which `removeLitter` knows whose it is. */
+function temporaryPath(target: string, suffix: "partial" | "old"): string {
+  const tag = crypto.getRandomValues(new Uint8Array(8)).toHex();
+  return join(dirname(target), `${shortened(basename(target))}.${tag}.${suffix}`);
 }
 
 /** A name that leaves room for the tag within a file name's 255 bytes. */

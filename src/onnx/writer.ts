@@ -4,7 +4,7 @@
  * is there, or not at all.
  */
 import type { Model, Tensor } from "../ir.ts";
-import { checkSpace, checkTarget, PartialFile, removeLitter } from "./files.ts";
+import { checkSpace, checkTarget, PartialFile, publishTogether, removeLitter } from "./files.ts";
 import {
   type FixedBytes,
   type LayoutOptions,
@@ -125,26 +125,28 @@ export class ModelWriter {
     if (this.#state === "committing") this.#state = "complete";
   }
 
-  /**
-   * Puts the completed files in their targets' places. When it throws, the targets are as they were
-   * and the temporary files are gone.
-   */
+  /** {@link publishModels} of this one. */
   publish(): void {
+    publishModels([this]);
+  }
+
+  /** The complete files, the data file first, so that the model never names one that is not there. */
+  completeFiles(): readonly PartialFile[] {
     if (this.#state !== "complete") throw new Error("the writer is not complete");
-    try {
-      this.#publish();
-    } catch (error) {
-      this.abort();
-      throw error;
-    }
-    this.#end();
+    return this.#files.toReversed();
+  }
+
+  /** To be called once the files have their targets' names. */
+  end(): void {
+    this.#state = "done";
+    globalThis.removeEventListener("unload", this.#onUnload);
   }
 
   /** Removes the temporary files; the targets stay as they were. Does nothing after a commit. */
   abort(): void {
     if (this.#state === "done") return;
     for (const file of this.#files) file.discard();
-    this.#end();
+    this.end();
   }
 
   /** Writes everything that is not pending. */
@@ -199,28 +201,20 @@ export class ModelWriter {
       }
     }
   }
+}
 
-  /**
-   * Gives the files their targets' names, the data file first, so that the model never names one
-   * that is not there. Where the model file can't follow, the data file's target is restored.
-   */
-  #publish(): void {
-    const [main, data] = this.#files;
-    if (data === undefined) return main!.publish();
-    const { undo, keep } = data.publishWithUndo();
-    try {
-      main!.publish();
-    } catch (error) {
-      undo();
-      throw error;
-    }
-    keep();
+/**
+ * Puts the completed files of all `writers` in their targets' places. When it throws, every target is
+ * as it was and the temporary files are gone.
+ */
+export function publishModels(writers: readonly ModelWriter[]): void {
+  try {
+    publishTogether(writers.flatMap((writer) => writer.completeFiles()));
+  } catch (error) {
+    for (const writer of writers) writer.abort();
+    throw error;
   }
-
-  #end(): void {
-    this.#state = "done";
-    globalThis.removeEventListener("unload", this.#onUnload);
-  }
+  for (const writer of writers) writer.end();
 }
 
 /** Fixed bytes and tensors of one file, in order of offset. */

@@ -101,6 +101,26 @@ Deno.test("NaN and infinity are refused by name; --nan keep keeps those weights 
   });
 });
 
+Deno.test("where the last of several precisions can't be written, none is", async () => {
+  await withFolder(async (folder) => {
+    const source = await write(folder, chain(() => {}));
+    const precision = ["8bit", "4bit"] as const;
+    const last = join(folder, "result.4bit.onnx");
+    Deno.writeTextFileSync(join(folder, "result.8bit.onnx"), "the old one");
+    const rename = Deno.renameSync;
+    Deno.renameSync = (from, to) => {
+      if (to === last) throw Object.assign(new Error("made to fail"), { code: "EIO" });
+      rename(from, to);
+    };
+    try {
+      await refused(folder, source, { precision }, /result\.4bit\.onnx.*made to fail/);
+    } finally {
+      Deno.renameSync = rename;
+    }
+    assert.equal(Deno.readTextFileSync(join(folder, "result.8bit.onnx")), "the old one");
+  });
+});
+
 Deno.test("--nan keep gives the same files for one precision and for several", async () => {
   await withFolder(async (folder) => {
     const source = await write(

@@ -10,7 +10,13 @@ import { InputError, InterruptedError } from "../../src/error.ts";
 import { makeTensor, type Model, type Tensor } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
-import { beginModel, planModel, writeModel } from "../../src/onnx/writer.ts";
+import {
+  beginModel,
+  type ModelWriter,
+  planModel,
+  publishModels,
+  writeModel,
+} from "../../src/onnx/writer.ts";
 import {
   makeLink,
   memoryTensor,
@@ -253,6 +259,68 @@ Deno.test("when the model can't follow its data file, the old pair stays", async
     await writeModel(model(3), target, { externalData: "always" });
     assert.equal(await value(), 3);
     assert.deepEqual(namesIn(folder), names);
+  });
+});
+
+Deno.test("several models replace their targets together, or none does", async () => {
+  await withFolder(async (folder) => {
+    const targets = ["a.onnx", "new.onnx", "c.onnx"].map((name) => join(folder, name));
+    const model = (value: number) => sumModel([memoryTensor("w", Array(1000).fill(value))]);
+    const publish = async (value: number, externalData: "always" | "never") => {
+      const writers: ModelWriter[] = [];
+      for (const target of targets) {
+        const writer = await beginModel(planModel(model(value), target, { externalData }));
+        writers.push(writer);
+        await writer.complete();
+      }
+      publishModels(writers);
+    };
+    const contents = () =>
+      namesIn(folder).map((name) => [name, Deno.readFileSync(join(folder, name))]);
+    await writeModel(model(1), targets[0]!, { externalData: "always" });
+    await writeModel(model(1), targets[2]!);
+    const before = contents();
+    const realLink = Deno.linkSync;
+    for (const links of [true, false]) {
+      if (!links) {
+        Deno.linkSync = () => {
+          throw Object.assign(new Error("no links here"), { code: "EPERM" });
+        };
+      }
+      try {
+        for (const externalData of ["always", "never"] as const) {
+          await withFailingRename(targets[2]!, async () => {
+            await assert.rejects(() => publish(2, externalData), /c\.onnx.*made to fail/);
+          });
+          assert.deepEqual(contents(), before);
+        }
+      } finally {
+        Deno.linkSync = realLink;
+      }
+    }
+    await publish(3, "always");
+    assert.deepEqual(namesIn(folder), [
+      "a.onnx",
+      "a.onnx.data",
+      "c.onnx",
+      "c.onnx.data",
+      "new.onnx",
+      "new.onnx.data",
+    ]);
+  });
+});
+
+Deno.test("what was set aside when a process was killed comes back unless its target is there", async () => {
+  await withFolder(async (folder) => {
+    const target = join(folder, "out.onnx");
+    writeBytes(folder, "out.onnx.0123456789abcdef.old", new Uint8Array(5));
+    const writer = await beginModel(planModel(sumModel([memoryTensor("w", [1])]), target));
+    writer.abort();
+    assert.deepEqual(namesIn(folder), ["out.onnx"]);
+    writeBytes(folder, "out.onnx.0123456789abcdef.old", new Uint8Array(6));
+    (await beginModel(planModel(sumModel([memoryTensor("w", [1])]), target))).abort();
+    assert.deepEqual(namesIn(folder), ["out.onnx"]);
+    assert.equal(Deno.readFileSync(target).length, 5);
   });
 });
 
