@@ -1,8 +1,9 @@
 /**
  * The layout of a model's files: what is written where, to the byte, before anything is written.
- * Tensors go into the model file, or into one external data file beside it: `<model file>.data`.
+ * Tensors go into the model file, or into an external data file beside it: `<model file>.data`; into
+ * several where one would pass a limit that was asked for.
  *
- * Within the data file tensors lie in the model's order. One of 64 KiB or more begins at a multiple
+ * Within a data file tensors lie in the model's order. One of 64 KiB or more begins at a multiple
  * of 4,096, so that runtimes can map it, as ONNX recommends
  * (https://github.com/onnx/onnx/blob/main/docs/ExternalData.md); a smaller one at a multiple of 64.
  * Tensors that share bytes in the source share them in the output.
@@ -27,11 +28,21 @@ export interface LayoutOptions {
   /**
    * `auto`: in an external file those tensors that are external in the source, and every larger
    * one where the source has any or where the file would pass 2 GiB. `always`: every larger one.
-   * `never`: none.
+   * `never`: none. `large`: every larger one, but only where the model file would otherwise pass
+   * `modelFileBytes`.
    */
-  readonly externalData?: "auto" | "always" | "never";
+  readonly externalData?: "auto" | "always" | "never" | "large";
   /** Bytes from which a tensor counts as larger; 1024, as in ONNX's own tools. */
   readonly externalThreshold?: number;
+  /** Bytes that the model file may have with `large`; 2 GiB less one, protobuf's limit, if absent. */
+  readonly modelFileBytes?: number;
+  /** Bytes that an external data file may have, but for one that holds a single tensor; no limit. */
+  readonly dataFileBytes?: number;
+  /**
+   * What the name of the external data file number `index`, from 0, has after the model file's;
+   * `.data`, `.data_1`, ... if absent.
+   */
+  readonly dataFileSuffix?: (index: number) => string;
 }
 
 /** A place in one of the files of a layout. */
@@ -67,7 +78,7 @@ export class ModelLayout {
   readonly target: string;
   /** The model as it was laid out. */
   readonly model: Model;
-  /** The model file, then the external data file where there is one. */
+  /** The model file, then the external data files where there are any. */
   readonly files: readonly { readonly path: string; readonly byteLength: number }[];
   /** Bytes of all files. */
   readonly totalBytes: number;
@@ -80,12 +91,7 @@ export class ModelLayout {
   constructor(model: Model, target: string, rope: Rope, external: ExternalData) {
     this.model = model;
     this.target = target;
-    this.files = [
-      { path: target, byteLength: rope.length },
-      ...(external.byteLength > 0 || external.places.size > 0
-        ? [{ path: external.path, byteLength: external.byteLength }]
-        : []),
-    ];
+    this.files = [{ path: target, byteLength: rope.length }, ...external.files];
     this.totalBytes = this.files.reduce((sum, file) => sum + file.byteLength, 0);
     const { fixed, tensors } = positions(rope, target);
     this.fixed = fixed;
@@ -129,13 +135,17 @@ export function planModel(
 ): ModelLayout {
   const { externalData = "auto", externalThreshold = 1024 } = options;
   checkTensors(model);
-  for (const choose of choices(model, externalData, externalThreshold)) {
-    const external = new ExternalData(target);
+  const limit = externalData === "large" ? options.modelFileBytes ?? LARGEST_FILE : LARGEST_FILE;
+  const ways = choices(model, externalData, externalThreshold);
+  for (const [index, choose] of ways.entries()) {
+    const external = new ExternalData(target, options);
     for (const { tensor, role } of modelTensors(model)) {
       if (tensor.dtype !== "string" && choose(tensor, role)) external.add(tensor);
     }
     const rope = encodeModel(model, (tensor) => external.places.get(tensor));
-    if (rope.length <= LARGEST_FILE) return new ModelLayout(model, target, rope, external);
+    // The last way is as far as it goes: only the format's own limit is left to hold.
+    const most = index === ways.length - 1 ? LARGEST_FILE : limit;
+    if (rope.length <= most) return new ModelLayout(model, target, rope, external);
   }
   throw new InputError(
     `Cannot write "${target}": the file would pass 2 GiB, which ONNX's file format does not allow` +
@@ -155,6 +165,7 @@ function choices(model: Model, externalData: string, threshold: number): Choice[
   ];
   if (externalData === "never") return [() => false];
   if (externalData === "always") return all;
+  if (externalData === "large") return [() => false, ...all];
   const made = (tensor: Tensor) => tensor.data.kind === "memory" || tensor.data.kind === "pending";
   const asSource: Choice = (tensor, role) =>
     tensor.external || (model.external && role === "initializer" && made(tensor) && large(tensor));
@@ -166,18 +177,20 @@ function rawLength(tensor: Tensor): number {
   return tensor.data.kind === "memory" ? tensor.data.bytes.length : tensor.data.length;
 }
 
-/** The external data file: what lies where in it. */
+/** The external data files: what lies where in them. */
 class ExternalData {
-  readonly path: string;
   readonly places = new Map<Tensor, ExternalTarget>();
   readonly stored: PlacedTensor[] = [];
-  byteLength = 0;
-  readonly #location: string;
+  readonly files: { readonly path: string; byteLength: number }[] = [];
+  readonly #target: string;
+  readonly #suffix: (index: number) => string;
+  readonly #limit: number;
   readonly #shared = new Map<string, ExternalTarget>();
 
-  constructor(target: string) {
-    this.path = `${target}.data`;
-    this.#location = basename(this.path);
+  constructor(target: string, { dataFileSuffix, dataFileBytes = Infinity }: LayoutOptions) {
+    this.#target = target;
+    this.#suffix = dataFileSuffix ?? ((index) => index === 0 ? ".data" : `.data_${index}`);
+    this.#limit = dataFileBytes;
   }
 
   add(tensor: Tensor): void {
@@ -193,10 +206,16 @@ class ExternalData {
   #append(tensor: Tensor): ExternalTarget {
     const length = rawLength(tensor);
     const grain = length >= PAGED_FROM ? PAGE : LINE;
-    const offset = Math.ceil(this.byteLength / grain) * grain;
-    this.byteLength = offset + length;
-    this.stored.push({ tensor, place: { path: this.path, offset, length }, form: "raw" });
-    return { location: this.#location, offset, length };
+    let file = this.files.at(-1);
+    let offset = Math.ceil((file?.byteLength ?? 0) / grain) * grain;
+    if (file === undefined || (file.byteLength > 0 && offset + length > this.#limit)) {
+      file = { path: this.#target + this.#suffix(this.files.length), byteLength: 0 };
+      this.files.push(file);
+      offset = 0;
+    }
+    file.byteLength = offset + length;
+    this.stored.push({ tensor, place: { path: file.path, offset, length }, form: "raw" });
+    return { location: basename(file.path), offset, length };
   }
 }
 
