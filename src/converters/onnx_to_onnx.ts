@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
 import { checkTarget } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
+import { contentKey } from "../onnx/tensor.ts";
 import {
   beginModel,
   type ModelLayout,
@@ -16,6 +17,7 @@ import {
 import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
 import { streamWeights } from "../quantization/pipeline.ts";
 import { NON_FINITE } from "../quantization/planner.ts";
+import type { Weight } from "../quantization/weights.ts";
 import { VERSION } from "../version.ts";
 import type { Conversion } from "./conversion.ts";
 import type { ConversionOptions, OutputOptions, Precision } from "./options.ts";
@@ -48,7 +50,7 @@ export async function convertOnnx(
   signal: AbortSignal,
 ): Promise<Conversion[]> {
   const started = performance.now();
-  /** Weights that turned out to hold NaN or infinity, by name. */
+  /** `contentKey` of the weights that turned out to hold NaN or infinity. */
   const nonFinite = new Set<string>();
   for (;;) {
     const source = await readModel(options.source);
@@ -85,20 +87,20 @@ export async function convertOnnx(
     const opened = outputs.some(({ target }) => target.weights.length > 0)
       ? await openEngine(options, events)
       : null;
-    let found: ReadonlySet<string>;
+    let found: readonly Weight[];
     try {
       found = await write(outputs, opened, options, events, signal);
     } finally {
       opened?.engine.dispose();
     }
-    if (found.size === 0) return outputs.map((output) => finish(output, opened));
-    for (const name of found) nonFinite.add(name);
-    events.note(`starting again without ${found.size} weights that hold NaN or infinity`);
+    if (found.length === 0) return outputs.map((output) => finish(output, opened));
+    for (const { tensor } of found) nonFinite.add(contentKey(tensor));
+    events.note(`starting again without ${found.length} weights that hold NaN or infinity`);
   }
 }
 
 /**
- * Writes all outputs. Returns the names of weights with NaN or infinity when `--nan keep` asks for
+ * Writes all outputs. Returns the weights with NaN or infinity when `--nan keep` asks for
  * another round without them; nothing is committed then.
  */
 async function write(
@@ -107,7 +109,7 @@ async function write(
   options: ConversionOptions,
   events: ConversionEvents,
   signal: AbortSignal,
-): Promise<ReadonlySet<string>> {
+): Promise<readonly Weight[]> {
   const writers: ModelWriter[] = [];
   const abort = () => writers.forEach((writer) => writer.abort());
   const interrupt = () => {
@@ -136,8 +138,8 @@ async function write(
         signal,
       });
     }
-    const found = nonFiniteNames(outputs, options);
-    if (found.size > 0) {
+    const found = nonFiniteWeights(outputs, options);
+    if (found.length > 0) {
       abort();
       return found;
     }
@@ -160,18 +162,20 @@ async function write(
   }
 }
 
-/** The weights with NaN or infinity. Throws where that is an error. */
-function nonFiniteNames(
+/** The weights with NaN or infinity, each once. Throws where that is an error. */
+function nonFiniteWeights(
   outputs: readonly Output[],
   options: ConversionOptions,
-): ReadonlySet<string> {
-  const names = new Set(
-    outputs.flatMap(({ target }) =>
-      target.weights.filter((weight) => weight.nonFinite > 0).map((weight) => weight.planned.name)
-    ),
-  );
-  if (options.nan === "error") refuseNonFinite(options.source, [...names]);
-  return names;
+): readonly Weight[] {
+  const weights = new Map<string, Weight>();
+  for (const { target } of outputs) {
+    for (const { nonFinite, planned: { weight } } of target.weights) {
+      if (nonFinite > 0) weights.set(contentKey(weight.tensor), weight);
+    }
+  }
+  const found = [...weights.values()];
+  if (options.nan === "error") refuseNonFinite(options.source, found.map(({ name }) => name));
+  return found;
 }
 
 /** The file that a precision is written to. */

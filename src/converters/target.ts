@@ -3,9 +3,9 @@
  * engine's results, float tensors for converted elements.
  */
 import { InputError, InterruptedError, nearestNames } from "../error.ts";
-import { allGraphs, elementCount, type Model, type Node, subgraphs, type Tensor } from "../ir.ts";
+import { allGraphs, elementCount, type Model, type Node, subgraphs } from "../ir.ts";
 import { byteLength } from "../dtype.ts";
-import { openTensor } from "../onnx/tensor.ts";
+import { contentKey, openTensor } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import type { ModelWriter } from "../onnx/writer.ts";
 import type { ErrorSums } from "../quantization/engine.ts";
@@ -67,8 +67,8 @@ export interface PreparedTarget {
 }
 
 /**
- * Rewrites `model` for `precision`. `nonFinite` names weights to leave as they are because they hold
- * NaN or infinity.
+ * Rewrites `model` for `precision`. `nonFinite` holds the `contentKey` of weights to leave as they
+ * are because they hold NaN or infinity.
  */
 export async function prepareTarget(
   model: Model,
@@ -109,12 +109,12 @@ export async function prepareTarget(
   const floats = options.activations === "float16"
     ? await convertFloats(model, { to: "float16", form: "compute", io: options.ioFloat16 })
     : null;
-  const halved = new Set(floats?.report.converted.map(({ name }) => name));
+  const halved = new Set(floats?.report.converted.map(({ source }) => source));
   return {
     model,
     precision,
     weights,
-    skipped: plan.skipped.filter(({ name }) => !halved.has(name))
+    skipped: plan.skipped.filter(({ tensor }) => !halved.has(tensor))
       .map(({ name, bytes, reason }) => ({ name, bytes, reason })),
     floats,
     floatFills: (floats?.fills ?? []).map(unfilled),
@@ -137,14 +137,9 @@ async function prepareFloat(
   const patterns = options.exclude.map(globMatcher);
   const matches = (name: string) => patterns.some((pattern) => pattern.test(name));
   const isExcluded = (node: Node) => matches(node.name) || node.outputs.some(matches);
-  const keep = new Set<string>();
   if (patterns.length > 0) {
-    const constants = [...constantNames(model)];
-    for (const name of constants) if (matches(name)) keep.add(name);
-    const nodes = [...allNodes(model)];
-    for (const node of nodes) if (isExcluded(node)) node.inputs.forEach((name) => keep.add(name));
-    const names = nodes.flatMap(({ name, outputs }) => [name, ...outputs]);
-    checkExclusions(options.exclude, [...constants, ...names]);
+    const names = [...allNodes(model)].flatMap(({ name, outputs }) => [name, ...outputs]);
+    checkExclusions(options.exclude, [...constantNames(model), ...names]);
   }
   const to = half
     ? "float16"
@@ -156,7 +151,7 @@ async function prepareFloat(
     // Runtimes lack bfloat16 operators: weights are stored in it and computed with in float32.
     form: to === "bfloat16" ? "storage" : "compute",
     io: options.ioFloat16,
-    keep,
+    keep: matches,
     exclude: isExcluded,
   };
   upgradeModel(model, floatConversionNeeds(conversion));
@@ -254,12 +249,12 @@ export interface FloatWork {
 /** Plans the filling of all `outputs` so that each weight is read once. */
 export function workOf(outputs: readonly TargetOutput[]): Work {
   const streams = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
-  const byPlace = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
+  const byContent = new Map<string, { stream: WeightStream; targets: WeightTarget[] }>();
   for (const { target, writer } of outputs) {
     for (const weight of target.weights) {
       const { view, weight: { tensor } } = weight.planned;
-      const place = placeOf(tensor);
-      const key = `${JSON.stringify(view)} ${place ?? `memory ${streams.size}`}`;
+      const content = contentKey(tensor);
+      const key = `${JSON.stringify(view)} ${content}`;
       let entry = streams.get(key);
       if (entry === undefined) {
         const targets: WeightTarget[] = [];
@@ -270,7 +265,7 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
           targets,
         };
         streams.set(key, entry = { stream, targets });
-        if (place !== null) byPlace.set(place, entry);
+        byContent.set(content, entry);
       }
       entry.targets.push(quantizeInto(weight, writer));
     }
@@ -278,7 +273,7 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
   const floats: FloatWork[] = [];
   for (const { target, writer } of outputs) {
     for (const float of target.floatFills) {
-      const shared = byPlace.get(placeOf(float.fill.source) ?? "");
+      const shared = byContent.get(contentKey(float.fill.source));
       if (shared !== undefined) {
         shared.targets.push(convertInto(float, shared.stream.view, writer));
       } else {
@@ -287,16 +282,6 @@ export function workOf(outputs: readonly TargetOutput[]): Work {
     }
   }
   return { streams: [...streams.values()].map(({ stream }) => stream), floats };
-}
-
-/** What tells tensors with the same bytes in a file from others; null for tensors in memory. */
-function placeOf({ dtype, data }: Tensor): string | null {
-  // Tensors may overlap in an external file: where one begins does not say where it ends.
-  if (data.kind === "file") return `${dtype} ${data.offset} ${data.length} ${data.path}`;
-  if (data.kind === "typed") {
-    return `${dtype} ${data.ranges[0]?.offset} ${data.length} ${data.path}`;
-  }
-  return null;
 }
 
 /** Hands the results of a weight to the tensors that it fills. */

@@ -1,5 +1,6 @@
 /** Sums a conversion up: rows a weight, totals, and warnings in words. */
 import { byteLength } from "../dtype.ts";
+import { elementCount, type Tensor } from "../ir.ts";
 import type { ModelLayout } from "../onnx/writer.ts";
 import type { ErrorSums } from "../quantization/engine.ts";
 import { VERSION } from "../version.ts";
@@ -84,20 +85,23 @@ function quantizedRow({ planned, error }: WeightProgress, dryRun: boolean): Conv
 
 /** Constants that only changed their float type; what rounding costs small ones is not measured. */
 function floatRows({ floats, floatFills }: PreparedTarget, dryRun: boolean): ConvertedWeight[] {
-  const errors = new Map(floatFills.map(({ fill, error }) => [fill.name, error]));
-  return (floats?.report.converted ?? []).map(({ name, from, to, elements }) => {
+  const errors = new Map<Tensor | null, ErrorSums>(
+    floatFills.map(({ fill, error }) => [fill.source, error]),
+  );
+  return (floats?.report.converted ?? []).map(({ name, source, ops, dims, from, to }) => {
+    const elements = elementCount(dims);
     const bytesAfter = byteLength(to, elements);
     return {
       name,
-      ops: [],
+      ops,
       role: "float",
-      dims: [elements],
+      dims,
       form: to,
       bytesBefore: byteLength(from, elements),
       bytesAfter,
       bitsPerWeight: (8 * bytesAfter) / Math.max(1, elements),
       memoryBytes: bytesAfter,
-      ...quality(dryRun ? null : errors.get(name) ?? null),
+      ...quality(dryRun ? null : errors.get(source) ?? null),
     };
   });
 }

@@ -2,6 +2,7 @@
  * The bytes of a tensor, wherever they are: in a file, in memory, or as values in a typed field of
  * `TensorProto`. They are read in pieces, so a tensor may be larger than memory.
  */
+import { createHash } from "node:crypto";
 import { InputError } from "../error.ts";
 import type { Tensor, TensorData } from "../ir.ts";
 import { openRegularFile } from "./identify.ts";
@@ -51,6 +52,24 @@ export async function tensorBytes(tensor: Tensor): Promise<Uint8Array> {
     return bytes;
   } finally {
     reader.close();
+  }
+}
+
+/**
+ * What tells a tensor's elements from those of others, in this model and in the same file read again:
+ * where they are stored, or a hash of what is in memory. Names don't: each subgraph has its own.
+ */
+export function contentKey({ name, dtype, data }: Tensor): string {
+  switch (data.kind) {
+    // Tensors may overlap in an external file: where one begins does not say where it ends.
+    case "file":
+      return `${dtype} ${data.offset} ${data.length} ${data.path}`;
+    case "typed":
+      return `${dtype} ${data.ranges[0]?.offset} ${data.length} ${data.path}`;
+    case "memory":
+      return `${dtype} sha256 ${createHash("sha256").update(data.bytes).digest("hex")}`;
+    case "pending":
+      throw new TypeError(`the tensor "${name}" is not filled in yet`);
   }
 }
 

@@ -43,9 +43,9 @@ export interface FloatConversionOptions {
   readonly form: "compute" | "storage";
   /** Whether the model's inputs and outputs take the new type too; else Casts stand at them. */
   readonly io?: boolean;
-  /** Names of constants that are stored as they are. */
-  readonly keep?: ReadonlySet<string>;
-  /** Nodes that compute as they did. */
+  /** Whether the constant of this name is stored as it is. */
+  readonly keep?: (name: string) => boolean;
+  /** Nodes that compute as they did, with the constants that they read. */
   readonly exclude?: (node: Node) => boolean;
   /** Whether to convert the nodes too that half precision is known to break; false by default. */
   readonly unsafe?: boolean;
@@ -53,8 +53,6 @@ export interface FloatConversionOptions {
 
 /** A tensor that waits for its converted elements. */
 export interface FloatFill {
-  /** Name of the constant, as in {@link ConvertedConstant}. */
-  readonly name: string;
   /** The new tensor, pending. */
   readonly tensor: Tensor;
   /** The tensor that holds its elements. */
@@ -68,9 +66,13 @@ export interface FloatFill {
 /** A constant that was converted. */
 export interface ConvertedConstant {
   readonly name: string;
+  /** The tensor that it was; null for the implied zero of a ConstantOfShape. */
+  readonly source: Tensor | null;
+  readonly dims: readonly number[];
+  /** Operators that read it, each once; for the filler of a ConstantOfShape that operator. */
+  readonly ops: readonly string[];
   readonly from: FloatType;
   readonly to: FloatType;
-  readonly elements: number;
   /** Elements that became zero and were not. */
   readonly vanished: number;
   /** Elements that became subnormal. */
@@ -150,7 +152,7 @@ export async function convertFloats(
   const scope = typedGraph(model);
   const operations = [...allOperations(scope)];
 
-  const facts = await judgeConstants(scope, from, to, options.keep ?? new Set());
+  const facts = await judgeConstants(scope, from, to, options);
   const safe = compute && to !== "float32" && options.unsafe !== true;
   const left = safe ? islands(scope, scalars()) : new Map<Operation, string>();
   const fillers = constantsOfShape(operations, from, to, left);
@@ -178,13 +180,15 @@ export async function convertFloats(
       kept.push({ name: value.name, dtype: type, elements, reason });
       continue;
     }
-    const tensor = await convertTensor(value.name, source, type, to, fact.limit, fills);
+    const tensor = await convertTensor(source, type, to, fact.limit, fills);
     made.set(value, tensor);
     converted.push({
       name: value.name,
+      source,
+      dims: source.dims,
+      ops: readersOf(value),
       from: type,
       to,
-      elements,
       vanished: fact.survey.vanished,
       subnormal: fact.survey.subnormal,
       clamped: fact.limit === null ? null : { count: fact.survey.overflowed, limit: fact.limit },
@@ -199,9 +203,11 @@ export async function convertFloats(
     if (filler.clamped !== null) {
       converted.push({
         name: output.value.name,
+        source: filler.source,
+        dims: [1],
+        ops: [operatorKey(operation.node)],
         from: filler.from,
         to,
-        elements: 1,
         vanished: 0,
         subnormal: 0,
         clamped: { count: 1, limit: filler.clamped },
@@ -257,7 +263,7 @@ async function judgeConstants(
   scope: Scope,
   from: ReadonlySet<DType>,
   to: FloatType,
-  keep: ReadonlySet<string>,
+  { keep = () => false, exclude = () => false }: FloatConversionOptions,
 ): Promise<Map<Value, ConstantFacts>> {
   const facts = new Map<Value, ConstantFacts>();
   for (const { values } of allScopes(scope)) {
@@ -266,13 +272,29 @@ async function judgeConstants(
       if (tensor === null || !from.has(tensor.dtype) || !isFloatType(tensor.dtype)) continue;
       if (tensor.data.kind === "pending") continue;
       const fact = await judgeConstant(value, tensor, tensor.dtype, to);
-      facts.set(
-        value,
-        keep.has(value.name) ? { ...fact, unfit: fact.unfit ?? "left alone on request" } : fact,
-      );
+      const kept = keep(value.name) ||
+        value.uses.some(({ operation }) => operation !== null && exclude(operation.node));
+      facts.set(value, kept ? { ...fact, unfit: fact.unfit ?? "left alone on request" } : fact);
     }
   }
   return facts;
+}
+
+/** The operators that read `value`, each once. */
+function readersOf({ uses }: Value): string[] {
+  return [
+    ...new Set(
+      uses.flatMap(({ operation }) => operation === null ? [] : [operatorKey(operation.node)]),
+    ),
+  ];
+}
+
+/** A ConstantOfShape's new value. */
+interface Filler {
+  readonly tensor: Tensor;
+  readonly source: Tensor | null;
+  readonly from: FloatType;
+  readonly clamped: number | null;
 }
 
 /**
@@ -284,18 +306,16 @@ function constantsOfShape(
   from: ReadonlySet<DType>,
   to: FloatType,
   left: Map<Operation, string>,
-): Map<Operation, { tensor: Tensor; from: FloatType; clamped: number | null }> {
-  const found = new Map<
-    Operation,
-    { tensor: Tensor; from: FloatType; clamped: number | null }
-  >();
+): Map<Operation, Filler> {
+  const found = new Map<Operation, Filler>();
   for (const operation of operations) {
     const { node } = operation;
     if (node.opType !== "ConstantOfShape" || node.domain !== "") continue;
-    const held = attribute(node, "value");
-    const type = held?.type === "tensor" ? held.value.dtype : "float32";
+    const value = attribute(node, "value");
+    const source = value?.type === "tensor" ? value.value : null;
+    const type = source?.dtype ?? "float32";
     if (!isFloatType(type) || !from.has(type)) continue;
-    const number = held?.type === "tensor" ? scalarOfTensor(held.value) : 0;
+    const number = source === null ? 0 : scalarOfTensor(source);
     if (number === null) continue;
     const overflows = Number.isFinite(number) && Math.abs(number) > LARGEST[to];
     if (overflows && number > 0 && number < 1e9) {
@@ -304,11 +324,15 @@ function constantsOfShape(
     }
     const clamped = overflows ? maskLimit(to) : null;
     const bytes = new Uint8Array(FLOAT_BYTES[to]);
-    const source = new Uint8Array(new Float64Array([number]).buffer);
-    convertElements(source, "float64", to, bytes, clamped);
-    const name = held?.type === "tensor" ? held.value.name : "";
-    const tensor = makeTensor(name, to, [1], { kind: "memory", bytes });
-    found.set(operation, { tensor, from: type, clamped });
+    convertElements(
+      new Uint8Array(new Float64Array([number]).buffer),
+      "float64",
+      to,
+      bytes,
+      clamped,
+    );
+    const tensor = makeTensor(source?.name ?? "", to, [1], { kind: "memory", bytes });
+    found.set(operation, { tensor, source, from: type, clamped });
   }
   return found;
 }
@@ -343,7 +367,6 @@ function reasonToKeep(
 
 /** The new tensor: small ones at once, large ones pending. */
 async function convertTensor(
-  name: string,
   source: Tensor,
   from: FloatType,
   to: FloatType,
@@ -359,7 +382,7 @@ async function convertTensor(
     external: source.external,
     carried: source.carried,
   };
-  const fill = { name, tensor, source, from, to, limit };
+  const fill = { tensor, source, from, to, limit };
   if (length > SMALL_BYTES) {
     fills.push(fill);
     return tensor;

@@ -8,6 +8,7 @@ import { byteLength } from "../dtype.ts";
 import type { Bits, BlockFormat, BlockSize, ScaleType } from "../formats.ts";
 import type { Model } from "../ir.ts";
 import { elementCount } from "../ir.ts";
+import { contentKey } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import type { Granularity, Patch, Target } from "./encodings/encoding.ts";
 import { PatchBuilder, SharedConstants } from "./encodings/encoding.ts";
@@ -38,7 +39,7 @@ export interface QuantizationOptions {
   readonly runtimes: readonly string[];
   /** Weights to leave alone: patterns over names of tensors and nodes; `*` is any run, `?` any one. */
   readonly exclude: readonly string[];
-  /** Names of weights that hold NaN or infinity, which no form can: they stay as they are. */
+  /** `contentKey` of weights that hold NaN or infinity, which no form can: they stay as they are. */
   readonly nonFinite?: ReadonlySet<string>;
 }
 
@@ -120,7 +121,7 @@ export function planQuantization(model: Model, options: QuantizationOptions): Qu
       return skip(`too small: ${bytes} bytes would become ${after} with scales and nodes`);
     }
     // Last, so that only what would be quantized is listed with this reason.
-    if (options.nonFinite?.has(weight.name)) return skip(NON_FINITE);
+    if (options.nonFinite?.has(contentKey(weight.tensor))) return skip(NON_FINITE);
     patches.push(patch);
   });
   return {
