@@ -36,12 +36,10 @@ export type { ModelTimes, VerificationReport } from "./verify/report.ts";
 export { defaultTolerance, type Tolerance } from "./verify/tolerance.ts";
 export type { HostTensor } from "./verify/values.ts";
 
-/** What to verify, and how. */
-export interface VerifyOptions {
+/** What results are compared with, and on which inputs. */
+export interface OriginalOptions {
   /** Path of the original model. */
   readonly original: string;
-  /** Path of the converted one. */
-  readonly result: string;
   /** Where inputs come from; seeded ones if absent. */
   readonly inputs?: InputSource;
   /**
@@ -55,14 +53,35 @@ export interface VerifyOptions {
   readonly seed?: number;
   /** Execution provider of ONNX Runtime, such as "cpu" or "webgpu"; "cpu" if absent. */
   readonly provider?: string;
+  /** A folder that may be written, for ONNX Runtime's profile where the system's may not be. */
+  readonly scratch: string;
+  /** Stops between two runs when aborted, with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** What to compare, and how closely. */
+export interface ResultOptions {
+  /** Path of the converted model. */
+  readonly result: string;
   /** Whether to find the first node where the two part. */
   readonly perOp?: boolean;
   /** Error past which a value inside the graph counts as parted; 0.1 if absent. */
   readonly perOpThreshold?: number;
   /** Limits for the outputs; without them only NaN, infinities and other extents are failures. */
   readonly tolerance?: Tolerance | null;
-  /** Stops between two runs when aborted, with the signal's reason. */
-  readonly signal?: AbortSignal;
+}
+
+/** What to verify, and how. */
+export interface VerifyOptions extends Omit<OriginalOptions, "scratch">, ResultOptions {}
+
+/** An original that has run: its outputs are kept, the model is not. */
+export interface Original {
+  /**
+   * Runs a result on the original's inputs and compares what comes out.
+   *
+   * @throws VerificationError where the result does not load, does not run, or has other inputs.
+   */
+  compare(options: ResultOptions): Promise<VerificationReport>;
 }
 
 /**
@@ -75,20 +94,31 @@ export async function checkVerification(provider: string, inputs: string | null)
 }
 
 /**
- * Runs `options.original` and `options.result` on the same inputs and compares what comes out.
+ * Runs `options.original` and `options.result` on the same inputs and compares what comes out: for
+ * one result what {@link runOriginal} does for several.
  *
  * @throws InputError where the original or the inputs can't be used.
  * @throws VerificationError where the result does not load, does not run, or has other inputs.
  * @throws MissingToolError where ONNX Runtime or the provider is missing or not permitted.
  */
 export async function verifyModels(options: VerifyOptions): Promise<VerificationReport> {
-  const { original, result, signal, provider = "cpu", seed = 1, runs = 5 } = options;
-  const tolerance = options.tolerance ?? null;
+  const original = await runOriginal({ ...options, scratch: modelFolder(options.result) });
+  return await original.compare(options);
+}
+
+/**
+ * Runs `options.original` once, for any number of results to be compared with it.
+ *
+ * @throws InputError where the original or the inputs can't be used.
+ * @throws MissingToolError where ONNX Runtime or the provider is missing or not permitted.
+ */
+export async function runOriginal(options: OriginalOptions): Promise<Original> {
+  const { original, scratch, signal, provider = "cpu", seed = 1, runs = 5 } = options;
   const model = await readModel(original);
   const runtime = await loadRuntime();
-
+  const settings: RunSettings = { runtime, provider, runs, signal, scratch };
   const before = await runModel(
-    { runtime, provider, runs, signal, scratch: modelFolder(result) },
+    settings,
     original,
     async (session) => {
       const inputs = await prepareInputs(model, session, options.inputs, seed, signal);
@@ -97,72 +127,83 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
     },
     (said) => new InputError(`Cannot run original "${original}": ONNX Runtime says: ${said}.`),
   );
-  const prepared = before.inputs;
-  const refused = (said: string) =>
-    new VerificationError(
-      `Cannot run result "${result}": ONNX Runtime ${runtime.version} on "${provider}" says: ` +
-        `${said}. The original ran there; convert with another --encoding or --precision.`,
-    );
-  const after = await runModel(
-    { runtime, provider, runs, signal, scratch: modelFolder(result) },
-    result,
+  const { inputs: prepared } = before;
+  return {
+    async compare({ result, perOp = false, perOpThreshold = 0.1, tolerance = null }) {
+      const after = await runResult(settings, result, before);
+      const failures: string[] = [];
+      const outputs = compareOutputs(before, after, failures);
+      const probabilities = probabilityOutputs(model);
+      for (const output of outputs) {
+        judge(output, probabilities.has(output.name), tolerance, failures);
+      }
+      return {
+        original,
+        result,
+        runtime: { name: "onnxruntime-node", version: runtime.version },
+        provider,
+        placement: { original: before.placement, result: after.placement },
+        samples: before.samples.length,
+        seed: prepared.random.length > 0 ? seed : null,
+        inputs: prepared.descriptions,
+        outputs,
+        time: {
+          runs,
+          original: before.times,
+          result: after.times,
+          ratio: before.times.run === null || after.times.run === null
+            ? null
+            : before.times.run / after.times.run,
+        },
+        tolerance,
+        passed: failures.length === 0,
+        failures,
+        warnings: warningsOf(outputs, provider, before.placement, after.placement),
+        notChecked: unchecked(
+          model,
+          { unfetched: before.unfetched, random: prepared.random },
+          tolerance,
+        ),
+        perOp: perOp
+          ? await comparePerOp({
+            runtime,
+            original: model,
+            result: await readModel(result),
+            provider,
+            feeds: prepared.sample(0),
+            threshold: perOpThreshold,
+            signal,
+          })
+          : null,
+      };
+    },
+  };
+}
+
+/** Runs the model at `path` on the inputs of the original's run. */
+async function runResult(settings: RunSettings, path: string, before: ModelRun): Promise<ModelRun> {
+  const { runtime, provider } = settings;
+  const known = before.inputs.descriptions.map(({ name }) => name);
+  return await runModel(
+    settings,
+    path,
     (session) => {
-      const known = new Set(prepared.descriptions.map(({ name }) => name));
-      const strange = session.inputs.find(({ name }) => !known.has(name));
+      const strange = session.inputs.find(({ name }) => !known.includes(name));
       if (strange === undefined) {
-        return Promise.resolve({ inputs: prepared, samples: before.samples.length });
+        return Promise.resolve({ inputs: before.inputs, samples: before.samples.length });
       }
       throw new VerificationError(
-        `Cannot compare result "${result}": its input "${strange.name}" is none of the ` +
-          `original's, which are ${[...known].map((name) => `"${name}"`).join(", ")}. ` +
+        `Cannot compare result "${path}": its input "${strange.name}" is none of the ` +
+          `original's, which are ${known.map((name) => `"${name}"`).join(", ")}. ` +
           "Check that it was converted from that original.",
       );
     },
-    refused,
+    (said) =>
+      new VerificationError(
+        `Cannot run result "${path}": ONNX Runtime ${runtime.version} on "${provider}" says: ` +
+          `${said}. The original ran there; convert with another --encoding or --precision.`,
+      ),
   );
-
-  const failures: string[] = [];
-  const outputs = compareOutputs(before, after, failures);
-  const probabilities = probabilityOutputs(model);
-  for (const output of outputs) {
-    judge(output, probabilities.has(output.name), tolerance, failures);
-  }
-  const perOp = options.perOp === true
-    ? await comparePerOp({
-      runtime,
-      original: model,
-      result: await readModel(result),
-      provider,
-      feeds: prepared.sample(0),
-      threshold: options.perOpThreshold ?? 0.1,
-      signal,
-    })
-    : null;
-  const ratio = before.times.run === null || after.times.run === null
-    ? null
-    : before.times.run / after.times.run;
-  return {
-    original,
-    result,
-    runtime: { name: "onnxruntime-node", version: runtime.version },
-    provider,
-    placement: { original: before.placement, result: after.placement },
-    samples: before.samples.length,
-    seed: prepared.random.length > 0 ? seed : null,
-    inputs: prepared.descriptions,
-    outputs,
-    time: { runs, original: before.times, result: after.times, ratio },
-    tolerance,
-    passed: failures.length === 0,
-    failures,
-    warnings: warningsOf(outputs, provider, before.placement, after.placement),
-    notChecked: unchecked(
-      model,
-      { unfetched: before.unfetched, random: prepared.random },
-      tolerance,
-    ),
-    perOp,
-  };
 }
 
 /** What running one model gave. */
@@ -188,8 +229,8 @@ interface RunSettings {
 
 /**
  * Loads the model at `path`, runs the samples that `prepare` gives, times runs of the first of them,
- * and unloads it: only one of the two models is in memory at a time, and the idle threads of the one
- * do not slow the other.
+ * and unloads it: only one of the models is in memory at a time, and the idle threads of the one do
+ * not slow the other.
  */
 async function runModel(
   settings: RunSettings,

@@ -42,11 +42,11 @@ interface ProgressDisplay {
   end(): void;
 }
 
-/** A bar with bytes, GB/s and the time left. */
+/** A bar with bytes, their rate and the time left. */
 async function progressBar(): Promise<ProgressDisplay> {
   const { default: { SingleBar } } = await import("cli-progress");
   const bar = new SingleBar({
-    format: "[{bar}] {percentage} % | {doneBytes} of {totalBytes} | {rate} GB/s | {eta} s left",
+    format: "[{bar}] {percentage} % | {doneBytes} of {totalBytes}{rate} | {eta} s left",
     barCompleteChar: "#",
     barIncompleteChar: "-",
     hideCursor: true,
@@ -61,7 +61,7 @@ async function progressBar(): Promise<ProgressDisplay> {
       const payload = {
         doneBytes: formatBytes(done),
         totalBytes: formatBytes(total),
-        rate: (done / 1e6 / Math.max(1, performance.now() - started)).toFixed(2),
+        rate: formatRate(" | ", done, performance.now() - started),
       };
       if (active) bar.update(done, payload);
       else bar.start(total, done, payload);
@@ -89,10 +89,19 @@ function progressLines(): ProgressDisplay {
       const seconds = (now - started) / 1000;
       const left = (seconds / Math.max(1, done)) * (total - done);
       console.error(
-        `converted ${formatBytes(done)} of ${formatBytes(total)}, ` +
-          `${(done / 1e9 / seconds).toFixed(2)} GB/s, ${left.toFixed(0)} s left`,
+        `converted ${formatBytes(done)} of ${formatBytes(total)}` +
+          `${formatRate(", ", done, now - started)}, ${left.toFixed(0)} s left`,
       );
     },
     end() {},
   };
+}
+
+/**
+ * `separator` and the rate of `bytes` in `milliseconds`; empty before there is one to speak of: in
+ * the first instants it is that of starting.
+ */
+export function formatRate(separator: string, bytes: number, milliseconds: number): string {
+  if (milliseconds < 200 || bytes === 0) return "";
+  return `${separator}${formatBytes(Math.round((1000 * bytes) / milliseconds))}/s`;
 }

@@ -71,67 +71,94 @@ export async function openByTrial(
 ): Promise<OpenedEngine> {
   const key = `${hardwareKey(adapter, detectProcessor())}; ${options.method}`;
   const name = `engine-${await digest(key)}`;
-  let speeds = readSpeeds(await readEntry(name));
-  const when = speeds === null ? "measured now" : "measured before";
-  if (speeds === null) {
-    let webgpu: number;
-    try {
-      webgpu = await measure(await openWebGpu(options), options.method);
-    } catch (error) {
-      if (!(error instanceof EngineFault || error instanceof ModelcastError)) throw error;
-      events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
-      return await wasmBecause("the GPU failed its trial", options);
-    }
-    speeds = { webgpu, wasm: await measure(await openWasm(options), options.method) };
-    await writeEntry(name, speeds);
+  const known = readSpeeds(await readEntry(name));
+  const because = (speeds: Speeds): string =>
+    `${options.method} on "${adapter.name}" ${speeds.webgpu.toFixed(1)} GB/s, on the processor ` +
+    `${speeds.wasm.toFixed(1)} GB/s, measured ${known === null ? "now" : "before"}`;
+  if (known !== null && known.webgpu <= known.wasm) {
+    return await wasmBecause(because(known), options);
   }
-  const reason =
-    `${options.method} on "${adapter.name}" ${speeds.webgpu.toFixed(1)} GB/s, on the ` +
-    `processor ${speeds.wasm.toFixed(1)} GB/s, ${when}`;
-  if (speeds.webgpu <= speeds.wasm) return await wasmBecause(reason, options);
-  return opened(await openWebGpu(options), reason, () => openWasm(options));
+  const { method } = options;
+  const wasm = () => openWasm(options);
+  let gpu: Tried;
+  try {
+    gpu = known === null
+      ? await tryOut(openWebGpu(options), method)
+      : { engine: await openWebGpu(options), speed: known.webgpu };
+  } catch (error) {
+    if (!(error instanceof EngineFault || error instanceof ModelcastError)) throw error;
+    events.warn(`the GPU "${adapter.name}" is not used: ${error.message}`);
+    return await wasmBecause("the GPU failed its trial", options);
+  }
+  if (known !== null) return opened(gpu.engine, because(known), wasm);
+  const processor = await tryOut(wasm(), method).catch((error) => {
+    gpu.engine.dispose();
+    throw error;
+  });
+  const speeds = { webgpu: gpu.speed, wasm: processor.speed };
+  await writeEntry(name, speeds);
+  // The faster one is kept as it is: an adapter need not give a second device.
+  if (speeds.webgpu <= speeds.wasm) {
+    gpu.engine.dispose();
+    return opened(processor.engine, because(speeds), openReference);
+  }
+  processor.engine.dispose();
+  return opened(gpu.engine, because(speeds), wasm);
+}
+
+/** An open engine and its speed in GB/s. */
+interface Tried {
+  readonly engine: Engine;
+  readonly speed: number;
+}
+
+/** Measures the engine that is being opened; disposes of it only where that fails. */
+async function tryOut(opening: Promise<Engine>, method: Method): Promise<Tried> {
+  const engine = await opening;
+  try {
+    return { engine, speed: await measure(engine, method) };
+  } catch (error) {
+    engine.dispose();
+    throw error;
+  }
 }
 
 async function wasmBecause(reason: string, options: EngineOptions): Promise<OpenedEngine> {
   return opened(await openWasm(options), reason, openReference);
 }
 
-/** GB/s of weights that `engine` quantizes to 4 bits, the best of three runs; disposes of it. */
+/** GB/s of weights that `engine` quantizes to 4 bits, the best of three runs. */
 async function measure(engine: Engine, method: Method): Promise<number> {
   const { rows, columns } = TRIAL;
-  try {
-    let best = Infinity;
-    for (let run = 0; run < 3; run++) {
-      const memory = await engine.allocate(rows * columns * 4);
-      const weights = new Float32Array(
-        memory.bytes.buffer,
-        memory.bytes.byteOffset,
-        rows * columns,
-      );
-      // A fixed sequence: the search's time does not depend on values, but zeros would be special.
-      for (let i = 0, state = 1; i < weights.length; i++) {
-        state = (Math.imul(state, 1664525) + 1013904223) | 0;
-        weights[i] = state / 2 ** 31;
-      }
-      const started = performance.now();
-      const result = await engine.quantize({
-        weights: memory.bytes,
-        weightType: "float32",
-        rows,
-        columns,
-        order: "columns",
-        format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
-        method,
-        measure: true,
-      });
-      best = Math.min(best, performance.now() - started);
-      result.release();
-      memory.release();
+  let best = Infinity;
+  for (let run = 0; run < 3; run++) {
+    const memory = await engine.allocate(rows * columns * 4);
+    const weights = new Float32Array(
+      memory.bytes.buffer,
+      memory.bytes.byteOffset,
+      rows * columns,
+    );
+    // A fixed sequence: the search's time does not depend on values, but zeros would be special.
+    for (let i = 0, state = 1; i < weights.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      weights[i] = state / 2 ** 31;
     }
-    return (rows * columns * 4) / 1e6 / best;
-  } finally {
-    engine.dispose();
+    const started = performance.now();
+    const result = await engine.quantize({
+      weights: memory.bytes,
+      weightType: "float32",
+      rows,
+      columns,
+      order: "columns",
+      format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
+      method,
+      measure: true,
+    });
+    best = Math.min(best, performance.now() - started);
+    result.release();
+    memory.release();
   }
+  return (rows * columns * 4) / 1e6 / best;
 }
 
 function opened(engine: Engine, reason: string, open: () => Promise<Engine>): OpenedEngine {
@@ -166,7 +193,13 @@ async function openWebGpu(options: EngineOptions): Promise<Engine> {
   return await createWebGpuEngine({ allowInexact: options.allowInexact });
 }
 
-function readSpeeds(value: unknown): { webgpu: number; wasm: number } | null {
+/** GB/s of weights that each engine quantizes. */
+interface Speeds {
+  readonly webgpu: number;
+  readonly wasm: number;
+}
+
+function readSpeeds(value: unknown): Speeds | null {
   if (typeof value !== "object" || value === null) return null;
   const { webgpu, wasm } = value as { webgpu?: unknown; wasm?: unknown };
   return typeof webgpu === "number" && typeof wasm === "number" ? { webgpu, wasm } : null;

