@@ -37,7 +37,7 @@ _SECONDS_BETWEEN_PROGRESS = 0.1
 # What the native libraries say where they are refused memory; Python's own says MemoryError.
 _REFUSED_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|bad_alloc|bad allocation|not enough memory"
-    r"|failed to allocate memory|unable to mmap|out of memory",
+    r"|failed to allocate memory|out of memory",
     re.IGNORECASE,
 )
 
@@ -144,8 +144,9 @@ def report(channel: Channel, error: BaseException) -> None:
     if is_memory_error(error):
         # The frames hold what filled the memory.
         error.__traceback__ = None
+        limit = _memory_limit()
         _grant_reserve()
-        kind, message, trace = "memory", _memory_message(), None
+        kind, message, trace = "memory", _memory_message(limit), None
     elif isinstance(error, Refusal):
         kind, message, trace = error.kind, error.message, None
     elif isinstance(error, ModuleNotFoundError):
@@ -203,8 +204,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _memory_message() -> str:
-    limit = _memory_limit()
+def _memory_message(limit: int | None) -> str:
     amount = "" if limit is None else f" of {limit / 1e9:.2f} GB"
     return (
         f'Cannot finish "{os.path.basename(sys.argv[0])}": the memory limit{amount} is used up. '

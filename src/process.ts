@@ -58,6 +58,8 @@ export interface Child extends AsyncDisposable {
   receive(): Promise<string | null>;
   /** Closes standard input and waits for the end; unread output is dropped. */
   finish(): Promise<Omit<ProcessResult, "stdout">>;
+  /** Waits for the end with standard input open; unread output is dropped. */
+  wait(): Promise<Omit<ProcessResult, "stdout">>;
   /** Ends the child at once. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -65,12 +67,21 @@ export interface Child extends AsyncDisposable {
 /** A child ran past one of its limits, or broke off a dialog. */
 export class ProcessError extends Error {
   override readonly name = "ProcessError";
+  /** Which limit it was; "input" where the child reads no more. */
+  readonly reason: "timeout" | "output" | "input";
+
+  constructor(reason: "timeout" | "output" | "input", message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+  }
 }
 
 const DEFAULT_OUTPUT_BYTES = 64 * 2 ** 20;
 const STDERR_TAIL_BYTES = 64 * 2 ** 10;
 /** Milliseconds between the request to end and the kill. */
 const GRACE_MS = 2000;
+/** Milliseconds that the children of a killed child have to end with it. */
+const LINGER_MS = 500;
 
 /**
  * Runs a program to its end. A nonzero exit code is a result, not an error.
@@ -135,6 +146,12 @@ export function start(command: Command): Child {
     while (!ended) ended = (await reader.read()).done;
   }
 
+  async function wait(): Promise<Omit<ProcessResult, "stdout">> {
+    const [status, stderr] = await Promise.all([life.child.status, errors, drain()]);
+    life.settle();
+    return { success: status.success, code: status.code, stderr };
+  }
+
   return {
     pid: life.child.pid,
     receive,
@@ -144,6 +161,7 @@ export function start(command: Command): Child {
       } catch (cause) {
         life.throwIfEnded();
         throw new ProcessError(
+          "input",
           `Cannot write to "${command.program}": it closed its standard input. Its last words: ${
             (await errors).trim() || "none"
           }`,
@@ -153,10 +171,9 @@ export function start(command: Command): Child {
     },
     async finish() {
       await writer.close().catch(() => undefined);
-      const [status, stderr] = await Promise.all([life.child.status, errors, drain()]);
-      life.settle();
-      return { success: status.success, code: status.code, stderr };
+      return await wait();
     },
+    wait,
     async [Symbol.asyncDispose]() {
       await writer.close().catch(() => undefined);
       life.kill();
@@ -198,12 +215,17 @@ class Life {
     this.#timers.push(setTimeout(() => this.kill(), GRACE_MS));
   }
 
-  /** Kills the child, and stops reading what its own children may still print. */
+  /**
+   * Kills the child, and soon stops reading what its own children may still print: those that end
+   * with it need a moment for that.
+   */
   kill(): void {
     signalChild(this.child, "SIGKILL");
-    this.child.status.then(() => Promise.all(this.#readers.map((reader) => reader.cancel()))).catch(
-      () => undefined,
-    );
+    this.child.status.then(() => {
+      const stop = (): unknown => Promise.allSettled(this.#readers.map((one) => one.cancel()));
+      const timer = setTimeout(stop, LINGER_MS);
+      Promise.allSettled(this.#readers.map((one) => one.closed)).then(() => clearTimeout(timer));
+    }).catch(() => undefined);
   }
 
   /** A reader of one of the child's streams that ends when the child is killed. */
@@ -234,10 +256,12 @@ class Life {
         return;
       case "timeout":
         throw new ProcessError(
+          "timeout",
           `Cannot finish "${program}": it ran longer than ${(timeoutMs ?? 0) / 1000} s.`,
         );
       case "output":
         throw new ProcessError(
+          "output",
           `Cannot read from "${program}": it printed more than ${maxOutputBytes} bytes.`,
         );
       case "abort":

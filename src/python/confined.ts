@@ -1,0 +1,396 @@
+/**
+ * Runs one Python program confined, by the strongest means that works here: bubblewrap, namespaces
+ * that the child makes for itself, or an audit hook. A child says in its first line that it is
+ * confined; one that ends without it could not be, and the next means is tried. Trying is the only
+ * probe, so the usual case costs nothing, and what failed is not tried again.
+ */
+import { join } from "node:path";
+import { InputError, MissingToolError, VerificationError } from "../error.ts";
+import { type Child, ProcessError, start } from "../process.ts";
+import { INSTALL_UV, type Interpreter, pythonFolder } from "./environment.ts";
+import { type Message, parseMessage } from "./messages.ts";
+import { type View, viewOf } from "./view.ts";
+
+/** Means of confinement, the strongest first. */
+export const SANDBOXES = ["bubblewrap", "namespaces", "audit hook"] as const;
+
+/** A means of confinement. */
+export type Sandbox = typeof SANDBOXES[number];
+
+/** What a Python program is asked, and what it may touch. */
+export interface ConfinedJob {
+  /** Absolute path of the program, which serves one request through `python/dialog.py`. */
+  readonly program: string;
+  readonly request: Readonly<Record<string, unknown>>;
+  /** Absolute paths of the files and folders that it reads. */
+  readonly readable: readonly string[];
+  /** Absolute path of the folder that it writes; it works in a folder there, which is removed. */
+  readonly writable: string;
+  readonly allowHub: boolean;
+  readonly timeoutSeconds: number;
+  /** Bytes of memory; null for as much as the machine has. */
+  readonly maxMemoryBytes: number | null;
+  readonly interpreter: Interpreter;
+  /** The means to try, in this order. */
+  readonly sandboxes: readonly Sandbox[];
+}
+
+/** What goes on while a program runs. */
+export interface PythonEvents {
+  progress(stage: string, fraction: number | null): void;
+  warn(text: string): void;
+  note(text: string): void;
+}
+
+/** What a program answered, and what held it. */
+export interface PythonAnswer {
+  /** The value as the program sent it; whoever asked checks its shape. */
+  readonly value: unknown;
+  readonly sandbox: Sandbox;
+  /** One sentence on what was held, for the report. */
+  readonly held: string;
+}
+
+/** The program failed in a way that nobody foresaw. */
+export class PythonError extends Error {
+  override readonly name = "PythonError";
+  /** Python's own account; null where the program could not give one. */
+  readonly traceback: string | null;
+
+  constructor(message: string, traceback: string | null) {
+    super(message);
+    this.traceback = traceback;
+  }
+}
+
+const MAXIMUM_LINE_BYTES = 32 * 2 ** 20;
+const MAXIMUM_LINES = 100_000;
+const MAXIMUM_WARNINGS = 600;
+/** Milliseconds that a program has to end after its answer. */
+const END_MS = 10_000;
+const MAXIMUM_TIMEOUT_SECONDS = 2 ** 31 / 1000 - 1;
+const LAST_WORDS_LINES = 12;
+const LAST_WORDS_CHARACTERS = 2_000;
+const SIGKILL_CODE = 137;
+/** Exit codes from here on say which signal ended the program. */
+const SIGNAL_CODES = 128;
+const WINDOWS = Deno.build.os === "windows";
+
+/** Why a means does not work on this machine. */
+const unavailable = new Map<Sandbox, string>();
+
+/**
+ * Runs the program and returns its answer.
+ *
+ * @throws InputError for input that the program refuses, a limit that is passed, a crash.
+ * @throws VerificationError, MissingToolError where the program says so.
+ * @throws InterruptedError when `signal` aborts or the person interrupts.
+ * @throws PythonError for a bug.
+ */
+export async function runConfined(
+  job: ConfinedJob,
+  events: PythonEvents,
+  signal: AbortSignal,
+): Promise<PythonAnswer> {
+  const work = join(job.writable, ".work");
+  await Deno.mkdir(work, { recursive: true });
+  try {
+    const deadline = performance.now() + 1000 * job.timeoutSeconds;
+    for (const sandbox of job.sandboxes) {
+      if (unavailable.has(sandbox)) continue;
+      const value = await attempt(job, sandbox, work, deadline, events, signal);
+      if (value !== null) return { value: value.value, sandbox, held: heldBy(sandbox, job) };
+    }
+    const reasons = job.sandboxes.map((sandbox) => `${sandbox}: ${unavailable.get(sandbox)}`);
+    throw new MissingToolError(
+      `Cannot run "${job.interpreter.program}" confined, and unconfined it is not run. ${
+        reasons.join("; ")
+      }`,
+    );
+  } finally {
+    await Deno.remove(work, { recursive: true }).catch(() => undefined);
+  }
+}
+
+/** Runs the program by one means; null where that does not work here. */
+async function attempt(
+  job: ConfinedJob,
+  sandbox: Sandbox,
+  work: string,
+  deadline: number,
+  events: PythonEvents,
+  signal: AbortSignal,
+): Promise<{ value: unknown } | null> {
+  const { interpreter, allowHub, writable } = job;
+  const folder = pythonFolder();
+  const view = sandbox === "audit hook" ? null : await viewOf({
+    programs: [...interpreter.folders, folder, job.program],
+    readable: job.readable,
+    writable,
+    network: allowHub,
+    warn: (text) => events.warn(text),
+  });
+  const environment = environmentOf(work, allowHub);
+  const python = [interpreter.program, "-P", "-s", join(folder, "launch.py")];
+  const [program = "", ...args] = commandOf(sandbox, interpreter, python, view, allowHub);
+  const milliseconds = Math.min(deadline - performance.now(), MAXIMUM_TIMEOUT_SECONDS * 1000);
+  try {
+    await using child = start({
+      program,
+      args,
+      cwd: work,
+      env: environment,
+      inheritEnv: WINDOWS ? ["SYSTEMROOT"] : [],
+      timeoutMs: Math.max(1, milliseconds),
+      signal,
+      maxOutputBytes: MAXIMUM_LINE_BYTES,
+      install: program === "uv" ? INSTALL_UV : "Install it with the system's package manager.",
+    });
+    const setting = {
+      program: job.program,
+      sandbox,
+      view,
+      libraries: interpreter.folders,
+      writable,
+      network: allowHub,
+      memory: job.maxMemoryBytes,
+      environment,
+    };
+    await send(child, setting, job.request);
+    const first = await child.receive();
+    if (first === null || parseMessage(first)?.type !== "confined") {
+      const { code, stderr } = await child.finish();
+      unavailable.set(sandbox, lastWords(stderr) || `exit code ${code}`);
+      return null;
+    }
+    return { value: await converse(child, job, events) };
+  } catch (error) {
+    if (error instanceof MissingToolError && error.cause !== undefined && program !== python[0]) {
+      unavailable.set(sandbox, error.message);
+      return null;
+    }
+    if (error instanceof ProcessError) throw limitError(error, job);
+    throw error;
+  }
+}
+
+/** Sends what the child has to know. Where it reads no more, its end tells why. */
+async function send(child: Child, setting: unknown, request: unknown): Promise<void> {
+  try {
+    await child.send(JSON.stringify(setting));
+    await child.send(JSON.stringify(request));
+  } catch (error) {
+    if (!(error instanceof ProcessError) || error.reason !== "input") throw error;
+  }
+}
+
+/** Hears the program out, and returns the value of its result once it has ended. */
+async function converse(child: Child, job: ConfinedJob, events: PythonEvents): Promise<unknown> {
+  const name = job.program.split(/[/\\]/).at(-1) ?? "";
+  let warnings = 0;
+  for (let lines = 0; lines < MAXIMUM_LINES; lines++) {
+    const line = await child.receive();
+    if (line === null) throw endedEarly(name, await child.finish());
+    const message = parseMessage(line);
+    switch (message?.type) {
+      case "progress":
+        events.progress(message.stage, message.fraction);
+        break;
+      case "warning":
+        if (++warnings <= MAXIMUM_WARNINGS) events.warn(message.message);
+        break;
+      case "result":
+        await awaitEnd(child, name);
+        return message.value;
+      case "error":
+        throw await errorOf(message, child, name);
+      default:
+        throw new PythonError(
+          `Cannot finish "${name}": it sent a line that is no message: ${
+            JSON.stringify(line.slice(0, 200))
+          }`,
+          null,
+        );
+    }
+  }
+  throw new InputError(
+    `Cannot finish "${name}": it sent more than ${MAXIMUM_LINES} lines. Don't trust the model.`,
+  );
+}
+
+/** Waits for the end of a program that has answered: only then is what it wrote final. */
+async function awaitEnd(child: Child, name: string): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<null>((done) => timer = setTimeout(() => done(null), END_MS));
+  const end = child.wait();
+  const ended = await Promise.race([end, late]).finally(() => clearTimeout(timer));
+  if (ended === null) {
+    end.catch(() => undefined);
+    throw new PythonError(`Cannot finish "${name}": it answered and did not end.`, null);
+  }
+  if (!ended.success) throw endedEarly(name, ended);
+}
+
+/** The error that a program told of. */
+async function errorOf(
+  { kind, message, traceback }: Extract<Message, { type: "error" }>,
+  child: Child,
+  name: string,
+): Promise<Error> {
+  switch (kind) {
+    case "input":
+    case "memory":
+      return new InputError(message);
+    case "verification":
+      return new VerificationError(message);
+    case "missing-tool":
+      return new MissingToolError(message);
+    case "bug": {
+      const { stderr } = await child.finish();
+      return new PythonError(`Cannot finish "${name}": ${message}${quoted(stderr)}`, traceback);
+    }
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** The error for a program that ended without an answer. */
+function endedEarly(name: string, { code, stderr }: { code: number; stderr: string }): Error {
+  if (
+    /bad_alloc|[Cc]annot allocate memory|MemoryError/.test(stderr.slice(-LAST_WORDS_CHARACTERS))
+  ) {
+    return new InputError(
+      `Cannot finish "${name}": it ran out of memory. Raise the limit with --max-memory, or ` +
+        `convert on a machine with more memory.${quoted(stderr)}`,
+    );
+  }
+  if (code === SIGKILL_CODE) {
+    return new InputError(
+      `Cannot finish "${name}": it was killed, as the system does when memory runs out. Convert ` +
+        `on a machine with more memory, or find out who killed it.${quoted(stderr)}`,
+    );
+  }
+  if (code > SIGNAL_CODES) {
+    return new InputError(
+      `Cannot finish "${name}": it crashed with signal ${code - SIGNAL_CODES}, which a broken ` +
+        `model can cause. Check the model's files.${quoted(stderr)}`,
+    );
+  }
+  return new PythonError(
+    `Cannot finish "${name}": it ended with exit code ${code} and no answer.${quoted(stderr)}`,
+    null,
+  );
+}
+
+/** The error for a limit that the parent holds. */
+function limitError(error: ProcessError, { program, timeoutSeconds }: ConfinedJob): Error {
+  const name = program.split(/[/\\]/).at(-1) ?? "";
+  switch (error.reason) {
+    case "timeout":
+      return new InputError(
+        `Cannot finish "${name}": it ran longer than ${timeoutSeconds} s. Allow more with ` +
+          `--timeout.`,
+        { cause: error },
+      );
+    case "output":
+      return new InputError(
+        `Cannot finish "${name}": it sent a line of more than ${MAXIMUM_LINE_BYTES} bytes. Don't ` +
+          `trust the model.`,
+        { cause: error },
+      );
+    case "input":
+      return error;
+    default:
+      return error.reason satisfies never;
+  }
+}
+
+/** The command that starts `python` by a means. */
+function commandOf(
+  sandbox: Sandbox,
+  interpreter: Interpreter,
+  python: readonly string[],
+  view: View | null,
+  network: boolean,
+): string[] {
+  if (sandbox === "bubblewrap" && view !== null) {
+    return ["bwrap", ...bubblewrapOptions(view, network), "--", ...python];
+  }
+  if (interpreter.startedBy === "itself") return [...python];
+  const flags = "--no-project --no-config --offline --no-env-file --no-cache --quiet --python";
+  return ["uv", "run", ...flags.split(" "), interpreter.program, ...python];
+}
+
+function bubblewrapOptions(view: View, network: boolean): string[] {
+  const options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"];
+  if (network) options.push("--share-net");
+  options.push("--proc", "/proc", "--dev", "/dev");
+  for (const path of view.system) options.push("--ro-bind-try", path, path);
+  for (const [outside, inside] of view.readable) options.push("--ro-bind", outside, inside);
+  for (const [outside, inside] of view.writable) options.push("--bind", outside, inside);
+  // Files there would be memory that no limit counts.
+  options.push("--remount-ro", "/dev", "--remount-ro", "/");
+  return options;
+}
+
+/** The whole environment of the child. */
+function environmentOf(work: string, allowHub: boolean): Record<string, string> {
+  const offline = {
+    HF_HUB_OFFLINE: "1",
+    HF_DATASETS_OFFLINE: "1",
+    TRANSFORMERS_OFFLINE: "1",
+  };
+  return {
+    ...(WINDOWS ? { TEMP: work, TMP: work } : { PATH: "/usr/bin:/bin", TMPDIR: work }),
+    HOME: work,
+    USER: "modelcast",
+    LOGNAME: "modelcast",
+    LANG: "C.UTF-8",
+    XDG_CACHE_HOME: join(work, "cache"),
+    PYTHONDONTWRITEBYTECODE: "1",
+    PYTHONHASHSEED: "0",
+    PYTHONUTF8: "1",
+    ...(allowHub ? {} : offline),
+    HF_HOME: join(work, "huggingface"),
+    HF_HUB_DISABLE_TELEMETRY: "1",
+    HF_HUB_DISABLE_IMPLICIT_TOKEN: "1",
+    HF_HUB_DISABLE_PROGRESS_BARS: "1",
+    DO_NOT_TRACK: "1",
+    ORT_DISABLE_TELEMETRY: "1",
+    TOKENIZERS_PARALLELISM: "false",
+    TORCHINDUCTOR_CACHE_DIR: join(work, "inductor"),
+    TRITON_CACHE_DIR: join(work, "triton"),
+    CUDA_VISIBLE_DEVICES: "",
+    NO_COLOR: "1",
+  };
+}
+
+function heldBy(sandbox: Sandbox, { allowHub }: ConfinedJob): string {
+  const network = allowHub ? "the network open (--allow-hub)" : "no network";
+  switch (sandbox) {
+    case "bubblewrap":
+    case "namespaces": {
+      const by = sandbox === "bubblewrap" ? "bubblewrap" : "namespaces of its own";
+      return `Python ran in ${by}: only the source readable, only the output writable, ${network}.`;
+    }
+    case "audit hook":
+      return `Python ran under an audit hook, without namespaces: writes outside the output, ` +
+        `subprocesses${
+          allowHub ? "" : " and sockets"
+        } are refused to Python code; native code is ` +
+        `not held.`;
+    default:
+      return sandbox satisfies never;
+  }
+}
+
+/** The end of what the program wrote to standard error, as the end of a message. */
+function quoted(stderr: string): string {
+  const words = lastWords(stderr);
+  return words === "" ? "" : `\nIts last words:\n${words}`;
+}
+
+function lastWords(stderr: string): string {
+  const lines = stderr.trimEnd().split("\n").slice(-LAST_WORDS_LINES);
+  return lines.join("\n").slice(-LAST_WORDS_CHARACTERS).trim();
+}
