@@ -1,7 +1,7 @@
 // Binary32 arithmetic that gives the same bits on every adapter, as docs/arithmetic.md defines it.
 // WGSL promises less than that: a division may be off by 2.5 ULP, a product and a sum may be fused
-// into one rounding, and packing to float16 may round either way. This file is valid by itself; the
-// core of every other kernel in this folder follows it in one module.
+// into one rounding, and packing to float16 may round either way. Every other file in this folder
+// builds on this one.
 
 // Always 0, which no compiler can know.
 @group(0) @binding(0) var<uniform> runtime_zero: u32;

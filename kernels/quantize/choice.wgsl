@@ -2,51 +2,6 @@
 // rounding to nearest. Past this file weights are normalized: multiplied by a power of two that
 // brings the largest magnitude of their block into [1, 4).
 
-// ---- header: plain stand-ins for arithmetic.wgsl and matrix.wgsl
-struct Matrix {
-  half_scales: u32,
-}
-
-@group(0) @binding(1) var<uniform> matrix: Matrix;
-
-fn opaque(value: f32) -> f32 {
-  return value;
-}
-
-fn opaque4(value: vec4f) -> vec4f {
-  return value;
-}
-
-fn divide(a: f32, b: f32) -> f32 {
-  return a / b;
-}
-
-fn half_bits(value: f32) -> u32 {
-  return pack2x16float(vec2f(value, 0.0));
-}
-
-fn widen_half(bits: u32) -> f32 {
-  return unpack2x16float(bits).x;
-}
-
-fn weights_at(i: u32, lane: u32) -> vec4f {
-  return vec4f(0.0);
-}
-
-fn run_size() -> u32 {
-  return 32u;
-}
-
-fn code_bits() -> u32 {
-  return 4u;
-}
-
-fn is_symmetric() -> bool {
-  return false;
-}
-
-// ---- core
-
 // Magnitude bits of 2^-100, below which a block counts as zeros.
 const SMALLEST_MAGNITUDE = 0x0d800000u;
 // Magnitude bits of infinity, from which on a block is not finite.
@@ -188,6 +143,28 @@ fn codes_at(positions: vec4f, zero_point: u32) -> vec4f {
 // Signed codes of four weights for a scale given by its reciprocal.
 fn signed_codes(values: vec4f, inverse: f32, zero_point: u32) -> vec4f {
   return codes_at(values * inverse, zero_point);
+}
+
+// The extremes of the run of thread `lane`.
+fn run_extremes(lane: u32) -> Extremes {
+  var extremes = NO_EXTREMES;
+  for (var i = 0u; i < run_size() / 4u; i++) {
+    extremes = widen_extremes(extremes, weights_at(i, lane));
+  }
+  return extremes;
+}
+
+// Stores the codes of the first `count` weights of the run of thread `lane`, normalized as `scale`
+// is, from weight `first` of block `block` on.
+fn put_run(block: u32, first: u32, count: u32, lane: u32, scale: f32, zero_point: u32) {
+  let inverse = reciprocal(scale);
+  var writers = NOTHING_WRITTEN;
+  for (var i = 0u; i < count / 4u; i++) {
+    let signed = signed_codes(weights_at(i, lane), inverse, zero_point);
+    let four = vec4u(vec4i(signed) + vec4i(i32(zero_point)));
+    writers = put_codes(writers, block, first + 4u * i, four);
+  }
+  flush_codes(writers);
 }
 
 // The sum of a chunk from its four partial sums.

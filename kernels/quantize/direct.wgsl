@@ -1,38 +1,6 @@
 // Access to weights straight from the buffer, for adapters that compute on the processor: they have
 // its caches instead of workgroup memory, and take seconds to compile the latter.
 
-// ---- header: plain stand-ins for matrix.wgsl
-override THREADS: u32 = 128;
-
-struct Matrix {
-  rows: u32,
-  columns: u32,
-  runs: u32,
-  column_order: u32,
-}
-
-struct Place {
-  row: u32,
-  run: u32,
-  valid: bool,
-}
-
-@group(0) @binding(1) var<uniform> matrix: Matrix;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-
-fn place_of(group: u32, lane: u32) -> Place {
-  return Place(group, lane, true);
-}
-
-fn element(index: u32) -> f32 {
-  return bitcast<f32>(weights[index]);
-}
-
-fn run_size() -> u32 {
-  return 32u;
-}
-
-// ---- core
 // The run of this thread: its first element, the distance to the next, and how many there are.
 var<private> run_first: u32;
 var<private> run_step: u32;

@@ -1,86 +1,6 @@
 // Half-quadratic quantization: iterations that shrink the errors of a block and fit its scale, and
 // its zero point where there is one, to what is left.
 
-// ---- header: plain stand-ins for arithmetic.wgsl, matrix.wgsl and choice.wgsl
-struct Matrix {
-  sum_scale: f32,
-}
-
-struct Extremes {
-  low: f32,
-  high: f32,
-  magnitude: u32,
-}
-
-struct Choice {
-  scale: f32,
-  zero_point: u32,
-  saturated: u32,
-}
-
-@group(0) @binding(1) var<uniform> matrix: Matrix;
-
-fn opaque(value: f32) -> f32 {
-  return value;
-}
-
-fn opaque4(value: vec4f) -> vec4f {
-  return value;
-}
-
-fn divide(a: f32, b: f32) -> f32 {
-  return a / b;
-}
-
-fn weights_at(i: u32, lane: u32) -> vec4f {
-  return vec4f(0.0);
-}
-
-fn down_of(magnitude: u32) -> f32 {
-  return 1.0;
-}
-
-fn up_of(magnitude: u32) -> f32 {
-  return 1.0;
-}
-
-fn signed_largest(extremes: Extremes) -> f32 {
-  return extremes.high;
-}
-
-fn store_choice(scale: f32, zero_point: u32) -> Choice {
-  return Choice(scale, zero_point, 0u);
-}
-
-fn reciprocal(scale: f32) -> f32 {
-  return 1.0 / scale;
-}
-
-fn codes_at(positions: vec4f, zero_point: u32) -> vec4f {
-  return positions;
-}
-
-fn chunk_sum(partial: vec4f) -> f32 {
-  return partial.x;
-}
-
-fn highest() -> u32 {
-  return 15u;
-}
-
-fn center() -> u32 {
-  return 8u;
-}
-
-fn run_size() -> u32 {
-  return 32u;
-}
-
-fn is_symmetric() -> bool {
-  return false;
-}
-
-// ---- core
 // Iterations from a start, the last of which only judges.
 const LAST_ITERATION = 8u;
 
@@ -111,6 +31,31 @@ fn inverse_powers(x: vec4f) -> vec4f {
   return vec4f(inverse_power(x.x), inverse_power(x.y), inverse_power(x.z), inverse_power(x.w));
 }
 
+// Four weights in units of the scale, and how their codes miss them.
+struct Split {
+  positions: vec4f,
+  codes: vec4f,
+  errors: vec4f,
+  magnitudes: vec4f,
+  // power(|x|) of the errors x.
+  powers: vec4f,
+}
+
+fn split_at(i: u32, lane: u32, inverse: f32, zero_point: u32) -> Split {
+  let positions = opaque4(weights_at(i, lane) * inverse);
+  let codes = codes_at(positions, zero_point);
+  let errors = opaque4(positions - codes);
+  let magnitudes = abs(errors);
+  return Split(positions, codes, errors, magnitudes, inverse_powers(magnitudes));
+}
+
+// What the shrinkage of the errors leaves the codes to aim at.
+fn targets_of(four: Split, shrinkage: f32) -> vec4f {
+  let shrunk = four.magnitudes - opaque4(four.powers * shrinkage);
+  let kept = opaque4(max(shrunk, vec4f(0.0)));
+  return opaque4(four.positions - select(kept, -kept, four.errors < vec4f(0.0)));
+}
+
 // Sums over a run that thread `lane` holds normalized by `down`: of |x| power(|x|) of the errors x
 // in units of the scale, and of the codes less their targets.
 fn norm_sums(lane: u32, choice: Choice, down: f32, iteration: u32) -> vec2f {
@@ -119,15 +64,10 @@ fn norm_sums(lane: u32, choice: Choice, down: f32, iteration: u32) -> vec2f {
   var norm = vec4f(0.0);
   var excess = vec4f(0.0);
   for (var i = 0u; i < run_size() / 4u; i++) {
-    let positions = opaque4(weights_at(i, lane) * inverse);
-    let codes = codes_at(positions, choice.zero_point);
-    let errors = opaque4(positions - codes);
-    let magnitudes = abs(errors);
-    let powers = inverse_powers(magnitudes);
-    norm += opaque4(magnitudes * powers);
+    let four = split_at(i, lane, inverse, choice.zero_point);
+    norm += opaque4(four.magnitudes * four.powers);
     if (!is_symmetric()) {
-      let kept = opaque4(max(magnitudes - opaque4(powers * shrinkage), vec4f(0.0)));
-      excess += opaque4(codes - opaque4(positions - select(kept, -kept, errors < vec4f(0.0))));
+      excess += opaque4(four.codes - targets_of(four, shrinkage));
     }
   }
   return vec2f(chunk_sum(norm), chunk_sum(excess));
@@ -140,16 +80,10 @@ fn fit_sums(lane: u32, choice: Choice, down: f32, iteration: u32) -> vec2f {
   var sum_tq = vec4f(0.0);
   var sum_qq = vec4f(0.0);
   for (var i = 0u; i < run_size() / 4u; i++) {
-    let positions = opaque4(weights_at(i, lane) * inverse);
-    let codes = codes_at(positions, choice.zero_point);
-    let errors = opaque4(positions - codes);
-    let magnitudes = abs(errors);
-    let shrunk = magnitudes - opaque4(inverse_powers(magnitudes) * shrinkage);
-    let kept = opaque4(max(shrunk, vec4f(0.0)));
-    let targets = opaque4(positions - select(kept, -kept, errors < vec4f(0.0)));
-    sum_tq += opaque4(targets * codes);
+    let four = split_at(i, lane, inverse, choice.zero_point);
+    sum_tq += opaque4(targets_of(four, shrinkage) * four.codes);
     // Exact, so that it may be fused.
-    sum_qq += codes * codes;
+    sum_qq += four.codes * four.codes;
   }
   return vec2f(chunk_sum(sum_tq), chunk_sum(sum_qq));
 }

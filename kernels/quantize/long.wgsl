@@ -2,133 +2,6 @@
 // the runs find is gathered row by row between the passes. What all methods share: the extremes,
 // the choice by rounding to nearest, and at the end the scales and the codes.
 
-// ---- header: plain stand-ins for arithmetic.wgsl, matrix.wgsl and choice.wgsl
-override THREADS: u32 = 16;
-
-const INFINITE_MAGNITUDE = 0x7f800000u;
-const NO_EXTREMES = Extremes(0.0, 0.0, 0u);
-const NOTHING_WRITTEN = Writers(0u);
-
-struct Matrix {
-  rows: u32,
-  runs: u32,
-  block_length: u32,
-  row_runs: u32,
-  first_run: u32,
-  first_code: u32,
-  measure: u32,
-  groups: u32,
-}
-
-struct Tally {
-  non_finite: atomic<u32>,
-  saturated: atomic<u32>,
-  finished: atomic<u32>,
-}
-
-struct Place {
-  row: u32,
-  run: u32,
-  valid: bool,
-}
-
-struct Extremes {
-  low: f32,
-  high: f32,
-  magnitude: u32,
-}
-
-struct Choice {
-  scale: f32,
-  zero_point: u32,
-  saturated: u32,
-}
-
-struct Writers {
-  word: u32,
-}
-
-@group(0) @binding(1) var<uniform> matrix: Matrix;
-@group(0) @binding(6) var<storage, read_write> tally: Tally;
-@group(0) @binding(7) var<storage, read_write> sums: array<vec4f>;
-
-fn group_number(group: vec3u, groups: vec3u) -> u32 {
-  return group.y * groups.x + group.x;
-}
-
-fn place_of(group: u32, lane: u32) -> Place {
-  return Place(group, lane, true);
-}
-
-fn stage(group: u32, lane: u32) {}
-
-fn weights_at(i: u32, lane: u32) -> vec4f {
-  return vec4f(0.0);
-}
-
-fn normalize_run(lane: u32, factor: f32, least: u32) {}
-
-fn clear_run(lane: u32) {}
-
-fn put_codes(writers: Writers, block: u32, first: u32, four: vec4u) -> Writers {
-  return writers;
-}
-
-fn flush_codes(writers: Writers) {}
-
-fn store_scale(block: u32, scale: f32) {}
-
-fn store_zero_point(block: u32, zero_point: u32) {}
-
-fn widen_extremes(extremes: Extremes, weights: vec4f) -> Extremes {
-  return extremes;
-}
-
-fn is_regular(extremes: Extremes) -> bool {
-  return true;
-}
-
-fn down_of(magnitude: u32) -> f32 {
-  return 1.0;
-}
-
-fn up_of(magnitude: u32) -> f32 {
-  return 1.0;
-}
-
-fn least_of(magnitude: u32, saturated: u32) -> u32 {
-  return 1u;
-}
-
-fn zero_choice() -> Choice {
-  return Choice(0.0, 0u, 0u);
-}
-
-fn choose_by_rounding(extremes: Extremes) -> Choice {
-  return Choice(extremes.high, 0u, 0u);
-}
-
-fn settle(choice: Choice) -> Choice {
-  return choice;
-}
-
-fn reciprocal(scale: f32) -> f32 {
-  return 1.0 / scale;
-}
-
-fn signed_codes(values: vec4f, inverse: f32, zero_point: u32) -> vec4f {
-  return values * inverse;
-}
-
-fn error_sums(lane: u32, scale: f32, zero_point: u32) -> vec3f {
-  return vec3f(scale);
-}
-
-fn run_size() -> u32 {
-  return 32u;
-}
-
-// ---- core
 // Threads of a workgroup that gathers a row.
 const GATHERERS = 64u;
 
@@ -170,10 +43,7 @@ fn find_extremes(
   if (!place.valid) {
     return;
   }
-  var extremes = NO_EXTREMES;
-  for (var i = 0u; i < run_size() / 4u; i++) {
-    extremes = widen_extremes(extremes, weights_at(i, lane));
-  }
+  let extremes = run_extremes(lane);
   let slot = 3u * slot_of(place);
   partials[slot] = bitcast<u32>(extremes.low);
   partials[slot + 1u] = bitcast<u32>(extremes.high);
@@ -250,6 +120,37 @@ fn ordered_sum(row: u32, index: u32, width: u32) -> f32 {
   return sum;
 }
 
+// Whether a thread has a run of a row with a choice on trial.
+fn is_on_trial(place: Place) -> bool {
+  return place.valid && states[place.row].trial.scale != 0.0;
+}
+
+// Stores two sums of a run where `ordered_sum` looks for them.
+fn store_sums(place: Place, both: vec2f) {
+  let slot = slot_of(place) * 2u;
+  partials[slot] = bitcast<u32>(both.x);
+  partials[slot + 1u] = bitcast<u32>(both.y);
+}
+
+// Gathers the `width` sums of a row, for `gathered_sum`. Every thread of the workgroup takes part.
+fn gather_sums(row: u32, width: u32, lane: u32) {
+  if (row < matrix.rows) {
+    for (var index = lane; index < width; index += GATHERERS) {
+      gathered[index] = bitcast<u32>(ordered_sum(row, index, width));
+    }
+  }
+  workgroupBarrier();
+}
+
+fn gathered_sum(index: u32) -> f32 {
+  return bitcast<f32>(gathered[index]);
+}
+
+// Whether this thread is the one that judges what was gathered of a row with a choice on trial.
+fn is_judge(row: u32, lane: u32) -> bool {
+  return lane == 0u && row < matrix.rows && states[row].trial.scale != 0.0;
+}
+
 // Stores the scale and the zero point of each row; a thread takes a row.
 @compute @workgroup_size(GATHERERS)
 fn end_rows(
@@ -287,16 +188,9 @@ fn encode(
     let choice = state.best;
     let magnitude = state.extremes.magnitude;
     let scale = choice.scale * down_of(magnitude);
-    let inverse = reciprocal(scale);
     let first = matrix.first_code + place.run * run_size();
     let end = min(run_size(), matrix.block_length - (matrix.first_run + place.run) * run_size());
-    var writers = NOTHING_WRITTEN;
-    for (var i = 0u; i < end / 4u; i++) {
-      let signed = signed_codes(weights_at(i, lane), inverse, choice.zero_point);
-      let four = vec4u(vec4i(signed) + vec4i(i32(choice.zero_point)));
-      writers = put_codes(writers, place.row, first + 4u * i, four);
-    }
-    flush_codes(writers);
+    put_run(place.row, first, end, lane, scale, choice.zero_point);
     if (matrix.measure == 1u) {
       let slot = place.row * matrix.runs + place.run;
       sums[slot] = vec4f(error_sums(lane, scale, choice.zero_point), up_of(magnitude));

@@ -1,20 +1,6 @@
 // The matrix of a job: its weights and its results. A thread takes one run of RUN consecutive
 // weights of a row: a whole block, or a chunk of 256 of a block that is longer.
 
-// ---- header: plain stand-ins for arithmetic.wgsl
-fn half_bits(value: f32) -> u32 {
-  return pack2x16float(vec2f(value, 0.0));
-}
-
-fn widen_half(bits: u32) -> f32 {
-  return unpack2x16float(bits).x;
-}
-
-fn widen_bfloat(bits: u32) -> f32 {
-  return bitcast<f32>(bits << 16u);
-}
-
-// ---- core
 // What a pipeline may fix. 0 leaves it to the parameters, so that one pipeline does for all where
 // compiling takes longer than it saves.
 override BITS: u32 = 0;

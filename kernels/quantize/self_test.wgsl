@@ -1,28 +1,6 @@
 // Runs the operations that the quantization kernels rely on over given operands, so that the host
 // can compare every bit with its own arithmetic. A thread takes one case.
 
-// ---- header: plain stand-ins for arithmetic.wgsl
-fn opaque(product: f32) -> f32 {
-  return product;
-}
-
-fn divide(a: f32, b: f32) -> f32 {
-  return a / b;
-}
-
-fn half_bits(value: f32) -> u32 {
-  return pack2x16float(vec2f(value, 0.0));
-}
-
-fn widen_half(bits: u32) -> f32 {
-  return unpack2x16float(bits).x;
-}
-
-fn widen_bfloat(bits: u32) -> f32 {
-  return bitcast<f32>(bits << 16u);
-}
-
-// ---- core
 override THREADS: u32 = 64;
 
 const RESULTS = 14u;

@@ -1,38 +1,6 @@
 // Access to weights by way of workgroup memory, for adapters that have it in hardware: each weight
 // is read once, by neighbouring threads from neighbouring addresses.
 
-// ---- header: plain stand-ins for matrix.wgsl
-override THREADS: u32 = 128;
-
-struct Matrix {
-  rows: u32,
-  columns: u32,
-  runs: u32,
-  column_order: u32,
-}
-
-struct Place {
-  row: u32,
-  run: u32,
-  valid: bool,
-}
-
-@group(0) @binding(1) var<uniform> matrix: Matrix;
-@group(0) @binding(2) var<storage, read> weights: array<u32>;
-
-fn place_of(group: u32, lane: u32) -> Place {
-  return Place(group, lane, true);
-}
-
-fn element(index: u32) -> f32 {
-  return bitcast<f32>(weights[index]);
-}
-
-fn run_size() -> u32 {
-  return 32u;
-}
-
-// ---- core
 // Weights that a workgroup holds: run_size() * THREADS. An override as an array's size crashes naga 29.
 const STAGED = 4096u;
 

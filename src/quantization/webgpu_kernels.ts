@@ -7,7 +7,7 @@ import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 import type { ComputeDevice } from "./webgpu_device.ts";
-import { type Access, type BlockKind, kernelShader } from "./webgpu_shaders.ts";
+import { type Access, type BlockKind, kernelFiles, shaderOf } from "./webgpu_shaders.ts";
 import { jobLayout, LONG_RUN } from "./webgpu_tiles.ts";
 
 /** Weights that a workgroup holds in its memory, as in staged.wgsl. */
@@ -324,7 +324,7 @@ export class Kernels {
       if (module === undefined) {
         module = gpu.createShaderModule({
           label: shader,
-          code: kernelShader(this.access, kind, method),
+          code: shaderOf(kernelFiles(this.access, kind, method)),
         });
         this.#modules.set(shader, module);
       }

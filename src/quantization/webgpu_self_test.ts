@@ -3,7 +3,7 @@
  * that the kernels rely on, over pseudo-random and chosen operands, bit by bit against JavaScript.
  */
 import type { ComputeDevice } from "./webgpu_device.ts";
-import { SELF_TEST_SHADER } from "./webgpu_shaders.ts";
+import { SELF_TEST_FILES, shaderOf } from "./webgpu_shaders.ts";
 
 /** Operands of one case, as bits of binary32. */
 type Operands = readonly [a: number, b: number, c: number];
@@ -118,7 +118,7 @@ async function runCases(device: ComputeDevice, cases: readonly Operands[]): Prom
     act,
     gpu.createComputePipelineAsync({
       layout: "auto",
-      compute: { module: gpu.createShaderModule({ code: SELF_TEST_SHADER }) },
+      compute: { module: gpu.createShaderModule({ code: shaderOf(SELF_TEST_FILES) }) },
     }),
   );
   const operands = new Uint32Array(cases.length * 4);

@@ -1,7 +1,7 @@
 /**
- * The WGSL of the quantization kernels. Each file in `kernels/quantize` is valid by itself; what
- * follows its line `// ---- core` is a piece of a module, and the header before that only stands in
- * for the pieces that come earlier in the module.
+ * The WGSL of the quantization kernels. A module is a list of files of `kernels/quantize`, each of
+ * which builds on those before it, so that whatever they share is declared once. There is no other
+ * text: kernels vary by the files of the list and by override constants.
  */
 import arithmetic from "../../kernels/quantize/arithmetic.wgsl" with { type: "text" };
 import choice from "../../kernels/quantize/choice.wgsl" with { type: "text" };
@@ -20,38 +20,37 @@ import shortRtn from "../../kernels/quantize/short_rtn.wgsl" with { type: "text"
 import staged from "../../kernels/quantize/staged.wgsl" with { type: "text" };
 import type { Method } from "./engine.ts";
 
-/** The line of a file after which its piece begins. */
-const CORE = "// ---- core\n";
-
 /** Kernels for blocks that a thread takes whole, and for blocks that are rows of any length. */
 export type BlockKind = "short" | "long";
-
-/** The module of the self-test. */
-export const SELF_TEST_SHADER: string = module(selfTest);
 
 /** How the kernels read weights: by way of workgroup memory, or straight from the buffer. */
 export type Access = "staged" | "direct";
 
 const ACCESS: Readonly<Record<Access, string>> = { staged, direct };
 
-/** The module of the kernels for a kind of blocks and a method. */
-export function kernelShader(access: Access, kind: BlockKind, method: Method): string {
-  const search: Readonly<Record<Method, readonly string[]>> = { rtn: [], mse: [mse], hqq: [hqq] };
-  return module(matrix, ACCESS[access], choice, ...search[method], ...DRIVERS[kind][method]);
-}
+const SEARCH: Readonly<Record<Method, readonly string[]>> = { rtn: [], mse: [mse], hqq: [hqq] };
 
 const DRIVERS: Readonly<Record<BlockKind, Readonly<Record<Method, readonly string[]>>>> = {
   short: { rtn: [shortRtn, short], mse: [shortMse, short], hqq: [shortHqq, short] },
   long: { rtn: [long], mse: [long, longMse], hqq: [long, longHqq] },
 };
 
-/** The exact arithmetic and then the cores of `files`. */
-function module(...files: string[]): string {
-  return [arithmetic, ...files.map(coreOf)].join("\n");
+/** The files of the self-test. */
+export const SELF_TEST_FILES: readonly string[] = [arithmetic, selfTest];
+
+/** The files of the kernels for a kind of blocks and a method. Each is valid after those before it. */
+export function kernelFiles(access: Access, kind: BlockKind, method: Method): readonly string[] {
+  return [
+    arithmetic,
+    matrix,
+    ACCESS[access],
+    choice,
+    ...SEARCH[method],
+    ...DRIVERS[kind][method],
+  ];
 }
 
-function coreOf(file: string): string {
-  const start = file.indexOf(CORE);
-  if (start < 0) throw new Error(`A kernel lacks the line "${CORE.trimEnd()}".`);
-  return file.slice(start + CORE.length);
+/** The module that `files` make. */
+export function shaderOf(files: readonly string[]): string {
+  return files.join("\n");
 }

@@ -8,6 +8,7 @@ import { type Adapter, detectAdapter, detectProcessor, hardwareKey } from "../..
 import { type Engine, EngineFault, type QuantizeJob } from "../../src/quantization/engine.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
 import { createWebGpuEngine, type WebGpuOptions } from "../../src/quantization/webgpu.ts";
+import { kernelFiles, SELF_TEST_FILES, shaderOf } from "../../src/quantization/webgpu_shaders.ts";
 import { compareEngines, differenceBetween } from "./identical.ts";
 import { randomFrom, type RandomJob, randomJobs } from "./random_jobs.ts";
 
@@ -87,20 +88,38 @@ function* jobsOver(
   }
 }
 
-Deno.test("every kernel file is valid WGSL by itself", async () => {
-  const device = await (await adapterAtHand()).gpu.requestDevice();
-  const folder = new URL("../../kernels/quantize/", import.meta.url);
-  let count = 0;
-  for (const entry of Deno.readDirSync(folder)) {
-    const code = Deno.readTextFileSync(new URL(entry.name, folder));
-    device.pushErrorScope("validation");
-    const module = device.createShaderModule({ code });
-    const { messages } = await module.getCompilationInfo();
-    assert.deepEqual(messages.map(({ message }) => message), [], entry.name);
-    assert.equal(await device.popErrorScope(), null, entry.name);
-    count++;
+/** The lists of files that kernels are made of. */
+function* modules(): Generator<readonly string[]> {
+  yield SELF_TEST_FILES;
+  for (const access of ["staged", "direct"] as const) {
+    for (const kind of ["short", "long"] as const) {
+      for (const method of ["rtn", "mse", "hqq"] as const) yield kernelFiles(access, kind, method);
+    }
   }
-  assert.ok(count >= 10);
+}
+
+Deno.test("every kernel file is valid WGSL after those that it builds on", async () => {
+  const device = await (await adapterAtHand()).gpu.requestDevice();
+  const used = new Set<string>();
+  const seen = new Set<string>();
+  for (const files of modules()) {
+    for (const [index, file] of files.entries()) {
+      used.add(file);
+      const code = shaderOf(files.slice(0, index + 1));
+      if (seen.has(code)) continue;
+      seen.add(code);
+      const title = file.slice(0, 60);
+      device.pushErrorScope("validation");
+      const module = device.createShaderModule({ code });
+      const { messages } = await module.getCompilationInfo();
+      assert.deepEqual(messages.map(({ message }) => message), [], title);
+      assert.equal(await device.popErrorScope(), null, title);
+    }
+  }
+  const folder = new URL("../../kernels/quantize/", import.meta.url);
+  for (const { name } of Deno.readDirSync(folder)) {
+    assert.ok(used.has(Deno.readTextFileSync(new URL(name, folder))), `no kernel uses ${name}`);
+  }
   device.destroy();
 });
 
