@@ -4,27 +4,51 @@
  * ```ts
  * import { convert } from "./mod.ts";
  *
- * const [conversion] = await convert({
- *   source: "model.onnx",
- *   output: "model.4bit.onnx",
+ * const { success, error, steps } = await convert({
+ *   modelPath: "model.onnx",
+ *   outputPath: "model.4bit.onnx",
  *   precision: "4bit",
  * });
- * console.log(conversion!.totals.bitsPerWeight);
  * ```
+ *
+ * A converter of one's own is a subclass of `ModelConverter` under `@registerConverter`.
  */
-import type { Conversion } from "./src/converters/conversion.ts";
-import { type ConversionEvents, convertOnnx } from "./src/converters/onnx_to_onnx.ts";
-import { type ConversionOptions, DEFAULTS, type Precision } from "./src/converters/options.ts";
+import type { ConversionEvents, ConversionResult } from "./src/converters/converter.ts";
+import { convertModel } from "./src/converters/convert.ts";
+import { checkRequest, type RequestInput } from "./src/converters/request.ts";
+import { InputError } from "./src/error.ts";
 
-export type { ConversionEvents } from "./src/converters/onnx_to_onnx.ts";
 export type {
   Conversion,
   ConversionTotals,
   ConvertedWeight,
+  OnnxReport,
   OutputFile,
   SkippedWeight,
+  VerifiedConversion,
 } from "./src/converters/conversion.ts";
-export { type ConversionOptions, type Precision, PRECISIONS } from "./src/converters/options.ts";
+export {
+  type ConversionEvents,
+  type ConversionResult,
+  type ConversionStep,
+  type ConverterRequest,
+  ModelConverter,
+  type StepOutcome,
+  type StepReport,
+  type WrittenModel,
+} from "./src/converters/converter.ts";
+export { ModelConverterRegistry, registerConverter } from "./src/converters/mod.ts";
+export {
+  type ConverterOptions,
+  MODEL_FORMATS,
+  type ModelFormat,
+  type Precision,
+  PRECISIONS,
+  type Task,
+  TASKS,
+} from "./src/converters/options.ts";
+export type { ExportReport } from "./src/converters/pytorch_to_onnx.ts";
+export type { ConverterClass, ConverterQuery, FormatPair } from "./src/converters/registry.ts";
 export {
   InputError,
   InterruptedError,
@@ -32,34 +56,33 @@ export {
   ModelcastError,
   VerificationError,
 } from "./src/error.ts";
+export type { BlockSize, ScaleType } from "./src/formats.ts";
+export type { EngineName, Method } from "./src/quantization/engine.ts";
 export { formatVerification, type VerificationReport, verifyModels } from "./src/verify.ts";
 
 /** What {@link convert} takes: what to convert, and any of the options. */
-export interface ConvertOptions extends Partial<Omit<ConversionOptions, "precisions">> {
-  /** The ONNX file to read. */
-  readonly source: string;
-  /** The ONNX file to write; replaced when the conversion has succeeded. */
-  readonly output: string;
-  /** One precision, or several: each is then written to `OUTPUT.PRECISION.onnx`. */
-  readonly precision: Precision | readonly Precision[];
+export type ConvertOptions = RequestInput & {
   /** Told about progress and warnings. */
   readonly events?: Partial<ConversionEvents>;
-  /** Stops the conversion; the target stays as it was. */
+  /** Stops the conversion; the output stays as it was. */
   readonly signal?: AbortSignal;
-}
+};
 
 /**
- * Converts an ONNX model; one record comes back for each precision. Needs permission to read the
- * source and to write beside the output.
- *
- * @throws InputError where the source, the options or the output can't be used.
- * @throws InterruptedError once the signal is aborted.
+ * Converts a model from one format or precision to another, by as many converters as it takes. Needs
+ * permission to read the source and to write beside the output. Deliberate errors are in the result:
+ * an `InputError` where the source, the options or the output can't be used, a `VerificationError`
+ * where the result is not what it was made from, a `MissingToolError`, and an `InterruptedError` once
+ * the signal is aborted. Anything thrown is a bug, or a permission that Deno refused.
  */
-export async function convert(options: ConvertOptions): Promise<Conversion[]> {
-  const { precision, events, signal, ...rest } = options;
-  return await convertOnnx(
-    { ...DEFAULTS, ...rest, precisions: typeof precision === "string" ? [precision] : precision },
-    { progress: () => {}, warn: () => {}, note: () => {}, ...events },
-    signal ?? new AbortController().signal,
-  );
+export async function convert(options: ConvertOptions): Promise<ConversionResult> {
+  const { events, signal, ...input } = options;
+  let checked;
+  try {
+    checked = checkRequest(input);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { success: false, outputPath: String(input.outputPath), error, files: [], steps: [] };
+  }
+  return await convertModel(checked.request, checked, events, signal);
 }

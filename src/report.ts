@@ -1,5 +1,8 @@
 /** The lines that a person reads of a conversion. */
 import type { Conversion, ConvertedWeight, SkippedWeight } from "./converters/conversion.ts";
+import type { StepReport } from "./converters/converter.ts";
+import type { ExportReport } from "./converters/pytorch_to_onnx.ts";
+import { formatVerification } from "./verify/format.ts";
 
 /** `bytes` with a unit that keeps three or four digits, powers of 1000: "10.8 MB". */
 export function formatBytes(bytes: number): string {
@@ -11,6 +14,55 @@ export function formatBytes(bytes: number): string {
     unit++;
   }
   return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
+}
+
+/** The lines that a person reads of a step. */
+export function formatStep(report: StepReport): string[] {
+  switch (report.kind) {
+    case "onnx":
+      return report.conversions.flatMap((conversion, index) => [
+        ...(index > 0 ? [""] : []),
+        ...formatConversion(conversion),
+        ...(conversion.verification !== null
+          ? formatVerification(conversion.verification)
+          : conversion.dryRun
+          ? []
+          : ["not checked: what the model computes; --verify runs both in ONNX Runtime"]),
+      ]);
+    case "pytorch":
+      return formatExport(report);
+    default:
+      return report satisfies never;
+  }
+}
+
+/** The lines of an export from PyTorch. */
+function formatExport(report: ExportReport): string[] {
+  const { verification } = report;
+  const port = ({ name, dtype, shape }: ExportReport["inputs"][number]) =>
+    `${name} ${dtype}[${shape.join(", ")}]`;
+  const worst = (values: readonly (number | null)[]) =>
+    values.includes(null) ? "not a number" : Math.max(...values as number[], 0).toExponential(1);
+  return [
+    ...report.files.map((file) => `wrote   ${file.path} (${file.byteLength} bytes)`),
+    ...report.files.flatMap(({ path, sha256 }) =>
+      sha256 === null ? [] : [`sha256  ${sha256}  ${path}`]
+    ),
+    `model   ${report.architecture}${report.modelType === null ? "" : ` (${report.modelType})`}, ` +
+    `${report.task}, ${report.parameters} parameters`,
+    `export  opset ${report.opset}, by the ${report.exporter} exporter, ` +
+    `${report.seconds.toFixed(1)} s`,
+    `inputs  ${report.inputs.map(port).join(", ")}`,
+    `outputs ${report.outputs.map(port).join(", ")}`,
+    `sandbox ${report.sandbox}: ${report.held}`,
+    verification === null
+      ? "not checked: what the model computes; --verify runs PyTorch and ONNX Runtime"
+      : `verified with ONNX Runtime: ${verification.passed ? "passed" : "FAILED"}, ` +
+        `largest error ${
+          worst(verification.outputs.map(({ maximumAbsoluteError }) => maximumAbsoluteError))
+        } (limit ${verification.tolerance})`,
+    ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
+  ];
 }
 
 /** The lines that a person reads at the end of a conversion. */

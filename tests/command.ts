@@ -1,5 +1,6 @@
 /** Runs the command line as a process of its own, with the permissions that a person gives it. */
 import { dirname } from "node:path";
+import type { OnnxReport, VerifiedConversion } from "../mod.ts";
 import { ROOT } from "./install.ts";
 
 /** How a command ended. */
@@ -34,6 +35,12 @@ export function spawnCommand(
       args: ["-c", `${shell}; exec "$@"`, "sh", Deno.execPath(), ...all],
       ...options,
     }).spawn();
+}
+
+/** The conversions in what `convert --json` printed for a way from ONNX to ONNX. */
+export function conversionsIn(stdout: string): readonly VerifiedConversion[] {
+  const { steps } = JSON.parse(stdout) as { steps: readonly OnnxReport[] };
+  return steps[0]!.conversions;
 }
 
 /** Runs `modelcast` with `args` to its end. */

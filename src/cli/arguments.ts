@@ -4,11 +4,16 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { InputError, nearestNames } from "../error.ts";
+import type { ConverterRequest } from "../converters/converter.ts";
 import {
-  type ConversionOptions,
   DEFAULTS,
+  formatOfPath,
+  MODEL_FORMATS,
+  type ModelFormat,
   type Precision,
   PRECISIONS,
+  type Task,
+  TASKS,
 } from "../converters/options.ts";
 import { BLOCK_SIZES, type BlockSize, type ScaleType } from "../formats.ts";
 import type { EngineName, Method } from "../quantization/engine.ts";
@@ -37,16 +42,23 @@ const PRECISION_ALIASES: Readonly<Record<string, Precision>> = {
 };
 
 /** `modelcast convert`, checked for form. */
-export interface ConvertArguments extends ConversionOptions {
+export interface ConvertArguments {
   readonly kind: "convert";
-  readonly verify: boolean;
-  readonly inputs: string | null;
-  readonly provider: string;
-  readonly seed: number;
-  readonly perOp: boolean;
+  /** Null where the source itself tells. */
+  readonly sourceFormat: ModelFormat | null;
+  /** Null where the output's name tells. */
+  readonly targetFormat: ModelFormat | null;
+  readonly request: ConverterRequest;
+  /** The folder layout to write instead of a single model; null for none. */
+  readonly layout: Layout | null;
   readonly json: boolean;
   readonly quiet: boolean;
 }
+
+const LAYOUTS = ["transformers.js"] as const;
+
+/** Name of a folder layout. */
+export type Layout = typeof LAYOUTS[number];
 
 /** Text to print instead of running a command: help, the version, or a usage error. */
 export interface PrintCommand {
@@ -64,8 +76,8 @@ export function parseArguments(args: readonly string[]): ParsedCommand {
   let text = "";
   const program = new Command("modelcast")
     .description(
-      "Casts a model into the format and the precision that its target runs.\n" +
-        "Quantizes ONNX models to 8, 4, 3 and 2 bits, float16 and bfloat16.",
+      "Casts a model into the format and the precision that its target runs: PyTorch to ONNX,\n" +
+        "ONNX to 8, 4, 3 and 2 bits, float16 and bfloat16, and to OpenVINO.",
     )
     .version(VERSION)
     .showSuggestionAfterError()
@@ -86,12 +98,22 @@ export function parseArguments(args: readonly string[]): ParsedCommand {
 
 /** Adds `convert` to `program`; `done` gets its parsed arguments. */
 function addConvert(program: Command, done: (command: ConvertArguments) => void): void {
-  program.command("convert")
+  const formats = Object.keys(MODEL_FORMATS);
+  const command = program.command("convert")
     .description("convert a model to another format or precision")
-    .requiredOption("--source <file>", "the model to read: an .onnx file")
-    .addOption(choice("--source-format <name>", "format of the source", ["onnx"]).default("onnx"))
-    .addOption(choice("--target-format <name>", "format to write", ["onnx"]).default("onnx"))
-    .option("--output <file>", "the file to write; replaced when the conversion has succeeded")
+    .requiredOption("--source <path>", "the model to read: a file, or a Hugging Face folder")
+    .addOption(choice("--source-format <name>", "format of the source, if it can't tell", formats))
+    .addOption(
+      choice(
+        "--target-format <name>",
+        "format to write, if the output's name doesn't tell",
+        formats.filter((name) => name !== "pytorch"),
+      ),
+    )
+    .option("--output <path>", "the file to write; replaced when the conversion has succeeded")
+    .addOption(
+      choice("--layout <name>", "write a folder as a library loads it, not one model", LAYOUTS),
+    )
     .option("--precision <name>", `precision of the weights: ${PRECISIONS.join(", ")}`, precision)
     .option("--all-precisions", "write every precision, OUTPUT.PRECISION.onnx each, from one read")
     .option("--block-size <n>", "weights that share a scale: 16 to 256, channel, tensor", blockSize)
@@ -131,28 +153,76 @@ function addConvert(program: Command, done: (command: ConvertArguments) => void)
       choice("--nan <what>", "a weight that holds NaN or infinity", ["error", "keep"])
         .default("error"),
     )
-    .addOption(
-      choice("--engine <name>", "what does the work", ["auto", "webgpu", "wasm", "reference"])
-        .default("auto"),
-    )
-    .option("--workers <n>", "threads of the wasm engine (default: one a core)", positiveInteger)
-    .option("--allow-inexact", "use a GPU whose arithmetic fails the self-test")
-    .option("--verify", "run the original and the result in ONNX Runtime and compare them")
-    .option("--inputs <file>", "verify on these inputs: .npz, .npy or a picture")
-    .option("--provider <name>", "execution provider to verify on", "cpu")
-    .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
-    .option("--per-op", "find the first node where the original and the result part")
     .option("--dry-run", "print what would be written, to the byte, and write nothing")
     .option("--sha256", "print the SHA-256 of what was written")
     .option("--json", "print the report as JSON")
     .option("--quiet", "print nothing but errors")
     .action((options: ConvertOptions) => done(checkConvert(options)));
+  addEngine(command);
+  addPyTorch(command);
+  addPython(command);
+  addVerification(command);
+}
+
+/** How weights are quantized. */
+function addEngine(command: Command): void {
+  command.optionsGroup("Engine:")
+    .addOption(
+      choice("--engine <name>", "what does the work", ["auto", "webgpu", "wasm", "reference"])
+        .default("auto"),
+    )
+    .option("--workers <n>", "threads of the wasm engine (default: one a core)", positiveInteger)
+    .option("--allow-inexact", "use a GPU whose arithmetic fails the self-test");
+}
+
+/** What a PyTorch source needs, and how it is exported. */
+function addPyTorch(command: Command): void {
+  command.optionsGroup("PyTorch sources:")
+    .option("--model-type <name>", "architecture of weights that lie without a config.json")
+    .option("--config <file>", "a config.json for weights that lie without one")
+    .addOption(choice("--task <name>", "what the model is for", TASKS).default("auto"))
+    .option("--opset <n>", "opset of the ONNX model", positiveInteger)
+    .option("--static", "fixed batch and sequence length instead of symbolic ones")
+    .addOption(
+      choice("--exporter <name>", "PyTorch's exporter", ["auto", "dynamo", "torchscript"])
+        .default("auto"),
+    )
+    .addOption(
+      choice("--external-data <when>", "weights beside the ONNX file", ["auto", "always", "never"])
+        .default("auto"),
+    )
+    .option("--trust-pickle", "load a pickle that names any class: it can run any code")
+    .option("--random-weights", "make up weights where there are none, from --seed");
+}
+
+/** How Python runs. */
+function addPython(command: Command): void {
+  command.optionsGroup("Python (PyTorch sources, OpenVINO):")
+    .option("--python <path>", "this interpreter instead of the environment that uv makes")
+    .option("--allow-hub", "let it use the network")
+    .option("--timeout <seconds>", "the longest it may take", positiveInteger, DEFAULTS.timeout)
+    .option("--max-memory <size>", "the most memory it may take, such as 8GB", memorySize)
+    .option("--compile <device>", "also write the compiled blob for an OpenVINO device");
+}
+
+/** How results are compared with what they were made from. */
+function addVerification(command: Command): void {
+  command.optionsGroup("Verification:")
+    .option("--verify", "compare the result with its source (the default where Python is used)")
+    .option("--no-verify", "don't")
+    .option("--inputs <file>", "verify on these inputs: .npz, .npy or a picture")
+    .option("--provider <name>", "execution provider to verify on", "cpu")
+    .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
+    .option("--per-op", "find the first node where the original and the result part");
 }
 
 /** What commander hands to the action of `convert`. */
 interface ConvertOptions {
   source: string;
   output?: string;
+  sourceFormat?: ModelFormat;
+  targetFormat?: ModelFormat;
+  layout?: Layout;
   precision?: Precision;
   allPrecisions?: true;
   blockSize?: BlockSize;
@@ -169,7 +239,21 @@ interface ConvertOptions {
   engine: "auto" | EngineName;
   workers?: number;
   allowInexact?: true;
-  verify?: true;
+  modelType?: string;
+  config?: string;
+  task: Task;
+  opset?: number;
+  static?: true;
+  exporter: "auto" | "dynamo" | "torchscript";
+  externalData: "auto" | "always" | "never";
+  trustPickle?: true;
+  randomWeights?: true;
+  python?: string;
+  allowHub?: true;
+  timeout: number;
+  maxMemory?: number;
+  compile?: string;
+  verify?: boolean;
   inputs?: string;
   provider: string;
   seed: number;
@@ -192,12 +276,6 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
       "Cannot read the command line: --precision and --all-precisions exclude each other. Give one.",
     );
   }
-  if (options.precision === undefined && !options.allPrecisions) {
-    throw new InputError(
-      `Cannot read the command line: no precision is given. Add --precision with one of ` +
-        `${PRECISIONS.join(", ")}, or --all-precisions.`,
-    );
-  }
   if (options.source === "" || options.output === "") {
     throw new InputError(
       "Cannot read the command line: the name of a file is empty. Give --source FILE and --output FILE.",
@@ -209,38 +287,72 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
         "the sizes only.",
     );
   }
+  const precisions = precisionsOf(options);
   return {
     kind: "convert",
-    source: options.source,
-    output: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
-    precisions: options.precision === undefined
-      ? PRECISIONS.filter((name) =>
-        name !== "float32" && (name !== "bfloat16" || options.activations === "float32")
-      )
-      : [options.precision],
-    blockSize: options.blockSize ?? DEFAULTS.blockSize,
-    symmetric: options.symmetric ?? false,
-    method: options.method,
-    scales: options.scales,
-    activations: options.activations,
-    ioFloat16: options.ioF16 ?? false,
-    encoding: options.encoding,
-    runtimes: options.runtime,
-    exclude: options.exclude,
-    nan: options.nan,
-    engine: options.engine,
-    workers: options.workers ?? null,
-    allowInexact: options.allowInexact ?? false,
-    verify: (options.verify ?? false) || options.inputs !== undefined || (options.perOp ?? false),
-    inputs: options.inputs ?? null,
-    provider: options.provider,
-    seed: options.seed,
-    perOp: options.perOp ?? false,
-    dryRun: options.dryRun ?? false,
-    sha256: options.sha256 ?? false,
+    sourceFormat: options.sourceFormat ?? null,
+    targetFormat: options.targetFormat ?? null,
+    layout: options.layout ?? null,
     json: options.json ?? false,
     quiet: options.quiet ?? false,
+    request: {
+      modelPath: options.source,
+      outputPath: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
+      modelType: options.modelType ?? null,
+      precisions,
+      blockSize: options.blockSize ?? DEFAULTS.blockSize,
+      symmetric: options.symmetric ?? false,
+      method: options.method,
+      scales: options.scales,
+      activations: options.activations,
+      ioFloat16: options.ioF16 ?? false,
+      encoding: options.encoding,
+      runtimes: options.runtime,
+      exclude: options.exclude,
+      nan: options.nan,
+      engine: options.engine,
+      workers: options.workers ?? null,
+      allowInexact: options.allowInexact ?? false,
+      task: options.task,
+      config: options.config ?? null,
+      opset: options.opset ?? null,
+      dynamic: !(options.static ?? false),
+      exporter: options.exporter,
+      externalData: options.externalData,
+      trustPickle: options.trustPickle ?? false,
+      randomWeights: options.randomWeights ?? false,
+      python: options.python ?? null,
+      allowHub: options.allowHub ?? false,
+      timeout: options.timeout,
+      maxMemory: options.maxMemory ?? null,
+      compile: options.compile ?? null,
+      // Who names inputs, or asks for the node where two models part, asks for the comparison.
+      verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
+      inputs: options.inputs ?? null,
+      provider: options.provider,
+      seed: options.seed,
+      perOp: options.perOp ?? false,
+      dryRun: options.dryRun ?? false,
+      sha256: options.sha256 ?? false,
+    },
   };
+}
+
+/** The precisions asked for; float32 is what a conversion to another format gives unasked. */
+function precisionsOf(options: ConvertOptions): readonly Precision[] {
+  if (options.allPrecisions) {
+    return PRECISIONS.filter((name) =>
+      name !== "float32" && (name !== "bfloat16" || options.activations === "float32")
+    );
+  }
+  if (options.precision !== undefined) return [options.precision];
+  const source = options.sourceFormat ?? formatOfPath(options.source);
+  const target = options.targetFormat ?? formatOfPath(options.output ?? "out.onnx");
+  if (source !== "onnx" || target !== "onnx") return ["float32"];
+  throw new InputError(
+    `Cannot read the command line: no precision is given. Add --precision with one of ` +
+      `${PRECISIONS.join(", ")}, or --all-precisions.`,
+  );
 }
 
 /** An option with a closed list of values. */
@@ -249,6 +361,19 @@ function choice(flags: string, description: string, values: readonly string[]): 
     if (values.includes(value)) return value;
     throw wrongValue(flags, value, values);
   });
+}
+
+/** "8GB", "512MB" or a number of bytes; units are powers of 1000, or of 1024 with an "i". */
+function memorySize(value: string): number {
+  const [, digits, unit] = /^([0-9]{1,6}(?:\.[0-9]+)?) ?([kMGT]i?B)?$/i.exec(value) ?? [];
+  if (digits === undefined || Number(digits) === 0) {
+    throw new InputError(
+      `Cannot read --max-memory "${value}": it is not a size. Give one such as 8GB.`,
+    );
+  }
+  const name = unit?.toUpperCase() ?? "";
+  const power = name === "" ? 0 : "KMGT".indexOf(name[0]!) + 1;
+  return Math.ceil(Number(digits) * (name[1] === "I" ? 1024 : 1000) ** power);
 }
 
 function precision(value: string): Precision {

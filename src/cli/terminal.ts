@@ -15,6 +15,8 @@ export interface Reporter {
   warn(text: string): void;
   /** `done` of `total` bytes are converted. */
   progress(done: number, total: number): void;
+  /** What is being done now, and how far it is (0 to 1) where that is known. */
+  stage(name: string, fraction: number | null): void;
   /** Ends the progress display, so that other lines can follow. */
   endProgress(): void;
 }
@@ -33,7 +35,17 @@ export async function makeReporter(
     note: (text) => options.quiet || options.json || console.error(printable(text)),
     warn: (text) => options.quiet || console.error(printable(`warning: ${text}`)),
     progress: progress.update,
+    stage: stages((text) => options.quiet || options.json || console.error(printable(text))),
     endProgress: progress.end,
+  };
+}
+
+/** Says the name of each stage once, when it begins. */
+function stages(say: (text: string) => void): Reporter["stage"] {
+  let last = "";
+  return (name) => {
+    if (name !== last) say(`${name} ...`);
+    last = name;
   };
 }
 

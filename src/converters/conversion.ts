@@ -2,6 +2,7 @@
  * What a conversion did, as plain data. Sizes are bytes, shares are per cent, ratios of signal to
  * noise are decibels.
  */
+import type { VerificationReport } from "../verify/report.ts";
 import type { Precision } from "./options.ts";
 
 /** One weight that was converted. */
@@ -84,6 +85,18 @@ export interface Conversion {
   readonly skipped: readonly SkippedWeight[];
   readonly totals: ConversionTotals;
   readonly warnings: readonly string[];
+}
+
+/** A conversion, and how its result compares with its source; null where that was not asked for. */
+export interface VerifiedConversion extends Conversion {
+  readonly verification: VerificationReport | null;
+}
+
+/** What a step from ONNX to ONNX did: a conversion for each precision. */
+export interface OnnxReport {
+  readonly kind: "onnx";
+  readonly outputPath: string;
+  readonly conversions: readonly VerifiedConversion[];
 }
 
 /** 10 log10 (signal / noise); Infinity when there is no noise. */

@@ -2,13 +2,14 @@
  * ONNX to ONNX: plans each asked-for precision, lays its files out, streams the weights once for all
  * of them, and commits. Nothing is visible at a target before everything of it is written.
  */
-import { resolve } from "node:path";
-import { InputError, InterruptedError } from "../error.ts";
+import { basename, dirname, join, resolve } from "node:path";
+import { InputError, InterruptedError, ModelcastError } from "../error.ts";
 import { checkTarget } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
 import { contentKey } from "../onnx/tensor.ts";
 import {
   beginModel,
+  type LayoutOptions,
   type ModelLayout,
   type ModelWriter,
   planModel,
@@ -18,19 +19,41 @@ import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
 import { streamWeights } from "../quantization/pipeline.ts";
 import { NON_FINITE } from "../quantization/planner.ts";
 import type { Weight } from "../quantization/weights.ts";
+import type { Original, VerificationReport } from "../verify.ts";
+import { defaultTolerance, type Tolerance } from "../verify/tolerance.ts";
 import { VERSION } from "../version.ts";
-import type { Conversion } from "./conversion.ts";
-import type { ConversionOptions, OutputOptions, Precision } from "./options.ts";
+import type { Conversion, VerifiedConversion } from "./conversion.ts";
+import {
+  type ConversionEvents,
+  type ConversionStep,
+  ModelConverter,
+  type StepOutcome,
+  UNVERIFIED,
+  type WrittenModel,
+} from "./converter.ts";
+import type { EngineOptions, OutputOptions, Precision } from "./options.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
+import { registerConverter } from "./registry.ts";
 import { type PreparedTarget, prepareTarget, refuseNonFinite, workOf } from "./target.ts";
 import { summarize } from "./totals.ts";
 
-/** How a conversion tells what it does. */
-export interface ConversionEvents {
-  /** `done` of `total` bytes of weights are converted. */
-  progress(done: number, total: number): void;
-  warn(text: string): void;
-  note(text: string): void;
+/** An ONNX model to write at other precisions. */
+export interface OnnxConversion extends OutputOptions, EngineOptions {
+  readonly source: string;
+  readonly output: string;
+  /** Where to write under the output's names; the output's own folder if absent. */
+  readonly folder?: string;
+  /** What reports call the source, where it is not kept under its path. */
+  readonly sourceName?: string;
+  /** One precision is written to `output`, several to `OUTPUT.PRECISION.onnx` each. */
+  readonly precisions: readonly Precision[];
+  readonly dryRun: boolean;
+  /** Whether to hash what was written, which means reading it once more. */
+  readonly sha256: boolean;
+  /** The file of each precision, where it is to have another name than the one said above. */
+  readonly outputOf?: (precision: Precision) => string;
+  /** What is stored in external data files, and how these are called. */
+  readonly storage?: LayoutOptions;
 }
 
 /** One precision on its way. */
@@ -45,8 +68,8 @@ interface Output {
  * is aborted; the targets are then as they were.
  */
 export async function convertOnnx(
-  options: ConversionOptions,
-  events: ConversionEvents,
+  options: OnnxConversion,
+  events: Omit<ConversionEvents, "stage">,
   signal: AbortSignal,
 ): Promise<Conversion[]> {
   const started = performance.now();
@@ -61,14 +84,17 @@ export async function convertOnnx(
       const model = precision === options.precisions[0] ? source : await readModel(options.source);
       const target = await prepareTarget(model, precision, options, nonFinite);
       describe(target, facts, options);
-      outputs.push({ target, layout: planModel(model, outputPath(options, precision)) });
+      const path = outputPath(options, precision);
+      const place = options.folder === undefined ? path : join(options.folder, basename(path));
+      outputs.push({ target, layout: planModel(model, place, options.storage) });
     }
     checkDistinct(outputs);
     const finish = ({ target, layout }: Output, engine: OpenedEngine | null): Conversion =>
       summarize({
         target,
         layout,
-        source: { path: options.source, facts },
+        source: { path: options.sourceName ?? options.source, facts },
+        files: layout.files.map(({ path }) => finalPath(options, path)),
         options: describeOptions(target.precision, options),
         engine: engine === null || target.weights.length === 0
           ? null
@@ -82,7 +108,7 @@ export async function convertOnnx(
     if (options.dryRun) return outputs.map((output) => finish(output, null));
     for (const { layout } of outputs) {
       // Of all files of the source: a rewritten model may no longer name its external data.
-      for (const { path } of layout.files) checkTarget(path, facts.files);
+      for (const { path } of layout.files) checkTarget(finalPath(options, path), facts.files);
     }
     const opened = outputs.some(({ target }) => target.weights.length > 0)
       ? await openEngine(options, events)
@@ -106,8 +132,8 @@ export async function convertOnnx(
 async function write(
   outputs: readonly Output[],
   opened: OpenedEngine | null,
-  options: ConversionOptions,
-  events: ConversionEvents,
+  options: OnnxConversion,
+  events: Omit<ConversionEvents, "stage">,
   signal: AbortSignal,
 ): Promise<readonly Weight[]> {
   const writers: ModelWriter[] = [];
@@ -165,7 +191,7 @@ async function write(
 /** The weights with NaN or infinity, each once. Throws where that is an error. */
 function nonFiniteWeights(
   outputs: readonly Output[],
-  options: ConversionOptions,
+  options: OnnxConversion,
 ): readonly Weight[] {
   const weights = new Map<string, Weight>();
   for (const { target } of outputs) {
@@ -179,9 +205,15 @@ function nonFiniteWeights(
 }
 
 /** The file that a precision is written to. */
-function outputPath(options: ConversionOptions, precision: Precision): string {
+function outputPath(options: OnnxConversion, precision: Precision): string {
+  if (options.outputOf !== undefined) return options.outputOf(precision);
   if (options.precisions.length === 1) return options.output;
   return `${options.output.replace(/\.onnx$/, "")}.${precision}.onnx`;
+}
+
+/** What a file that is written as `path` will be called at the end. */
+function finalPath(options: OnnxConversion, path: string): string {
+  return options.folder === undefined ? path : join(dirname(options.output), basename(path));
 }
 
 function checkDistinct(outputs: readonly Output[]): void {
@@ -235,4 +267,99 @@ function describeOptions(precision: Precision, options: OutputOptions): string {
 
 function throwIfAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new InterruptedError("interrupted; the target is as it was");
+}
+
+/** Other precisions of ONNX models, verified by ONNX Runtime where that is asked for. */
+@registerConverter({ sourceFormat: "onnx", targetFormat: "onnx" })
+export class OnnxToOnnx extends ModelConverter {
+  readonly sourceFormat = "onnx";
+  readonly targetFormat = "onnx";
+  readonly supportedModelTypes = "any";
+
+  override writesPrecision(): boolean {
+    return true;
+  }
+
+  override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
+    const { modelPath, outputPath, events, signal } = step;
+    const verifies = step.verify === true && !step.dryRun;
+    if (verifies) {
+      // What is missing shows before the work, not after it.
+      await (await import("../verify.ts")).checkVerification(step.provider, step.inputs);
+    }
+    const conversions = await convertOnnx(
+      { ...step, source: modelPath, output: outputPath },
+      events,
+      signal,
+    );
+    const models: WrittenModel[] = [];
+    const verified: VerifiedConversion[] = [];
+    let running: Promise<Original> | null = null;
+    const original = () => running ??= runOriginalOf(step);
+    for (const conversion of conversions) {
+      for (const warning of conversion.warnings) events.warn(warning);
+      const files = conversion.files.map(({ path }) => basename(path));
+      const { verification, failures } = verifies
+        ? await verify(conversion, join(step.folder, files[0]!), original, step)
+        : { verification: null, failures: [] };
+      const end = failures.length > 0 ? UNVERIFIED : "";
+      verified.push({
+        ...conversion,
+        files: conversion.files.map((file) => ({ ...file, path: `${file.path}${end}` })),
+        verification,
+      });
+      models.push({
+        suffix: conversions.length === 1 ? "" : `.${conversion.precision}`,
+        files,
+        failures,
+      });
+    }
+    return { models, report: { kind: "onnx", outputPath, conversions: verified } };
+  }
+}
+
+/** Runs the source in ONNX Runtime, once for all precisions. */
+async function runOriginalOf(step: ConversionStep): Promise<Original> {
+  return await (await import("../verify.ts")).runOriginal({
+    original: step.modelPath,
+    ...(step.inputs === null ? {} : { inputs: { kind: "file", path: step.inputs } }),
+    seed: step.seed,
+    provider: step.provider,
+    scratch: step.folder,
+    signal: step.signal,
+  });
+}
+
+/** Compares what was written to `path` with its source, in ONNX Runtime. */
+async function verify(
+  conversion: Conversion,
+  path: string,
+  original: () => Promise<Original>,
+  step: ConversionStep,
+): Promise<{ verification: VerificationReport | null; failures: readonly string[] }> {
+  try {
+    const report = await (await original()).compare({
+      result: path,
+      perOp: step.perOp,
+      tolerance: toleranceOf(conversion.precision, step.activations),
+    });
+    const verification = {
+      ...report,
+      original: conversion.source.path,
+      result: conversion.files[0]!.path,
+    };
+    return { verification, failures: report.failures };
+  } catch (error) {
+    throwIfAborted(step.signal);
+    // A result that could not be compared is not a verified one.
+    if (error instanceof ModelcastError) return { verification: null, failures: [error.message] };
+    throw error;
+  }
+}
+
+/** The limits for a precision; where activations are float16 too, the wider of the two. */
+function toleranceOf(precision: Precision, activations: "float32" | "float16"): Tolerance | null {
+  const own = defaultTolerance(precision);
+  const half = activations === "float16" ? defaultTolerance("float16") : own;
+  return own === null || half === null || own.relativeL2 >= half.relativeL2 ? own : half;
 }

@@ -36,6 +36,40 @@ export function quantizedBits(precision: Precision): Bits | null {
   return bits === 8 || bits === 4 || bits === 3 || bits === 2 ? bits : null;
 }
 
+/** Formats of models: how their files end, the first being what is written. */
+export const MODEL_FORMATS = {
+  pytorch: { extensions: [".pt", ".pth", ".pt2", ".bin", ".safetensors"] },
+  onnx: { extensions: [".onnx"] },
+  openvino: { extensions: [".xml"] },
+} as const;
+
+/** Name of a model format. */
+export type ModelFormat = keyof typeof MODEL_FORMATS;
+
+/** The format that the name of a file tells; null where it tells none. */
+export function formatOfPath(path: string): ModelFormat | null {
+  const formats = Object.keys(MODEL_FORMATS) as ModelFormat[];
+  const name = path.toLowerCase();
+  return formats.find((format) =>
+    MODEL_FORMATS[format].extensions.some((extension) => name.endsWith(extension))
+  ) ?? null;
+}
+
+/** What a PyTorch model is exported for; "auto" takes what its configuration says. */
+export const TASKS = [
+  "auto",
+  "base",
+  "causal-lm",
+  "causal-lm-with-past",
+  "seq2seq",
+  "classification",
+  "ctc",
+  "feature-extraction",
+] as const;
+
+/** Name of a task. */
+export type Task = typeof TASKS[number];
+
 /** What to convert a model to. All of it changes the output's bytes and stands in its metadata. */
 export interface OutputOptions {
   readonly blockSize: BlockSize;
@@ -50,16 +84,65 @@ export interface OutputOptions {
   readonly nan: "error" | "keep";
 }
 
-/** A conversion of an ONNX model to ONNX. */
-export interface ConversionOptions extends OutputOptions {
-  readonly source: string;
-  readonly output: string;
-  /** One precision is written to `output`, several to `OUTPUT.PRECISION.onnx` each. */
-  readonly precisions: readonly Precision[];
+/** How the weights are quantized; none of it changes the output's bytes. */
+export interface EngineOptions {
   readonly engine: "auto" | EngineName;
   /** Threads of the wasm engine; null for one a core. */
   readonly workers: number | null;
   readonly allowInexact: boolean;
+}
+
+/** How a PyTorch model becomes an ONNX model. */
+export interface ExportOptions {
+  readonly task: Task;
+  /** Path of a config.json, for weights that lie without one. */
+  readonly config: string | null;
+  /** Opset of the ONNX model; null for the exporter's choice. */
+  readonly opset: number | null;
+  /** Whether batch and sequence stay symbolic. */
+  readonly dynamic: boolean;
+  /** "auto" takes torch.export's, and TorchScript's where that fails. */
+  readonly exporter: "auto" | "dynamo" | "torchscript";
+  /** Where the weights lie: in the file while it is below 2 GiB, beside it, or in it. */
+  readonly externalData: "auto" | "always" | "never";
+  /** Whether a pickle may name any class, which lets it run any code. */
+  readonly trustPickle: boolean;
+  /** Whether to make up weights where there are none. */
+  readonly randomWeights: boolean;
+}
+
+/** How the Python child runs. */
+export interface PythonOptions {
+  /** Path of an interpreter to take instead of the environment that uv makes; null for that. */
+  readonly python: string | null;
+  /** Whether the child may use the network. */
+  readonly allowHub: boolean;
+  /** Seconds that the child may take. */
+  readonly timeout: number;
+  /** Bytes of memory that the child may take; null for no limit. */
+  readonly maxMemory: number | null;
+}
+
+/** Whether and how results are compared with what they were made from. */
+export interface VerificationOptions {
+  /** Null for each converter's default: on where Python is involved, else off. */
+  readonly verify: boolean | null;
+  /** Path of a `.npz`, `.npy` or picture to verify an ONNX result on; null for seeded inputs. */
+  readonly inputs: string | null;
+  /** Execution provider of ONNX Runtime. */
+  readonly provider: string;
+  readonly seed: number;
+  /** Whether to find the first node where original and result part. */
+  readonly perOp: boolean;
+}
+
+/** Everything that a conversion between any two formats can be asked for. */
+export interface ConverterOptions
+  extends OutputOptions, EngineOptions, ExportOptions, PythonOptions, VerificationOptions {
+  /** One precision is written to the output, several to `OUTPUT.PRECISION.onnx` each. */
+  readonly precisions: readonly Precision[];
+  /** OpenVINO device to compile for beside writing the IR, such as "CPU"; null for none. */
+  readonly compile: string | null;
   readonly dryRun: boolean;
   /** Whether to hash what was written, which means reading it once more. */
   readonly sha256: boolean;
@@ -80,6 +163,24 @@ export const DEFAULTS = {
   engine: "auto",
   workers: null,
   allowInexact: false,
+  task: "auto",
+  config: null,
+  opset: null,
+  dynamic: true,
+  exporter: "auto",
+  externalData: "auto",
+  trustPickle: false,
+  randomWeights: false,
+  python: null,
+  allowHub: false,
+  timeout: 1800,
+  maxMemory: null,
+  verify: null,
+  inputs: null,
+  provider: "cpu",
+  seed: 1,
+  perOp: false,
+  compile: null,
   dryRun: false,
   sha256: false,
-} as const satisfies Omit<ConversionOptions, "source" | "output" | "precisions">;
+} as const satisfies Omit<ConverterOptions, "precisions">;

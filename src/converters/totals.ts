@@ -19,6 +19,8 @@ export interface Outcome {
   readonly target: PreparedTarget;
   readonly layout: ModelLayout;
   readonly source: { readonly path: string; readonly facts: SourceFacts };
+  /** What the layout's files will be called. */
+  readonly files: readonly string[];
   readonly options: string;
   readonly engine: { readonly name: string; readonly reason: string } | null;
   /** SHA-256 of the layout's files, hex; null where not asked for. */
@@ -39,8 +41,8 @@ export function summarize(outcome: Outcome): Conversion {
     source: { path: source.path, sha256: source.facts.sha256 },
     precision: target.precision,
     options: outcome.options,
-    files: layout.files.map(({ path, byteLength }, index) => ({
-      path,
+    files: layout.files.map(({ byteLength }, index) => ({
+      path: outcome.files[index]!,
       byteLength,
       sha256: hashes?.[index] ?? null,
     })),

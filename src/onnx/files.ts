@@ -1,13 +1,15 @@
 /**
  * Files that replace their targets atomically. A file is written under a temporary name beside its
  * target, `<name>.<16 hex digits>.partial`, and renamed when it is complete; until then the target
- * stays as it was. Several files replace their targets together. Temporary files are removed when writing fails, is given up, or the process
- * leaves; those of a process that was killed go when the same target is written again.
+ * stays as it was. Several files replace their targets together. A staging folder of such a name holds
+ * files that others write. Whatever is temporary is removed when writing fails, is given up, or the
+ * process leaves; what a killed process left goes when the same target is written again.
  */
 import { statfsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
 import { folderFlag } from "./identify.ts";
+import { lock, temporaryPath } from "./temporary.ts";
 
 /** A file being written beside its target. */
 export class PartialFile {
@@ -256,52 +258,6 @@ export function checkSpace(target: string, bytes: number): void {
   }
 }
 
-/** Removes temporary files of `target` whose process was killed. */
-export function removeLitter(target: string): void {
-  const folder = dirname(target);
-  const prefix = `${shortened(basename(target))}.`;
-  let names: string[];
-  try {
-    names = [...Deno.readDirSync(folder)].map((entry) => entry.name);
-  } catch {
-    return;
-  }
-  for (const name of names) {
-    if (!name.startsWith(prefix)) continue;
-    if (!/^[0-9a-f]{16}\.(partial|old)$/.test(name.slice(prefix.length))) continue;
-    try {
-      const path = join(folder, name);
-      const file = Deno.openSync(path, { write: true });
-      // Where a process was killed between two renames, its target's old content has no other name.
-      const lost = name.endsWith(".old") && !names.includes(basename(target));
-      if (file.tryLockSync(true)) lost ? Deno.renameSync(path, target) : Deno.removeSync(path);
-      file.close();
-    } catch {
-      // Another process is at it, or it is gone already.
-    }
-  }
-}
-
-/** While it is written a file is locked, which tells it from one whose process was killed. */
-function lock(file: Deno.FsFile): void {
-  try {
-    file.tryLockSync(true);
-  } catch {
-    // The file system has no locks.
-  }
-}
-
-/** An unused name beside `target` by which `removeLitter` knows whose it is. */
-function temporaryPath(target: string, suffix: "partial" | "old"): string {
-  const tag = crypto.getRandomValues(new Uint8Array(8)).toHex();
-  return join(dirname(target), `${shortened(basename(target))}.${tag}.${suffix}`);
-}
-
-/** A name that leaves room for the tag within a file name's 255 bytes. */
-function shortened(name: string): string {
-  return new TextEncoder().encode(name).length > 220 ? "modelcast" : name;
-}
-
 function statOrNull(path: string, target: string): Deno.FileInfo | null {
   try {
     return Deno.statSync(path);
@@ -323,7 +279,7 @@ function sameFile(target: string, info: Deno.FileInfo, source: string): boolean 
   }
 }
 
-function uncreatable(target: string, cause: unknown, path = target): Error {
+export function uncreatable(target: string, cause: unknown, path = target): Error {
   if (cause instanceof Deno.errors.NotCapable) {
     return new InputError(
       `Cannot write "${target}": Deno was not given the permission. Run with ` +

@@ -113,7 +113,8 @@ export function openRegularFile(path: string): { file: Deno.FsFile; size: number
   }
 }
 
-function unreadable(path: string, cause: unknown): Error {
+/** The error that `path` could not be read. */
+export function unreadable(path: string, cause: unknown): Error {
   if (cause instanceof Deno.errors.NotFound) {
     return new InputError(`Cannot read "${path}": there is no such file. Check the path.`, {
       cause,

@@ -4,7 +4,7 @@
  * is there, or not at all.
  */
 import type { Model, Tensor } from "../ir.ts";
-import { checkSpace, checkTarget, PartialFile, publishTogether, removeLitter } from "./files.ts";
+import { checkSpace, checkTarget, PartialFile, publishTogether } from "./files.ts";
 import {
   type FixedBytes,
   type LayoutOptions,
@@ -14,6 +14,7 @@ import {
   planModel,
 } from "./layout.ts";
 import { openTensor, SourceFiles } from "./tensor.ts";
+import { removeLitter } from "./temporary.ts";
 
 export { type LayoutOptions, type ModelLayout, type Place, planModel } from "./layout.ts";
 

@@ -1,8 +1,9 @@
 /** Whole conversions on the GPU give the bytes that they give on the processor. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert, PRECISIONS } from "../../mod.ts";
+import { PRECISIONS } from "../../mod.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
+import { convert } from "../convert.ts";
 import { mixedModel } from "../convert_models.ts";
 import { NPM_MODELS } from "../real_models.ts";
 

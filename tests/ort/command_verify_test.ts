@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { writeLargeModel } from "../../bench/large_model.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
+import type { VerifiedConversion } from "../../mod.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { command, type CommandResult, spawnCommand } from "../command.ts";
+import { command, type CommandResult, conversionsIn, spawnCommand } from "../command.ts";
 import { mixedModel } from "../convert_models.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
 
@@ -56,7 +57,7 @@ Deno.test("a result that passes is reported as such", async () => {
   assert.deepEqual(left, ["result.onnx", "source.onnx"]);
 });
 
-Deno.test("a result outside the tolerance is exit code 3, and is there to be looked at", async () => {
+Deno.test("a result outside the tolerance is exit code 3, and is kept aside", async () => {
   const { code, stdout, stderr, left } = await verified(
     cancellingModel(),
     "--precision",
@@ -65,10 +66,11 @@ Deno.test("a result outside the tolerance is exit code 3, and is there to be loo
   );
   assert.equal(code, 3, stderr);
   assert.match(stderr, /Cannot vouch for ".*result\.onnx": .*"y"/);
-  const { verification, files } = JSON.parse(stdout);
-  assert.equal(verification.passed, false);
-  assert.equal(files[0].path.endsWith("result.onnx"), true);
-  assert.deepEqual(left, ["result.onnx", "source.onnx"]);
+  const [{ verification, files }] = conversionsIn(stdout) as [VerifiedConversion];
+  assert.equal(verification!.passed, false);
+  assert.ok(files[0]!.path.endsWith("result.onnx.unverified"));
+  assert.deepEqual(JSON.parse(stdout).files, files.map(({ path }) => path));
+  assert.deepEqual(left, ["result.onnx.unverified", "source.onnx"]);
 });
 
 Deno.test("a provider or inputs that are not there end the command before the work", async () => {
@@ -91,7 +93,7 @@ Deno.test("a provider or inputs that are not there end the command before the wo
   }
 });
 
-Deno.test("a signal while verifying ends the command; the result stays", {
+Deno.test("a signal while verifying ends the command; nothing is written", {
   ignore: Deno.build.os === "windows",
 }, async () => {
   const folder = await Deno.makeTempDir();
@@ -103,19 +105,25 @@ Deno.test("a signal while verifying ends the command; the result stays", {
       ...["--engine", "wasm", "--method", "rtn"],
     ], { folder, permissions: "convert-verify" });
     const done = child.output();
-    const written = () => [...Deno.readDirSync(folder)].some(({ name }) => name === "result.onnx");
-    while (!written()) await new Promise((resolve) => setTimeout(resolve, 5));
+    // It is complete, but not yet at its place.
+    const complete = () =>
+      [...Deno.readDirSync(folder)].some(({ name, isDirectory }) =>
+        isDirectory && name.endsWith(".partial") &&
+        [...Deno.readDirSync(join(folder, name))].some((step) =>
+          step.isDirectory &&
+          [...Deno.readDirSync(join(folder, name, step.name))].some((file) =>
+            file.name === "result.onnx"
+          )
+        )
+      );
+    while (!complete()) await new Promise((resolve) => setTimeout(resolve, 5));
     child.kill("SIGINT");
     const { code, stdout, stderr } = await done;
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     assert.equal(code, 130, text(stdout) + text(stderr));
-    assert.match(text(stderr), /interrupted while verifying; ".*result\.onnx" is written/);
-    assert.match(text(stdout), /^wrote .*result\.onnx/m);
-    assert.match(text(stdout), /not checked/);
-    assert.deepEqual(
-      [...Deno.readDirSync(folder)].map(({ name }) => name).sort(),
-      ["large", "result.onnx", "result.onnx.data"],
-    );
+    assert.match(text(stderr), /interrupted; the target is as it was/);
+    assert.equal(text(stdout), "");
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["large"]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

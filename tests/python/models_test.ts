@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import type { Conversion } from "../../src/converters/conversion.ts";
 import { run } from "../../src/process.ts";
 import type { PythonEnvironment } from "../install.ts";
+import { conversionsIn } from "../command.ts";
 import { ROOT } from "../install.ts";
 import { REAL_MODELS } from "../real_models.ts";
 import { startRuntime } from "./runtimes.ts";
@@ -43,10 +44,7 @@ async function convert(
   });
   if (code === 2) return { refusal: stderr };
   assert.equal(code, 0, stderr);
-  const report = JSON.parse(new TextDecoder().decode(stdout)) as
-    | Conversion
-    | Conversion[];
-  return { report: Array.isArray(report) ? report[0]! : report };
+  return { report: conversionsIn(new TextDecoder().decode(stdout))[0]! };
 }
 
 for (const { label, path } of REAL_MODELS) {

@@ -6,7 +6,13 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { writeLargeModel } from "../../bench/large_model.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { command, type CommandResult, convertCommand, spawnCommand } from "../command.ts";
+import {
+  command,
+  type CommandResult,
+  conversionsIn,
+  convertCommand,
+  spawnCommand,
+} from "../command.ts";
 import { mixedModel } from "../convert_models.ts";
 import { floats, simpleModel } from "../encoding_models.ts";
 import { makeNode } from "../../src/ir.ts";
@@ -80,17 +86,18 @@ Deno.test("the report is on stdout, chatter on stderr, JSON alone where asked", 
 
     const json = await convertCommand(source, output, ...FOUR_BITS, "--json");
     ended(json, 0);
-    const record = JSON.parse(json.stdout);
-    assert.equal(record.files[0].path, output);
-    assert.equal(record.files[0].byteLength, bytes.length);
+    const record = conversionsIn(json.stdout)[0]!;
+    assert.equal(record.files[0]!.path, output);
+    assert.equal(record.files[0]!.byteLength, bytes.length);
     assert.equal(record.precision, "4bit");
     assert.equal(record.weights.length, 7);
+    assert.deepEqual(JSON.parse(json.stdout).files, [output]);
     assert.equal(json.stdout.trim().split("\n").length, 1);
     assert.deepEqual(Deno.readFileSync(output), bytes);
 
     const dry = await convertCommand(source, output, ...FOUR_BITS, "--json", "--dry-run");
     ended(dry, 0);
-    assert.equal(JSON.parse(dry.stdout).files[0].byteLength, bytes.length);
+    assert.equal(conversionsIn(dry.stdout)[0]!.files[0]!.byteLength, bytes.length);
 
     const quiet = await convertCommand(source, output, ...FOUR_BITS, "--quiet");
     ended(quiet, 0);
@@ -98,9 +105,8 @@ Deno.test("the report is on stdout, chatter on stderr, JSON alone where asked", 
 
     const all = await convertCommand(source, output, "--all-precisions", ...WASM, "--json");
     ended(all, 0);
-    const records = JSON.parse(all.stdout) as { precision: string; files: { path: string }[] }[];
     assert.deepEqual(
-      records.map(({ precision, files }) => [precision, files[0]!.path]),
+      conversionsIn(all.stdout).map(({ precision, files }) => [precision, files[0]!.path]),
       ["bfloat16", "float16", "8bit", "4bit", "3bit", "2bit"]
         .map((name) => [name, join(folder, `result.${name}.onnx`)]),
     );
@@ -112,8 +118,7 @@ Deno.test("a trained model is planned with the permission set alone", async () =
   const args = ["convert", "--source", path, "--dry-run", "--all-precisions", "--json"];
   const result = await command(args);
   ended(result, 0);
-  const reductions = (JSON.parse(result.stdout) as { totals: { fileReduction: number } }[])
-    .map(({ totals }) => totals.fileReduction);
+  const reductions = conversionsIn(result.stdout).map(({ totals }) => totals.fileReduction);
   assert.ok(reductions.every((value, index) => value > 0 && value >= (reductions[index - 1] ?? 0)));
 });
 
@@ -163,7 +168,7 @@ Deno.test("names in a model print nothing that a terminal acts on", async () => 
     assert.equal(plain.stdout.match(/^wrote/mg)!.length, 1);
     const json = await convertCommand(source, output, ...FOUR_BITS, "--json");
     ended(json, 0);
-    assert.equal(JSON.parse(json.stdout).weights[0].name, name);
+    assert.equal(conversionsIn(json.stdout)[0]!.weights[0]!.name, name);
     ended(await convertCommand(source, output, ...FOUR_BITS, "--exclude", "none"), 2);
     ended(await convertCommand(source, output, "--precision", "float16"), 0);
     const nan = floats(name, [64, 64]);

@@ -4,18 +4,19 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert, type ConvertOptions, InputError, InterruptedError } from "../../mod.ts";
+import { InputError, InterruptedError } from "../../mod.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
+import { convert, type OnnxOptions } from "../convert.ts";
 import { matrices, mixedModel, writeChain } from "../convert_models.ts";
 import { encode, floats, noise, simpleModel } from "../encoding_models.ts";
 import { namesIn, withFolder } from "./onnx_models.ts";
 
 const QUICK = { engine: "reference", method: "rtn" } as const;
 
-type Options = Omit<ConvertOptions, "source" | "output">;
+type Options = Omit<OnnxOptions, "source" | "output">;
 
 /** Converts `source` to `folder/result.onnx`, which must be refused and leave the folder alone. */
 async function refused(

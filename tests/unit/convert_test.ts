@@ -4,18 +4,19 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert, type ConvertOptions, type Precision, PRECISIONS } from "../../mod.ts";
+import { type Precision, PRECISIONS } from "../../mod.ts";
 import { BLOCK_SIZES } from "../../src/formats.ts";
 import type { Model } from "../../src/ir.ts";
 import { modelTensors } from "../../src/onnx/layout.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
 import { beginModel, planModel, writeModel } from "../../src/onnx/writer.ts";
-import { DEFAULTS } from "../../src/converters/options.ts";
+import { DEFAULTS, type OutputOptions } from "../../src/converters/options.ts";
 import { prepareTarget, workOf } from "../../src/converters/target.ts";
 import { type Engine, EngineFault } from "../../src/quantization/engine.ts";
 import { streamWeights } from "../../src/quantization/pipeline.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
+import { convert, type OnnxOptions } from "../convert.ts";
 import { matrices, mixedModel, writeChain } from "../convert_models.ts";
 import { ENCODING_CASES } from "../encoding_models.ts";
 import { NPM_MODELS } from "../real_models.ts";
@@ -34,7 +35,7 @@ async function write(folder: string, model: Model): Promise<string> {
 async function bytesOf(
   source: string,
   precision: Precision,
-  options: Partial<ConvertOptions>,
+  options: Partial<OnnxOptions>,
 ): Promise<Uint8Array> {
   const output = join(source, "..", "result.onnx");
   const [report] = await convert({ source, output, precision, ...options });
@@ -297,7 +298,7 @@ Deno.test("weights larger than a tile give what they give in one piece", async (
     const source = await write(folder, mixedModel());
     const converted = async (
       tileBytes: number,
-      options: Partial<ConvertOptions>,
+      options: Partial<OutputOptions>,
       bits: Precision,
     ) => {
       const path = join(folder, `${tileBytes}.onnx`);

@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert } from "../../mod.ts";
 import {
   allGraphs,
   type Graph,
@@ -16,6 +15,7 @@ import {
 } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
+import { convert } from "../convert.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
 import { withFolder } from "./onnx_models.ts";
 

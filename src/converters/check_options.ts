@@ -1,0 +1,135 @@
+/**
+ * Options that contradict each other or the way a conversion takes are refused before any work; those
+ * that merely do nothing there are told.
+ */
+import { InputError } from "../error.ts";
+import type { ConverterRequest, ModelConverter } from "./converter.ts";
+import { type ConverterOptions, DEFAULTS, quantizedBits } from "./options.ts";
+
+/** An option that a person gave, and what it needs. */
+interface Rule {
+  /** The option as a person writes it. */
+  readonly option: string;
+  /** Whether the request has it. */
+  readonly given: (request: ConverterRequest) => boolean;
+  /** Whether the request can be served with it. */
+  readonly serves: (request: ConverterRequest, path: readonly ModelConverter[]) => boolean;
+  /** What it is about, after "it". */
+  readonly needs: string;
+}
+
+const UNASKED: Omit<ConverterOptions, "precisions"> = DEFAULTS;
+const differs = (key: keyof typeof UNASKED) => (request: ConverterRequest) =>
+  request[key] !== UNASKED[key];
+const reads = (format: string) => (_: ConverterRequest, path: readonly ModelConverter[]) =>
+  path[0]!.sourceFormat === format;
+const writes = (format: string) => (_: ConverterRequest, path: readonly ModelConverter[]) =>
+  path.at(-1)!.targetFormat === format;
+
+const FROM_PYTORCH = "belongs to a PyTorch source";
+const USES_PYTHON = "belongs to a conversion from PyTorch or to OpenVINO";
+const usesPython = (_: ConverterRequest, path: readonly ModelConverter[]) =>
+  path.some(({ sourceFormat, targetFormat }) => sourceFormat !== "onnx" || targetFormat !== "onnx");
+
+const RULES: readonly Rule[] = [
+  { option: "--task", given: differs("task"), serves: reads("pytorch"), needs: FROM_PYTORCH },
+  { option: "--config", given: differs("config"), serves: reads("pytorch"), needs: FROM_PYTORCH },
+  { option: "--opset", given: differs("opset"), serves: reads("pytorch"), needs: FROM_PYTORCH },
+  { option: "--static", given: differs("dynamic"), serves: reads("pytorch"), needs: FROM_PYTORCH },
+  {
+    option: "--exporter",
+    given: differs("exporter"),
+    serves: reads("pytorch"),
+    needs: FROM_PYTORCH,
+  },
+  {
+    option: "--external-data",
+    given: differs("externalData"),
+    serves: reads("pytorch"),
+    needs: FROM_PYTORCH,
+  },
+  {
+    option: "--trust-pickle",
+    given: differs("trustPickle"),
+    serves: reads("pytorch"),
+    needs: FROM_PYTORCH,
+  },
+  {
+    option: "--random-weights",
+    given: differs("randomWeights"),
+    serves: reads("pytorch"),
+    needs: FROM_PYTORCH,
+  },
+  {
+    option: "--model-type",
+    given: ({ modelType }) => modelType !== null,
+    serves: reads("pytorch"),
+    needs: FROM_PYTORCH,
+  },
+  { option: "--python", given: differs("python"), serves: usesPython, needs: USES_PYTHON },
+  { option: "--allow-hub", given: differs("allowHub"), serves: usesPython, needs: USES_PYTHON },
+  { option: "--timeout", given: differs("timeout"), serves: usesPython, needs: USES_PYTHON },
+  { option: "--max-memory", given: differs("maxMemory"), serves: usesPython, needs: USES_PYTHON },
+  {
+    option: "--compile",
+    given: differs("compile"),
+    serves: writes("openvino"),
+    needs: "belongs to --target-format openvino",
+  },
+  {
+    option: "--all-precisions",
+    given: ({ precisions }) => precisions.length > 1,
+    serves: writes("onnx"),
+    needs: "writes ONNX files; give one --precision",
+  },
+  {
+    option: "--dry-run",
+    given: differs("dryRun"),
+    serves: (_, path) => path.length === 1 && path[0]!.sourceFormat === path[0]!.targetFormat,
+    needs: "goes from ONNX to ONNX only: elsewhere sizes are not known before the work",
+  },
+  {
+    option: "--inputs",
+    given: differs("inputs"),
+    serves: ({ verify }) => verify === true,
+    needs: "belongs to --verify",
+  },
+  {
+    option: "--per-op",
+    given: differs("perOp"),
+    serves: ({ verify }) => verify === true,
+    needs: "belongs to --verify",
+  },
+];
+
+/** What only quantization asks for. */
+const OF_QUANTIZATION = {
+  blockSize: "--block-size",
+  symmetric: "--symmetric",
+  method: "--method",
+  scales: "--scales",
+  encoding: "--encoding",
+} as const;
+
+/**
+ * Throws an `InputError` for the first option of `request` that can't be served beside the others, or
+ * on the way that `path` takes; tells `warn` of those that do nothing.
+ */
+export function checkOptions(
+  request: ConverterRequest,
+  path: readonly ModelConverter[],
+  warn: (text: string) => void,
+): void {
+  if (request.precisions.length === 0) {
+    throw new InputError("Cannot convert: no precision is given. Name one, such as 4bit.");
+  }
+  for (const { option, given, serves, needs } of RULES) {
+    if (!given(request) || serves(request, path)) continue;
+    throw new InputError(`Cannot use ${option} here: it ${needs}. Leave it out.`);
+  }
+  if (request.precisions.some((precision) => quantizedBits(precision) !== null)) return;
+  for (const key of Object.keys(OF_QUANTIZATION) as (keyof typeof OF_QUANTIZATION)[]) {
+    if (!differs(key)(request)) continue;
+    warn(`${OF_QUANTIZATION[key]} does nothing at ${request.precisions.join(", ")}`);
+  }
+}

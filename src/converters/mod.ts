@@ -1,0 +1,5 @@
+/** The converters there are; a new one is a file and a line here. */
+import "./onnx_to_onnx.ts";
+import "./pytorch_to_onnx.ts";
+
+export { ModelConverterRegistry, registerConverter } from "./registry.ts";

@@ -1,0 +1,240 @@
+/**
+ * PyTorch to ONNX: `python/export.py` loads the checkpoint, exports it, and compares what PyTorch and
+ * ONNX Runtime compute. It runs in the sandboxed Python child; this file asks, and checks the answer.
+ */
+import { basename, join, resolve } from "node:path";
+import { InputError } from "../error.ts";
+import { unreadable } from "../onnx/identify.ts";
+import {
+  type ConversionStep,
+  ModelConverter,
+  type StepOutcome,
+  type WrittenModel,
+} from "./converter.ts";
+import type { OutputFile } from "./conversion.ts";
+import type { ConverterOptions } from "./options.ts";
+import { registerConverter } from "./registry.ts";
+import { sha256OfFile } from "./source.ts";
+
+/** Largest |error| against PyTorch in float32 that passes. */
+const TOLERANCE = 1e-4;
+
+/** An input or an output of an exported model; symbolic dimensions have names. */
+export interface ExportedValue {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly (number | string)[];
+}
+
+/** How an export compares with PyTorch. */
+export interface ExportVerification {
+  readonly passed: boolean;
+  /** Largest |error| that passes. */
+  readonly tolerance: number;
+  readonly outputs: readonly {
+    readonly file: string;
+    readonly name: string;
+    readonly shape: readonly number[];
+    /** Null where there are values that are not numbers on one side only. */
+    readonly maximumAbsoluteError: number | null;
+    readonly relativeL2: number | null;
+  }[];
+  /** Why it did not pass, in sentences. */
+  readonly failures: readonly string[];
+}
+
+/** What an export made. */
+interface ExportFacts {
+  /** PyTorch's exporter that did it: "dynamo" or "torchscript". */
+  readonly exporter: string;
+  readonly opset: number;
+  readonly modelType: string | null;
+  /** Name of the model's class. */
+  readonly architecture: string;
+  readonly task: string;
+  /** Number of weights, shared ones once. */
+  readonly parameters: number;
+  readonly inputs: readonly ExportedValue[];
+  readonly outputs: readonly ExportedValue[];
+  /** Null where it was not asked for. */
+  readonly verification: ExportVerification | null;
+}
+
+/** A file of an export; `of` is the model that the data belong to. */
+interface ExportedFile {
+  readonly name: string;
+  readonly role: "model" | "encoder" | "decoder" | "data";
+  readonly of: string;
+}
+
+/** What a step from PyTorch to ONNX did, as plain data. */
+export interface ExportReport extends ExportFacts {
+  readonly kind: "pytorch";
+  readonly outputPath: string;
+  readonly source: string;
+  readonly files: readonly OutputFile[];
+  /** From the start of the Python child to its end. */
+  readonly seconds: number;
+  /** What held the child, and what that means. */
+  readonly sandbox: string;
+  readonly held: string;
+}
+
+/** Float32 ONNX models of PyTorch checkpoints. */
+@registerConverter({ sourceFormat: "pytorch", targetFormat: "onnx" })
+export class PyTorchToOnnx extends ModelConverter {
+  readonly sourceFormat = "pytorch";
+  readonly targetFormat = "onnx";
+  readonly supportedModelTypes = "any";
+
+  override writesPrecision(options: ConverterOptions): boolean {
+    return options.precisions.every((precision) => precision === "float32") &&
+      options.activations === "float32";
+  }
+
+  override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
+    const started = performance.now();
+    const source = resolve(step.modelPath);
+    checkSource(step.modelPath);
+    const config = step.config === null ? null : resolve(step.config);
+    const { runPython } = await import("../python/child.ts");
+    const answer = await runPython(
+      {
+        program: "export.py",
+        request: {
+          command: "export",
+          source,
+          modelType: step.modelType,
+          config,
+          task: step.task,
+          opset: step.opset,
+          dynamic: step.dynamic,
+          exporter: step.exporter,
+          outputFolder: resolve(step.folder),
+          outputName: basename(step.outputPath),
+          externalData: step.externalData,
+          verify: step.verify ?? true,
+          tolerance: TOLERANCE,
+          seed: step.seed,
+          trustPickle: step.trustPickle,
+          randomWeights: step.randomWeights,
+          allowHub: step.allowHub,
+        },
+        readable: config === null ? [source] : [source, config],
+        writable: resolve(step.folder),
+        settings: {
+          python: step.python,
+          allowHub: step.allowHub,
+          timeoutSeconds: step.timeout,
+          maxMemoryBytes: step.maxMemory,
+        },
+      },
+      {
+        progress: (stage: string, fraction: number | null) => step.events.stage(stage, fraction),
+        warn: (text: string) => step.events.warn(text),
+        note: (text: string) => step.events.note(text),
+      },
+      step.signal,
+    );
+    const { files, ...told } = await parseAnswer(answer.value);
+    const folder = resolve(step.outputPath, "..");
+    return {
+      models: writtenModels(files, told.verification, step),
+      report: {
+        kind: "pytorch",
+        outputPath: step.outputPath,
+        source: step.sourceName,
+        ...told,
+        files: files.map(({ name }) => {
+          const written = join(step.folder, name);
+          return {
+            path: join(folder, name),
+            byteLength: Deno.statSync(written).size,
+            sha256: step.sha256 ? sha256OfFile(written) : null,
+          };
+        }),
+        seconds: (performance.now() - started) / 1000,
+        sandbox: answer.sandbox,
+        held: answer.held,
+      },
+    };
+  }
+}
+
+/** Checks what shows without Python: the source is there, and a folder is a Hugging Face one. */
+function checkSource(path: string): void {
+  let names: string[];
+  try {
+    if (!Deno.statSync(path).isDirectory) return;
+    names = [...Deno.readDirSync(path)].map(({ name }) => name);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (names.includes("config.json")) return;
+  throw new InputError(
+    `Cannot read "${path}": it is a directory without a config.json. Name a Hugging Face folder, ` +
+      "or a file.",
+  );
+}
+
+/** Checks what `export.py` answered. */
+async function parseAnswer(
+  value: unknown,
+): Promise<ExportFacts & { readonly files: readonly ExportedFile[] }> {
+  const { z } = await import("zod");
+  const fileName = z.string().regex(/^[^/\\\0]{1,255}$/);
+  const ported = z.array(z.object({
+    name: z.string(),
+    dtype: z.string(),
+    shape: z.array(z.union([z.number(), z.string()])),
+  }));
+  return z.object({
+    files: z.array(z.object({
+      name: fileName,
+      role: z.enum(["model", "encoder", "decoder", "data"]),
+      of: fileName,
+    })).min(1),
+    exporter: z.string(),
+    opset: z.number(),
+    modelType: z.string().nullable(),
+    architecture: z.string(),
+    task: z.string(),
+    parameters: z.number(),
+    inputs: ported,
+    outputs: ported,
+    verification: z.object({
+      passed: z.boolean(),
+      tolerance: z.number(),
+      outputs: z.array(z.object({
+        file: z.string(),
+        name: z.string(),
+        shape: z.array(z.number()),
+        maximumAbsoluteError: z.number().nullable(),
+        relativeL2: z.number().nullable(),
+      })),
+      failures: z.array(z.string()),
+    }).nullable(),
+  }).parse(value);
+}
+
+/** One model for each file that is not the data of another. */
+function writtenModels(
+  files: readonly ExportedFile[],
+  verification: ExportVerification | null,
+  step: ConversionStep,
+): WrittenModel[] {
+  for (const { name } of files) {
+    // Only a regular file of the folder is taken: the child is not trusted with names.
+    if (!Deno.lstatSync(join(step.folder, name)).isFile) {
+      throw new InputError(`Cannot take "${name}" from the export: it is not a regular file.`);
+    }
+  }
+  return files.filter(({ role }) => role !== "data").map(({ name, role }) => ({
+    suffix: role === "model" ? "" : `.${role}`,
+    files: [
+      name,
+      ...files.filter((file) => file.role === "data" && file.of === name).map((file) => file.name),
+    ],
+    failures: verification === null ? [] : verification.failures,
+  }));
+}

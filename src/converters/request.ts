@@ -1,0 +1,100 @@
+/** Requests of programs, checked value by value: what the command line's grammar does for people. */
+import { z } from "zod";
+import { InputError } from "../error.ts";
+import { BLOCK_SIZES } from "../formats.ts";
+import type { ConverterRequest } from "./converter.ts";
+import {
+  DEFAULTS,
+  MODEL_FORMATS,
+  type ModelFormat,
+  type Precision,
+  PRECISIONS,
+  TASKS,
+} from "./options.ts";
+
+/** What a program may ask for; what it leaves out takes the default. */
+export type RequestInput =
+  & Pick<ConverterRequest, "modelPath" | "outputPath">
+  & Partial<Omit<ConverterRequest, "modelPath" | "outputPath" | "precisions">>
+  & {
+    /** One precision is written to the output, several to `OUTPUT.PRECISION.onnx` each. */
+    readonly precision?: Precision | readonly Precision[];
+    /** Formats, where the paths don't tell them. */
+    readonly sourceFormat?: ModelFormat;
+    readonly targetFormat?: ModelFormat;
+  };
+
+const path = z.string().min(1).refine((text) => !text.includes("\0"), "is not a path");
+const format = z.enum(Object.keys(MODEL_FORMATS) as [ModelFormat, ...ModelFormat[]]);
+const precision = z.enum(PRECISIONS);
+const count = z.number().int().min(1).max(999_999_999);
+
+/** The shape of a request; keys that it lacks take {@link DEFAULTS}. */
+const Request = z.strictObject({
+  modelPath: path,
+  outputPath: path,
+  modelType: z.string().min(1).nullable().default(null),
+  sourceFormat: format.optional(),
+  targetFormat: format.optional(),
+  precision: z.union([precision, z.array(precision).min(1).readonly()]).default("float32"),
+  blockSize: z.union([
+    z.literal([...BLOCK_SIZES]),
+    z.enum(["channel", "tensor"]),
+  ]).default(DEFAULTS.blockSize),
+  symmetric: z.boolean().default(DEFAULTS.symmetric),
+  method: z.enum(["rtn", "mse", "hqq"]).default(DEFAULTS.method),
+  scales: z.enum(["float16", "float32"]).default(DEFAULTS.scales),
+  activations: z.enum(["float32", "float16"]).default(DEFAULTS.activations),
+  ioFloat16: z.boolean().default(DEFAULTS.ioFloat16),
+  encoding: z.enum(["auto", "matmulnbits", "qdq"]).default(DEFAULTS.encoding),
+  runtimes: z.array(z.string()).readonly().default(DEFAULTS.runtimes),
+  exclude: z.array(z.string()).readonly().default(DEFAULTS.exclude),
+  nan: z.enum(["error", "keep"]).default(DEFAULTS.nan),
+  engine: z.enum(["auto", "webgpu", "wasm", "reference"]).default(DEFAULTS.engine),
+  workers: count.nullable().default(DEFAULTS.workers),
+  allowInexact: z.boolean().default(DEFAULTS.allowInexact),
+  task: z.enum(TASKS).default(DEFAULTS.task),
+  config: path.nullable().default(DEFAULTS.config),
+  opset: count.nullable().default(DEFAULTS.opset),
+  dynamic: z.boolean().default(DEFAULTS.dynamic),
+  exporter: z.enum(["auto", "dynamo", "torchscript"]).default(DEFAULTS.exporter),
+  externalData: z.enum(["auto", "always", "never"]).default(DEFAULTS.externalData),
+  trustPickle: z.boolean().default(DEFAULTS.trustPickle),
+  randomWeights: z.boolean().default(DEFAULTS.randomWeights),
+  python: path.nullable().default(DEFAULTS.python),
+  allowHub: z.boolean().default(DEFAULTS.allowHub),
+  timeout: count.default(DEFAULTS.timeout),
+  maxMemory: z.number().int().positive().nullable().default(DEFAULTS.maxMemory),
+  verify: z.boolean().nullable().default(DEFAULTS.verify),
+  inputs: path.nullable().default(DEFAULTS.inputs),
+  provider: z.string().min(1).default(DEFAULTS.provider),
+  seed: count.default(DEFAULTS.seed),
+  perOp: z.boolean().default(DEFAULTS.perOp),
+  compile: z.string().min(1).nullable().default(DEFAULTS.compile),
+  dryRun: z.boolean().default(DEFAULTS.dryRun),
+  sha256: z.boolean().default(DEFAULTS.sha256),
+});
+
+/** A request that was checked, and the formats that it names. */
+export interface CheckedRequest {
+  readonly request: ConverterRequest;
+  /** Null where the path tells. */
+  readonly sourceFormat: ModelFormat | null;
+  readonly targetFormat: ModelFormat | null;
+}
+
+/** Checks `input` and fills in what it lacks; throws an `InputError` that names the wrong option. */
+export function checkRequest(input: RequestInput): CheckedRequest {
+  const { success, data, error } = Request.safeParse(input);
+  if (!success) {
+    const issue = error.issues[0]!;
+    const option = issue.path.length === 0 ? "the options" : `"${issue.path.join(".")}"`;
+    throw new InputError(`Cannot convert: ${option} can't be used: ${issue.message}.`);
+  }
+  const { precision, sourceFormat, targetFormat, ...rest } = data;
+  return {
+    request: { ...rest, precisions: typeof precision === "string" ? [precision] : precision },
+    sourceFormat: sourceFormat ?? null,
+    targetFormat: targetFormat ?? null,
+  };
+}

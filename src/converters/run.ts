@@ -1,0 +1,163 @@
+/**
+ * Runs a request through a chain of converters. Every step writes into a staging folder beside the
+ * output; what the last one wrote is published at one go when all of it is there, and nothing is
+ * touched before that. A model that failed its verification is kept aside as `NAME.unverified`.
+ */
+import { basename, dirname, extname, join } from "node:path";
+import { InterruptedError, ModelcastError, VerificationError } from "../error.ts";
+import { checkTarget } from "../onnx/files.ts";
+import { StagingFolder } from "../onnx/staging.ts";
+import { checkOptions } from "./check_options.ts";
+import {
+  type ConversionEvents,
+  type ConversionResult,
+  type ConverterRequest,
+  type ModelConverter,
+  type StepReport,
+  UNVERIFIED,
+  type WrittenModel,
+} from "./converter.ts";
+import { MODEL_FORMATS } from "./options.ts";
+
+/** A model on its way through the chain. */
+interface Passing {
+  readonly path: string;
+  /** What stands between the output's name and its extension. */
+  readonly suffix: string;
+}
+
+/** A file to give its final name. */
+interface Publication {
+  /** Below the staging folder. */
+  readonly path: string;
+  readonly target: string;
+}
+
+/**
+ * Converts `request.modelPath` by `path`, which leads from its format to the one asked for. Deliberate
+ * errors are in the result; anything thrown is a bug.
+ */
+export async function runConverters(
+  path: readonly ModelConverter[],
+  request: ConverterRequest,
+  events: Partial<ConversionEvents> = {},
+  signal: AbortSignal = new AbortController().signal,
+): Promise<ConversionResult> {
+  const steps: StepReport[] = [];
+  const published: string[] = [];
+  const { outputPath } = request;
+  const all: ConversionEvents = { ...SILENT, ...events };
+  let staging: StagingFolder | null = null;
+  try {
+    checkOptions(request, path, all.warn);
+    if (!request.dryRun) {
+      checkTarget(outputPath, [request.modelPath]);
+      staging = new StagingFolder(outputPath);
+    }
+    const failures = await run(path, request, all, signal, staging, {
+      steps,
+      published,
+    });
+    if (failures.length > 0) throw new VerificationError(failures.join("\n"));
+    return { success: true, outputPath, error: null, files: published, steps };
+  } catch (error) {
+    if (signal.aborted) {
+      const interrupted = new InterruptedError("interrupted; the target is as it was");
+      return { success: false, outputPath, error: interrupted, files: published, steps };
+    }
+    if (!(error instanceof ModelcastError)) throw error;
+    return { success: false, outputPath, error, files: published, steps };
+  } finally {
+    staging?.discard();
+  }
+}
+
+const SILENT: ConversionEvents = {
+  progress: () => {},
+  stage: () => {},
+  warn: () => {},
+  note: () => {},
+};
+
+/** Runs the steps and publishes; adds to `done`, and returns what failed in verification. */
+async function run(
+  path: readonly ModelConverter[],
+  request: ConverterRequest,
+  events: ConversionEvents,
+  signal: AbortSignal,
+  staging: StagingFolder | null,
+  done: { readonly steps: StepReport[]; readonly published: string[] },
+): Promise<string[]> {
+  let models: Passing[] = [{ path: request.modelPath, suffix: "" }];
+  for (const [index, converter] of path.entries()) {
+    const last = index === path.length - 1;
+    const next: Passing[] = [];
+    const publications: Publication[] = [];
+    const failures: string[] = [];
+    for (const [number, model] of models.entries()) {
+      const target = last
+        ? named(request.outputPath, model.suffix, extname(request.outputPath))
+        : named(
+          request.outputPath,
+          model.suffix,
+          MODEL_FORMATS[converter.targetFormat].extensions[0],
+        );
+      const folder = staging === null ? dirname(target) : join(staging.path, `${index}-${number}`);
+      if (staging !== null) Deno.mkdirSync(folder);
+      const outcome = await converter.executeConversion({
+        ...request,
+        modelPath: model.path,
+        sourceName: index === 0
+          ? request.modelPath
+          : named(request.outputPath, model.suffix, extname(model.path)),
+        outputPath: target,
+        // What is asked of the runtimes holds for what they load, and for what is made of it.
+        runtimes: [
+          ...request.runtimes,
+          ...path.slice(index + 1).flatMap((later) => later.sourceRuntimes),
+        ],
+        folder,
+        events,
+        signal,
+      });
+      done.steps.push(outcome.report);
+      for (const written of outcome.models) {
+        failures.push(...written.failures.map((failure) => failed(target, written, failure)));
+        publications.push(...publicationsOf(written, folder, dirname(target)));
+        next.push({
+          path: join(folder, written.files[0]!),
+          suffix: `${model.suffix}${written.suffix}`,
+        });
+      }
+    }
+    if (signal.aborted) throw new InterruptedError("interrupted; the target is as it was");
+    if (last || failures.length > 0) {
+      // Of a step on the way only what failed is of use.
+      const wanted = last
+        ? publications
+        : publications.filter(({ target }) => target.endsWith(UNVERIFIED));
+      staging?.publish(wanted);
+      if (staging !== null) done.published.push(...wanted.map(({ target }) => target));
+    }
+    if (failures.length > 0) return failures;
+    models = next;
+  }
+  return [];
+}
+
+function publicationsOf(model: WrittenModel, from: string, to: string): Publication[] {
+  const end = model.failures.length > 0 ? UNVERIFIED : "";
+  return model.files.map((name) => ({ path: join(from, name), target: join(to, `${name}${end}`) }));
+}
+
+function failed(target: string, model: WrittenModel, failure: string): string {
+  const path = join(dirname(target), model.files[0]!);
+  return `Cannot vouch for "${path}": ${failure}. It is kept as "${path}${UNVERIFIED}"; find the ` +
+    "node where the two part with --per-op, or take a higher precision.";
+}
+
+/** `output` with `suffix` before its extension, which becomes `extension`. */
+function named(output: string, suffix: string, extension: string): string {
+  const name = basename(output, extname(output));
+  return join(dirname(output), `${name}${suffix}${extension}`);
+}

@@ -1,0 +1,62 @@
+/**
+ * A folder beside a target for files that are still being made, by programs that know nothing of
+ * targets. They take their targets' places together.
+ */
+import { join } from "node:path";
+import { InputError } from "../error.ts";
+import { publishTogether, uncreatable } from "./files.ts";
+import { LOCK, lock, removeLitter, temporaryPath } from "./temporary.ts";
+
+/** A folder beside a target for files that are still being made. */
+export class StagingFolder {
+  readonly path: string;
+  readonly #lock: Deno.FsFile;
+  readonly #onUnload = () => this.discard();
+
+  /** Makes the folder, and removes what killed processes left for the same target. */
+  constructor(target: string) {
+    removeLitter(target);
+    this.path = temporaryPath(target, "partial");
+    try {
+      Deno.mkdirSync(this.path);
+      this.#lock = Deno.openSync(join(this.path, LOCK), { createNew: true, write: true });
+    } catch (cause) {
+      throw uncreatable(target, cause);
+    }
+    lock(this.#lock);
+    globalThis.addEventListener("unload", this.#onUnload);
+  }
+
+  /**
+   * Gives files of the folder, complete and closed, their targets' names: all of them or none.
+   *
+   * @throws InputError where one is no regular file of the folder, or can't be put in place.
+   */
+  publish(files: readonly { readonly path: string; readonly target: string }[]): void {
+    publishTogether(files.map(({ path, target }) => {
+      const info = Deno.lstatSync(path);
+      if (!info.isFile) {
+        throw new InputError(
+          `Cannot write "${target}": what was made for it is not a regular file. ` +
+            "Report this with the command that led here.",
+        );
+      }
+      return { path, target, byteLength: info.size };
+    }));
+  }
+
+  /** Removes the folder with what is left in it. */
+  discard(): void {
+    globalThis.removeEventListener("unload", this.#onUnload);
+    try {
+      this.#lock.close();
+    } catch {
+      // It was closed before.
+    }
+    try {
+      Deno.removeSync(this.path, { recursive: true });
+    } catch {
+      // It is gone, or someone holds it: the next one to write the target removes it.
+    }
+  }
+}
