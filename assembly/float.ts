@@ -1,16 +1,28 @@
 /**
  * Floating point by lanes: rounding to integers and to binary16, scales as they are stored.
  */
+import {
+  BELOW_HALF_ULP,
+  constant,
+  FLOAT16_BIAS,
+  FLOAT16_BITS,
+  GREATEST_FLOAT16,
+  GREATEST_WIDE,
+  HALF,
+  INTEGER_ONE,
+  LEAST_NORMAL_FLOAT16,
+  MAGIC,
+  ONE,
+  ROUNDS_TO_INFINITY,
+  SIGN,
+  UNSIGNED,
+} from "./constants.ts";
 import { job } from "./strip.ts";
-
-/** 1.5 * 2^23: adding it leaves the nearest integer, ties to even, in the low bits. */
-export const MAGIC: f32 = 12582912;
-export const MAGIC_BITS: i32 = 0x4b400000;
 
 // @ts-ignore: decorator
 @inline
 export function roundToEven(x: v128): v128 {
-  const magic = f32x4.splat(MAGIC);
+  const magic = constant(MAGIC);
   return f32x4.sub(f32x4.add(x, magic), magic);
 }
 
@@ -25,7 +37,7 @@ export function clamp(x: v128, least: v128, most: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function magnitude(x: v128): v128 {
-  return v128.and(x, i32x4.splat(0x7fffffff));
+  return v128.and(x, constant(UNSIGNED));
 }
 
 /** 1 / scale, 0 for 0. */
@@ -33,7 +45,7 @@ export function magnitude(x: v128): v128 {
 @inline
 export function reciprocal(scale: v128): v128 {
   return v128.andnot(
-    f32x4.div(f32x4.splat(1), scale),
+    f32x4.div(constant(ONE), scale),
     f32x4.eq(scale, f32x4.splat(0)),
   );
 }
@@ -42,42 +54,48 @@ export function reciprocal(scale: v128): v128 {
  * The scales that are stored for the exact scales `exact`. Where one was clamped, {@link isClamped}
  * of `exact` is all ones.
  */
+// @ts-ignore: decorator
+@inline
 export function storedScale(exact: v128): v128 {
-  const sign = v128.and(exact, i32x4.splat(0x80000000));
+  const sign = v128.and(exact, constant(SIGN));
   const size = magnitude(exact);
   let kept: v128;
   if (job.wideScales) {
-    kept = f32x4.pmin(f32x4.splat(reinterpret<f32>(253 << 23)), size);
+    kept = f32x4.pmin(constant(GREATEST_WIDE), size);
   } else {
-    const odd = v128.and(i32x4.shr_u(size, 13), i32x4.splat(1));
+    const odd = v128.and(i32x4.shr_u(size, 13), constant(INTEGER_ONE));
     const normal = v128.and(
-      i32x4.add(size, i32x4.add(i32x4.splat(0xfff), odd)),
-      i32x4.splat(~0x1fff),
+      i32x4.add(size, i32x4.add(constant(BELOW_HALF_ULP), odd)),
+      constant(FLOAT16_BITS),
     );
-    const half = f32x4.splat(0.5);
+    const half = constant(HALF);
     const small = f32x4.sub(f32x4.add(size, half), half);
-    kept = v128.bitselect(small, normal, i32x4.lt_s(size, i32x4.splat(0x38800000)));
-    kept = i32x4.min_s(kept, i32x4.splat(0x477fe000));
+    kept = v128.bitselect(small, normal, i32x4.lt_s(size, constant(LEAST_NORMAL_FLOAT16)));
+    kept = i32x4.min_s(kept, constant(GREATEST_FLOAT16));
   }
   return v128.and(v128.or(kept, sign), f32x4.gt(kept, f32x4.splat(0)));
 }
 
 /** All ones where the exact scale is too large for its type. */
+// @ts-ignore: decorator
+@inline
 export function isClamped(exact: v128): v128 {
   const size = magnitude(exact);
   return job.wideScales
-    ? i32x4.gt_s(size, i32x4.splat(253 << 23))
-    : i32x4.ge_s(size, i32x4.splat(0x477ff000));
+    ? i32x4.gt_s(size, constant(GREATEST_WIDE))
+    : i32x4.ge_s(size, constant(ROUNDS_TO_INFINITY));
 }
 
 /** Binary16 patterns, one a lane, of scales that binary16 holds exactly. */
+// @ts-ignore: decorator
+@inline
 export function float16Patterns(scale: v128): v128 {
   const size = magnitude(scale);
-  const normal = i32x4.shr_u(i32x4.sub(size, i32x4.splat(0x38000000)), 13);
-  const small = i32x4.sub(f32x4.add(size, f32x4.splat(0.5)), i32x4.splat(0x3f000000));
+  const normal = i32x4.shr_u(i32x4.sub(size, constant(FLOAT16_BIAS)), 13);
+  const small = i32x4.sub(f32x4.add(size, constant(HALF)), constant(HALF));
   return v128.or(
-    v128.bitselect(small, normal, i32x4.lt_s(size, i32x4.splat(0x38800000))),
-    i32x4.shr_u(v128.and(scale, i32x4.splat(0x80000000)), 16),
+    v128.bitselect(small, normal, i32x4.lt_s(size, constant(LEAST_NORMAL_FLOAT16))),
+    i32x4.shr_u(v128.and(scale, constant(SIGN)), 16),
   );
 }
 

@@ -2,6 +2,7 @@
  * Half-quadratic quantization: shrinks the errors, fits zero point and scale to what is left, and
  * keeps the choice with the least sum of |error|^0.7.
  */
+import { constant, FIRST_POWER, LEAST_POWER, MOST_POWER, SIGN } from "./constants.ts";
 import { clamp, isClamped, magnitude, reciprocal, roundToEven, storedScale } from "./float.ts";
 import {
   ACTIVE,
@@ -136,11 +137,11 @@ function pass(kind: u32, k: u32): void {
 /** x^-0.3 by table, for x of at least 0. */
 function inversePower(x: v128): v128 {
   const pattern = i32x4.min_s(
-    i32x4.max_s(x, i32x4.splat(111 << 23)),
-    i32x4.splat((138 << 23) - 1),
+    i32x4.max_s(x, constant(LEAST_POWER)),
+    constant(MOST_POWER),
   );
   const index = i32x4.shl(
-    i32x4.sub(i32x4.shr_u(pattern, 18), i32x4.splat(111 << 5)),
+    i32x4.sub(i32x4.shr_u(pattern, 18), constant(FIRST_POWER)),
     2,
   );
   const table = job.powers;
@@ -170,7 +171,7 @@ function shrink(error: v128, power: v128, shrinkage: f32): v128 {
     f32x4.splat(0),
     f32x4.sub(magnitude(error), f32x4.mul(power, f32x4.splat(shrinkage))),
   );
-  return v128.or(kept, v128.and(error, i32x4.splat(1 << 31)));
+  return v128.or(kept, v128.and(error, constant(SIGN)));
 }
 
 /** Sums |x|^0.7 and, where the zero point may move, code - target. */

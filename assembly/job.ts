@@ -79,8 +79,22 @@ export const TRANSPOSED: usize = BYTE_COLUMNS + 256;
 /** Partial sums while they are made one by one. */
 export const PARTS: usize = TRANSPOSED + 256;
 export const STATE: usize = PARTS + 256;
+/** Blocks of a panel: what the fast way of `plain.ts` works on at a time. */
+export const PANEL: u32 = 1024;
+const PANEL_BYTES: usize = 1024 * 4;
+// One i32 or f32 a block of the panel each: extremes as in HIGH and LOW, reciprocals of scales, and
+// what is taken from a rounded number's bits to leave the code.
+export const PANEL_HIGH: usize = STATE + 32 * 64;
+export const PANEL_LOW: usize = PANEL_HIGH + PANEL_BYTES;
+export const PANEL_INVERSE: usize = PANEL_LOW + PANEL_BYTES;
+export const PANEL_BIAS: usize = PANEL_INVERSE + PANEL_BYTES;
+/** A byte a quad of the panel: how many of its scales were clamped, or {@link CARE}. */
+export const PANEL_FLAGS: usize = PANEL_BIAS + PANEL_BYTES;
 /** Bytes that `run` needs as scratch; the engine gives as many. */
-export const SCRATCH_BYTES: usize = STATE + 32 * 64;
+export const SCRATCH_BYTES: usize = PANEL_FLAGS + 256;
+
+/** In PANEL_FLAGS: a block of the quad must go the general way. */
+export const CARE: u8 = 0x80;
 
 // One vector a quad each; the address of quad k's is `scratch + FIELD + 16 * k`.
 /** Greatest weight as bits, at least 0. */

@@ -4,7 +4,7 @@
  */
 import { BFLOAT16, CHUNK, FLOAT16, FLOAT32, HIGH, LOW, NON_FINITE, TILE, TILE_STRIDE } from "./job.ts";
 import { widenFloat16 } from "./float.ts";
-import { block, chunkCount, chunkLength, firstRow, job, lanes, quads, scratch } from "./strip.ts";
+import { block, chunkCount, chunkLength, firstRow, job, lanes, origin, pitch, quads, scratch } from "./strip.ts";
 
 /**
  * Loads `count` weights, padding included, of all rows of the strip, from column `start` on into
@@ -90,7 +90,7 @@ function loadWhole(start: u32, count: u32): void {
 }
 
 function loadWholeColumns(start: u32, count: u32, tile: usize): void {
-  const stride = <usize>job.rows * 4;
+  const stride = <usize>pitch * 4;
   let high0 = i32x4.splat(0);
   let high1 = i32x4.splat(0);
   let high2 = i32x4.splat(0);
@@ -99,7 +99,7 @@ function loadWholeColumns(start: u32, count: u32, tile: usize): void {
   let low1 = i32x4.splat(0);
   let low2 = i32x4.splat(0);
   let low3 = i32x4.splat(0);
-  let at = job.weights + <usize>start * stride + <usize>firstRow * 4;
+  let at = origin + <usize>start * stride + <usize>firstRow * 4;
   let to = tile;
   for (let i: u32 = 0; i < count; i++) {
     const w0 = v128.load(at);
@@ -135,12 +135,12 @@ function storeExtremes(quad: usize, high: v128, low: v128): void {
 }
 
 function loadWholeRows(start: u32, count: u32, tile: usize): void {
-  const stride = <usize>job.columns * 4;
+  const stride = <usize>pitch * 4;
   const even = count & ~3;
   for (let quad: usize = 0; quad < 64; quad += 16) {
     let high = i32x4.splat(0);
     let low = i32x4.splat(0);
-    let at = job.weights + (<usize>firstRow + (quad >> 2)) * stride + <usize>start * 4;
+    let at = origin + (<usize>firstRow + (quad >> 2)) * stride + <usize>start * 4;
     let to = tile + quad;
     for (let i: u32 = 0; i < even; i += 4) {
       const a = v128.load(at);
@@ -223,8 +223,8 @@ function loadAs<T>(start: u32, count: u32, tile: usize): void {
 }
 
 function loadColumns<T>(start: u32, count: u32, tile: usize): void {
-  const stride = <usize>job.rows * sizeof<T>();
-  let at = job.weights + <usize>start * stride + <usize>firstRow * sizeof<T>();
+  const stride = <usize>pitch * sizeof<T>();
+  let at = origin + <usize>start * stride + <usize>firstRow * sizeof<T>();
   let to = tile;
   if (lanes == 16) {
     for (let i: u32 = 0; i < count; i++) {
@@ -249,10 +249,10 @@ function loadColumns<T>(start: u32, count: u32, tile: usize): void {
 }
 
 function loadRows<T>(start: u32, count: u32, tile: usize): void {
-  const stride = <usize>job.columns * sizeof<T>();
+  const stride = <usize>pitch * sizeof<T>();
   const zero = i32x4.splat(0);
   for (let lane: u32 = 0; lane < lanes; lane += 4) {
-    let at = job.weights + <usize>(firstRow + lane) * stride + <usize>start * sizeof<T>();
+    let at = origin + <usize>(firstRow + lane) * stride + <usize>start * sizeof<T>();
     const present = lanes - lane;
     const second = present > 1 ? stride : 0;
     const third = present > 2 ? 2 * stride : 0;

@@ -2,7 +2,8 @@
  * Least squared error: every candidate's codes are judged at their own best scale, the winner's best
  * scale is stored, and its error is compared with that of rounding to nearest.
  */
-import { clamp, isClamped, MAGIC, reciprocal, roundToEven, storedScale } from "./float.ts";
+import { constant, MAGIC, ONE } from "./constants.ts";
+import { clamp, isClamped, reciprocal, roundToEven, storedScale } from "./float.ts";
 import {
   CHUNK,
   DOWN,
@@ -35,7 +36,7 @@ import { block, chunkCount, chunkLength, job, quads, scratch, sumScale } from ".
 export function searchByError(): void {
   const chunks = chunkCount();
   for (let quad: usize = 0; quad < quads << 4; quad += 16) {
-    const one = f32x4.splat(1);
+    const one = constant(ONE);
     const extent = job.symmetric
       ? f32x4.neg(f32x4.mul(signedLargest(quad), v128.load(scratch + quad, DOWN)))
       : range(quad);
@@ -154,7 +155,7 @@ function sumCandidate(
   upper: v128,
   sums: usize,
 ): void {
-  const magic = f32x4.splat(MAGIC);
+  const magic = constant(MAGIC);
   const floor = f32x4.add(magic, lower);
   const ceiling = f32x4.add(magic, upper);
   let a0 = f32x4.splat(0);
@@ -190,8 +191,8 @@ function sumCandidate(
 
 /** The sums of one scale with the three zero points around that of the strip. */
 function sumThreeCandidates(quad: usize, chunk: u32, step: u32): void {
-  const magic = f32x4.splat(MAGIC);
-  const one = f32x4.splat(1);
+  const magic = constant(MAGIC);
+  const one = constant(ONE);
   const inverse = candidateInverse(quad, step);
   const floor = f32x4.sub(magic, v128.load(scratch + quad, ZERO_POINT));
   const floorBelow = f32x4.add(floor, one);
@@ -270,7 +271,7 @@ function selectCandidate(quad: usize): void {
   const scaling = f32x4.splat(sumScale());
   let bestSquare = f32x4.splat(0);
   let bestA = f32x4.splat(0);
-  let bestB = f32x4.splat(1);
+  let bestB = constant(ONE);
   let bestZeroPoint = v128.load(scratch + quad, ZERO_POINT);
   const runs: u32 = job.symmetric ? 2 : 3;
   let sums = scratch + SUMS + quad;

@@ -2,7 +2,8 @@
  * Makes codes and stores them. Sixteen rows give a vector of sixteen bytes for each byte of a row's
  * codes (a byte column); sixteen byte columns are transposed and stored, sixteen bytes a row.
  */
-import { float16Patterns, magnitude, MAGIC, MAGIC_BITS, reciprocal } from "./float.ts";
+import { constant, FAR, MAGIC } from "./constants.ts";
+import { float16Patterns, magnitude, reciprocal } from "./float.ts";
 import {
   BYTE_COLUMNS,
   DOWN,
@@ -81,7 +82,7 @@ function prepareTile(count: u32, normalized: bool): void {
  * those weights are the outermost either way.
  */
 function limitTile(count: u32, normalized: bool): void {
-  const most = f32x4.splat(4096);
+  const most = constant(FAR);
   for (let quad: usize = 0; quad < quads << 4; quad += 16) {
     const inverse = magnitude(v128.load(scratch + quad, INVERSE));
     let largest = f32x4.pmax(greatest(quad), f32x4.neg(least(quad)));
@@ -103,7 +104,7 @@ function limitTile(count: u32, normalized: bool): void {
 @inline
 function signedCodes(at: usize, quad: usize): v128 {
   const position = f32x4.mul(v128.load(at + quad, TILE), v128.load(scratch + quad, INVERSE));
-  return i32x4.sub(f32x4.add(position, f32x4.splat(MAGIC)), i32x4.splat(MAGIC_BITS));
+  return i32x4.sub(f32x4.add(position, constant(MAGIC)), constant(MAGIC));
 }
 
 /** The codes of index `i` of the tile, a byte a row. Narrowing holds them at 0 or above. */

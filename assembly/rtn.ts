@@ -2,6 +2,7 @@
  * What every method begins with, for the four blocks of a quad: which are non-finite or zero, the
  * powers of two that normalize the others, and the scale and zero point of rounding to nearest.
  */
+import { constant, FIELD_SUM, INFINITY, LEAST_FIELD, LEAST_SIZE, MOST_FIELD, NEGATIVE_INFINITY } from "./constants.ts";
 import { clamp, isClamped, magnitude, reciprocal, roundToEven, storedScale } from "./float.ts";
 import {
   DOWN,
@@ -29,65 +30,98 @@ export function greatest(quad: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function least(quad: usize): v128 {
-  const low = v128.load(scratch + quad, LOW);
-  const negative = i32x4.shr_s(low, 31);
-  return v128.andnot(v128.and(low, negative), v128.load(scratch + quad, NON_FINITE));
+  return v128.andnot(negativePart(v128.load(scratch + quad, LOW)), v128.load(scratch + quad, NON_FINITE));
 }
 
 /** The weight of largest magnitude, the negative one of two. */
 // @ts-ignore: decorator
 @inline
 export function signedLargest(quad: usize): v128 {
+  return largestOf(greatest(quad), least(quad));
+}
+
+/** The exponent field of 2^e, with which blocks of these largest magnitudes (as bits) are normalized. */
+// @ts-ignore: decorator
+@inline
+export function exponentField(size: v128): v128 {
+  return i32x4.min_s(i32x4.max_s(i32x4.shr_u(size, 23), constant(LEAST_FIELD)), constant(MOST_FIELD));
+}
+
+/** The power of two that normalizes. */
+// @ts-ignore: decorator
+@inline
+export function downOf(field: v128): v128 {
+  return i32x4.shl(i32x4.sub(constant(FIELD_SUM), field), 23);
+}
+
+/** All ones where a block of largest magnitude `size` (as bits) is one of zeros. */
+// @ts-ignore: decorator
+@inline
+export function isZeroed(size: v128): v128 {
+  return i32x4.lt_s(size, constant(LEAST_SIZE));
+}
+
+/** min(low, 0) of what LOW holds. */
+// @ts-ignore: decorator
+@inline
+export function negativePart(low: v128): v128 {
+  return v128.and(low, i32x4.shr_s(low, 31));
+}
+
+/** The weight of largest magnitude, the negative one of two. */
+// @ts-ignore: decorator
+@inline
+export function largestOf(high: v128, least: v128): v128 {
+  return v128.bitselect(high, least, f32x4.gt(high, f32x4.neg(least)));
+}
+
+/** The exact symmetric scale: a division by -2^(bits-1), for which its reciprocal does as well. */
+// @ts-ignore: decorator
+@inline
+export function exactSymmetric(high: v128, least: v128, minusInverse: v128): v128 {
+  return f32x4.mul(largestOf(high, least), minusInverse);
+}
+
+/** The exact asymmetric scale, `most` being the highest code. */
+// @ts-ignore: decorator
+@inline
+export function exactAsymmetric(high: v128, least: v128, field: v128, most: v128): v128 {
+  const down = downOf(field);
+  const extent = f32x4.sub(f32x4.mul(high, down), f32x4.mul(least, down));
+  return f32x4.mul(f32x4.div(extent, most), i32x4.shl(field, 23));
+}
+
+/** The asymmetric zero point, not yet rounded. */
+// @ts-ignore: decorator
+@inline
+export function exactZeroPoint(least: v128, inverse: v128, most: v128): v128 {
+  return clamp(f32x4.mul(f32x4.neg(least), inverse), f32x4.splat(0), most);
+}
+
+/** Classifies the blocks of a quad, and chooses their scales and zero points by rounding to nearest. */
+export function chooseByRounding(quad: usize): void {
+  const at = scratch + quad;
+  const nonFinite = v128.or(
+    i32x4.ge_s(v128.load(at, HIGH), constant(INFINITY)),
+    i32x4.ge_u(v128.load(at, LOW), constant(NEGATIVE_INFINITY)),
+  );
+  v128.store(at, nonFinite, NON_FINITE);
   const high = greatest(quad);
   const low = least(quad);
-  return v128.bitselect(high, low, f32x4.gt(high, f32x4.neg(low)));
-}
-
-/** Classifies the blocks of a quad and finds what normalizes them. */
-function prepare(quad: usize): void {
-  const high = v128.load(scratch + quad, HIGH);
-  const low = v128.load(scratch + quad, LOW);
-  const infinity = i32x4.splat(0x7f800000);
-  const nonFinite = v128.or(
-    i32x4.ge_s(high, infinity),
-    i32x4.ge_u(low, i32x4.splat(0xff800000)),
-  );
-  v128.store(scratch + quad, nonFinite, NON_FINITE);
-  const size = i32x4.max_s(greatest(quad), v128.and(least(quad), i32x4.splat(0x7fffffff)));
-  v128.store(scratch + quad, i32x4.lt_s(size, i32x4.splat(27 << 23)), ZEROED);
-  const field = i32x4.min_s(
-    i32x4.max_s(i32x4.shr_u(size, 23), i32x4.splat(27)),
-    i32x4.splat(253),
-  );
-  v128.store(scratch + quad, i32x4.shl(i32x4.sub(i32x4.splat(254), field), 23), DOWN);
-  v128.store(scratch + quad, i32x4.shl(field, 23), UP);
-}
-
-/** Chooses scales and zero points of a quad by rounding to nearest. */
-export function chooseByRounding(quad: usize): void {
-  prepare(quad);
+  const size = i32x4.max_s(high, magnitude(low));
+  const zeroed = isZeroed(size);
+  const field = exponentField(size);
+  v128.store(at, zeroed, ZEROED);
+  v128.store(at, downOf(field), DOWN);
+  v128.store(at, i32x4.shl(field, 23), UP);
   const half = <f32>(1 << (job.bits - 1));
-  const zero = f32x4.splat(0);
-  let exact: v128;
-  if (job.symmetric) {
-    exact = f32x4.div(signedLargest(quad), f32x4.splat(-half));
-  } else {
-    exact = f32x4.mul(
-      f32x4.div(range(quad), f32x4.splat(half + half - 1)),
-      v128.load(scratch + quad, UP),
-    );
-  }
-  const zeroed = v128.load(scratch + quad, ZEROED);
+  const most = f32x4.splat(half + half - 1);
+  const exact = job.symmetric ? exactSymmetric(high, low, f32x4.splat(-1 / half)) : exactAsymmetric(high, low, field, most);
   const scale = v128.andnot(storedScale(exact), zeroed);
-  v128.store(scratch + quad, scale, SCALE);
-  v128.store(scratch + quad, v128.andnot(isClamped(exact), zeroed), SATURATED);
-  if (job.symmetric) {
-    v128.store(scratch + quad, f32x4.splat(half), ZERO_POINT);
-  } else {
-    const position = f32x4.mul(f32x4.neg(least(quad)), reciprocal(scale));
-    const zeroPoint = roundToEven(clamp(position, zero, f32x4.splat(half + half - 1)));
-    v128.store(scratch + quad, zeroPoint, ZERO_POINT);
-  }
+  v128.store(at, scale, SCALE);
+  v128.store(at, v128.andnot(isClamped(exact), zeroed), SATURATED);
+  const zeroPoint = job.symmetric ? f32x4.splat(half) : roundToEven(exactZeroPoint(low, reciprocal(scale), most));
+  v128.store(at, zeroPoint, ZERO_POINT);
 }
 
 /** The range of a quad's normalized blocks, zero included. */
@@ -102,7 +136,7 @@ export function range(quad: usize): v128 {
  */
 export function normalizeTile(quad: usize, count: u32): void {
   const down = v128.load(scratch + quad, DOWN);
-  const field = i32x4.sub(i32x4.splat(254), i32x4.shr_u(down, 23));
+  const field = i32x4.sub(constant(FIELD_SUM), i32x4.shr_u(down, 23));
   const least = i32x4.shl(
     v128.bitselect(
       i32x4.splat(1),

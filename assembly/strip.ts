@@ -6,6 +6,9 @@ import { CHUNK, Job } from "./job.ts";
 
 export let job: Job = changetype<Job>(0);
 export let scratch: usize = 0;
+/** Where the matrix's first weight lies, and weights from one row (or column, by its order) to the next. */
+export let origin: usize = 0;
+export let pitch: u32 = 0;
 /** First row of the strip and how many it has, 1 to 16. */
 export let firstRow: u32 = 0;
 export let lanes: u32 = 0;
@@ -17,6 +20,11 @@ export let block: u32 = 0;
 export function beginJob(work: Job, memory: usize): void {
   job = work;
   scratch = memory;
+}
+
+export function beginPiece(address: usize, distance: u32): void {
+  origin = address;
+  pitch = distance;
 }
 
 export function beginStrip(row: u32, count: u32): void {

@@ -17,6 +17,8 @@ const OPTIONS = [
   "--noExportMemory",
   "--initialMemory=1",
   "--maximumMemory=65536",
+  // Static data comes first: src/quantization/shared_memory.ts leaves 1024 bytes for it.
+  "--memoryBase=64",
   "--sharedMemory",
   "--enable=simd",
   "--enable=threads",
