@@ -43,8 +43,8 @@ _FORBIDDEN_SYMBOLS = frozenset(
     + "mkdirat symlink link chmod truncate kill ptrace dlopen mount setrlimit prlimit".split()
     + "setrlimit64 prlimit64 process_vm_writev mprotect LoadLibraryW CreateProcessW".split()
 )
-# What a library asks in passing and does without: Triton looks for the drivers of a GPU.
-_UNTOLD = frozenset(("/sbin/ldconfig",))
+# What libraries run in passing and do without: Triton and ctypes.util look for libraries so.
+_UNTOLD = frozenset(("ldconfig", "gcc", "cc", "ld", "objdump"))
 
 
 class Forbidden(Refusal, PermissionError):
@@ -285,7 +285,7 @@ class Guard:
     def _program(self, verb: str, at: int = 0) -> Callable[[tuple[Any, ...]], None]:
         def handle(arguments: tuple[Any, ...]) -> None:
             what = _text(_at(arguments, at))
-            self._refuse(f'{verb} "{what}"', untold=what in _UNTOLD)
+            self._refuse(f'{verb} "{what}"', untold=os.path.basename(what) in _UNTOLD)
 
         return handle
 

@@ -131,6 +131,8 @@ async function attempt(
     warn: (text) => events.warn(text),
   });
   const environment = environmentOf(work, allowHub);
+  // A PATH of the child would be where the program itself is looked for.
+  const { PATH: _, ...unfound } = environment;
   const python = [interpreter.program, "-P", "-s", join(folder, "launch.py")];
   const [program = "", ...args] = commandOf(sandbox, interpreter, python, view, allowHub);
   const milliseconds = Math.min(deadline - performance.now(), MAXIMUM_TIMEOUT_SECONDS * 1000);
@@ -139,7 +141,7 @@ async function attempt(
       program,
       args,
       cwd: work,
-      env: environment,
+      env: unfound,
       inheritEnv: WINDOWS ? ["SYSTEMROOT"] : [],
       timeoutMs: Math.max(1, milliseconds),
       signal,

@@ -37,7 +37,7 @@ export const INSTALL_UV =
   "Install uv (its page is https://docs.astral.sh/uv), which installs the " +
   "Python packages, or name a Python that has them with --python.";
 const INSTALL_MINUTES = 60;
-const SIZE = "5.5 GB";
+const SIZE = "6 GB";
 const WINDOWS = Deno.build.os === "windows";
 const STAMP = "modelcast.json";
 const WAIT_MS = 200;
