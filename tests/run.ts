@@ -13,9 +13,11 @@ import { relative } from "node:path";
 import { DENO_VARIABLES } from "../scripts/build.ts";
 import { run } from "../src/process.ts";
 import {
+  ensureAllMiniLm,
   ensureAssembly,
   ensurePackages,
   ensurePython,
+  ensureTransformersJs,
   ensureVulkan,
   PYTHON_ENVIRONMENTS,
   type PythonEnvironment,
@@ -82,7 +84,11 @@ const GROUPS: readonly Group[] = [
   },
   {
     name: "python",
-    needs: ENVIRONMENTS.map((environment) => () => ensurePython(environment)),
+    needs: [
+      ...ENVIRONMENTS.map((environment) => () => ensurePython(environment)),
+      ensureAllMiniLm,
+      ensureTransformersJs,
+    ],
     permissions: [
       `--allow-run=${[DENO, "deno", ...ENVIRONMENTS.map(pythonPath)].join(",")}`,
       ONNXRUNTIME,
