@@ -79,6 +79,8 @@ export type ConversionResult =
 export abstract class ModelConverter {
   abstract readonly sourceFormat: ModelFormat;
   abstract readonly targetFormat: ModelFormat;
+  /** What to do about a result that failed its verification: a sentence. */
+  abstract readonly failureAdvice: string;
   /** The model types that it takes; "any" for whatever its source format holds. */
   abstract readonly supportedModelTypes: readonly string[] | "any";
 

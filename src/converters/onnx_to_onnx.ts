@@ -275,6 +275,8 @@ export class OnnxToOnnx extends ModelConverter {
   readonly sourceFormat = "onnx";
   readonly targetFormat = "onnx";
   readonly supportedModelTypes = "any";
+  readonly failureAdvice =
+    "Find the node where the two part with --per-op, or take a higher precision.";
 
   override writesPrecision(): boolean {
     return true;

@@ -86,6 +86,7 @@ export class PyTorchToOnnx extends ModelConverter {
   readonly sourceFormat = "pytorch";
   readonly targetFormat = "onnx";
   readonly supportedModelTypes = "any";
+  readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
 
   override writesPrecision(options: ConverterOptions): boolean {
     return options.precisions.every((precision) => precision === "float32") &&

@@ -122,7 +122,13 @@ async function run(
       });
       done.steps.push(outcome.report);
       for (const written of outcome.models) {
-        failures.push(...written.failures.map((failure) => failed(target, written, failure)));
+        const place = join(dirname(target), written.files[0]!);
+        failures.push(
+          ...written.failures.map((failure) =>
+            `Cannot vouch for "${place}": ${failure}. It is kept as "${place}${UNVERIFIED}". ` +
+            converter.failureAdvice
+          ),
+        );
         publications.push(...publicationsOf(written, folder, dirname(target)));
         next.push({
           path: join(folder, written.files[0]!),
@@ -148,12 +154,6 @@ async function run(
 function publicationsOf(model: WrittenModel, from: string, to: string): Publication[] {
   const end = model.failures.length > 0 ? UNVERIFIED : "";
   return model.files.map((name) => ({ path: join(from, name), target: join(to, `${name}${end}`) }));
-}
-
-function failed(target: string, model: WrittenModel, failure: string): string {
-  const path = join(dirname(target), model.files[0]!);
-  return `Cannot vouch for "${path}": ${failure}. It is kept as "${path}${UNVERIFIED}"; find the ` +
-    "node where the two part with --per-op, or take a higher precision.";
 }
 
 /** `output` with `suffix` before its extension, which becomes `extension`. */

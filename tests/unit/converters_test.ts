@@ -1,0 +1,206 @@
+/**
+ * The frame that converters stand in: the registry and its path search, and what a chain does with
+ * its steps' files. The converters here are small ones of the tests' own.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { InputError, VerificationError } from "../../mod.ts";
+import {
+  type ConversionStep,
+  type ConverterRequest,
+  ModelConverter,
+  type StepOutcome,
+} from "../../src/converters/converter.ts";
+import { ModelConverterRegistry } from "../../src/converters/mod.ts";
+import { type ConverterOptions, DEFAULTS, type ModelFormat } from "../../src/converters/options.ts";
+import { registerConverter } from "../../src/converters/registry.ts";
+import { runConverters } from "../../src/converters/run.ts";
+import { namesIn, withFolder } from "./onnx_models.ts";
+
+const FLOAT: ConverterOptions = { ...DEFAULTS, precisions: ["float32"] };
+const FOUR: ConverterOptions = { ...DEFAULTS, precisions: ["4bit"] };
+
+/** The path between two formats, as "pytorch onnx" and so on. */
+function pathOf(source: ModelFormat, target: ModelFormat, options: ConverterOptions): string {
+  const query = { sourceFormat: source, targetFormat: target, modelType: null };
+  return ModelConverterRegistry.findPath(query, options)
+    .map(({ sourceFormat, targetFormat }) => `${sourceFormat}>${targetFormat}`).join(" ");
+}
+
+Deno.test("the shortest chain reaches the format and the precision", () => {
+  assert.equal(pathOf("onnx", "onnx", FLOAT), "onnx>onnx");
+  assert.equal(pathOf("pytorch", "onnx", FLOAT), "pytorch>onnx");
+  assert.equal(pathOf("pytorch", "onnx", FOUR), "pytorch>onnx onnx>onnx");
+});
+
+Deno.test("no way is an error that names the ways there are", () => {
+  assert.throws(
+    () => pathOf("onnx", "pytorch", FLOAT),
+    (error: Error) => error instanceof InputError && /"onnx" to "pytorch"/.test(error.message),
+  );
+  assert.throws(
+    () =>
+      ModelConverterRegistry.getConverter({
+        sourceFormat: "openvino",
+        targetFormat: "pytorch",
+        modelType: null,
+      }),
+    /there is no converter for it\. There are .*pytorch to onnx/,
+  );
+});
+
+/** Writes what it is told to: the bytes of its source and its own name. */
+class Writer extends ModelConverter {
+  sourceFormat: ModelFormat = "onnx";
+  targetFormat: ModelFormat = "onnx";
+  supportedModelTypes: readonly string[] | "any" = "any";
+  failureAdvice = "Look at it.";
+  /** Suffixes of the models that it writes, and which of them fail. */
+  models: readonly { readonly suffix: string; readonly fails?: boolean }[] = [{ suffix: "" }];
+  steps: ConversionStep[] = [];
+
+  override writesPrecision(): boolean {
+    return true;
+  }
+
+  override executeConversion(step: ConversionStep): Promise<StepOutcome> {
+    this.steps.push(step);
+    const source = Deno.readTextFileSync(step.modelPath);
+    const name = step.outputPath.split(/[\\/]/).at(-1)!;
+    const models = this.models.map(({ suffix, fails }) => {
+      const file = name.replace(/(\.[a-z]+)$/, `${suffix}$1`);
+      Deno.writeTextFileSync(join(step.folder, file), `${source}+${suffix}`);
+      Deno.writeTextFileSync(join(step.folder, `${file}.data`), "data");
+      return { suffix, files: [file, `${file}.data`], failures: fails ? ["it is off"] : [] };
+    });
+    return Promise.resolve({
+      models,
+      report: { kind: "onnx", outputPath: step.outputPath, conversions: [] },
+    });
+  }
+}
+
+function request(folder: string, options: Partial<ConverterRequest> = {}): ConverterRequest {
+  const modelPath = join(folder, "source.onnx");
+  Deno.writeTextFileSync(modelPath, "source");
+  return { ...FLOAT, modelPath, outputPath: join(folder, "out.onnx"), modelType: null, ...options };
+}
+
+Deno.test("a converter that names a model type goes before one for any", () => {
+  @registerConverter({ sourceFormat: "openvino", targetFormat: "onnx" })
+  class Any extends Writer {}
+  @registerConverter({ sourceFormat: "openvino", targetFormat: "onnx" })
+  class Bert extends Writer {
+    override supportedModelTypes = ["bert", "roberta"];
+  }
+  const of = (modelType: string | null) =>
+    ModelConverterRegistry.getConverter({
+      sourceFormat: "openvino",
+      targetFormat: "onnx",
+      modelType,
+    });
+  assert.equal(of("bert"), Bert);
+  assert.equal(of("gpt2"), Any);
+  assert.equal(of(null), Any);
+});
+
+Deno.test("each model of a step goes through the next; only the last one's files are published", async () => {
+  await withFolder(async (folder) => {
+    const first = new Writer();
+    first.models = [{ suffix: ".encoder" }, { suffix: ".decoder" }];
+    const second = new Writer();
+    const result = await runConverters([first, second], request(folder));
+    assert.equal(result.error, null);
+    assert.deepEqual(second.steps.map(({ sourceName }) => sourceName), [
+      join(folder, "out.encoder.onnx"),
+      join(folder, "out.decoder.onnx"),
+    ]);
+    const names = ["decoder", "encoder"].flatMap((part) => [
+      `out.${part}.onnx`,
+      `out.${part}.onnx.data`,
+    ]);
+    assert.deepEqual(namesIn(folder), [...names, "source.onnx"]);
+    assert.deepEqual([...result.files].sort(), names.map((name) => join(folder, name)));
+    assert.equal(Deno.readTextFileSync(join(folder, names[0]!)), "source+.decoder+");
+    assert.equal(result.steps.length, 3);
+  });
+});
+
+Deno.test("what failed its verification is kept aside, and the target stays", async () => {
+  await withFolder(async (folder) => {
+    const converter = new Writer();
+    converter.models = [{ suffix: ".8bit" }, { suffix: ".4bit", fails: true }];
+    const asked = request(folder);
+    Deno.writeTextFileSync(join(folder, "out.4bit.onnx"), "before");
+    const result = await converter.convert(asked);
+    assert.ok(result.error instanceof VerificationError);
+    assert.match(result.error.message, /out\.4bit\.onnx": it is off\..*\.unverified"\. Look at it/);
+    assert.equal(Deno.readTextFileSync(join(folder, "out.4bit.onnx")), "before");
+    assert.deepEqual(namesIn(folder), [
+      "out.4bit.onnx",
+      "out.4bit.onnx.data.unverified",
+      "out.4bit.onnx.unverified",
+      "out.8bit.onnx",
+      "out.8bit.onnx.data",
+      "source.onnx",
+    ]);
+  });
+});
+
+Deno.test("a failure on the way ends the chain, and keeps what failed", async () => {
+  await withFolder(async (folder) => {
+    const first = new Writer();
+    first.models = [{ suffix: ".encoder", fails: true }, { suffix: ".decoder" }];
+    const second = new Writer();
+    const result = await runConverters([first, second], request(folder));
+    assert.ok(result.error instanceof VerificationError);
+    assert.equal(second.steps.length, 0);
+    assert.deepEqual(namesIn(folder), [
+      "out.encoder.onnx.data.unverified",
+      "out.encoder.onnx.unverified",
+      "source.onnx",
+    ]);
+  });
+});
+
+Deno.test("a bug or an error on the way leaves nothing behind", async () => {
+  await withFolder(async (folder) => {
+    const broken = new Writer();
+    broken.executeConversion = (step) => {
+      Deno.writeTextFileSync(join(step.folder, "half"), "");
+      return Promise.reject(new Error("a bug"));
+    };
+    await assert.rejects(runConverters([new Writer(), broken], request(folder)), /a bug/);
+    assert.deepEqual(namesIn(folder), ["source.onnx"]);
+    broken.executeConversion = () => Promise.reject(new InputError("Cannot"));
+    const result = await runConverters([broken], request(folder));
+    assert.equal(result.error?.exitCode, 2);
+    assert.deepEqual(namesIn(folder), ["source.onnx"]);
+  });
+});
+
+Deno.test("options that belong elsewhere are refused; those that do nothing are told", async () => {
+  await withFolder(async (folder) => {
+    for (
+      const [options, pattern] of [
+        [{ opset: 18 }, /--opset here: it belongs to a PyTorch source/],
+        [{ trustPickle: true }, /--trust-pickle/],
+        [{ compile: "CPU" }, /--compile here: it belongs to --target-format openvino/],
+        [{ timeout: 5 }, /--timeout/],
+        [{ perOp: true }, /--per-op here: it belongs to --verify/],
+        [{ modelType: "bert" }, /--model-type/],
+        [{ precisions: [] }, /no precision is given/],
+      ] as const
+    ) {
+      const result = await new Writer().convert(request(folder, options));
+      assert.ok(result.error instanceof InputError);
+      assert.match(result.error.message, pattern);
+    }
+    const warnings: string[] = [];
+    const result = await new Writer().convert(request(folder, { blockSize: 64 }), {
+      warn: (text) => warnings.push(text),
+    });
+    assert.equal(result.error, null);
+    assert.deepEqual(warnings, ["--block-size does nothing at float32"]);
+  });
+});
