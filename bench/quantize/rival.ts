@@ -1,6 +1,5 @@
 /** The dialog with ONNX Runtime's own quantizers (bench/python/onnxruntime_rival.py). */
-import { start } from "../../src/process.ts";
-import { pythonPath, ROOT } from "../../tests/install.ts";
+import { startDialog } from "../../tests/python/dialog.ts";
 
 /** ONNX Runtime's quantizers in a process of Python. */
 export interface Rival extends AsyncDisposable {
@@ -22,30 +21,17 @@ export const COMPARED = { inputs: 32, length: 64 } as const;
 
 /** Starts the rival. */
 export function startRival(): Rival {
-  const child = start({
-    program: pythonPath(),
-    args: [`${ROOT}/bench/python/onnxruntime_rival.py`],
-    inheritEnv: ["HOME", "PATH"],
-    // ONNX Runtime would send facts about models and machine otherwise.
-    env: { ORT_DISABLE_TELEMETRY: "1" },
-    install: "",
-  });
-  async function ask(request: Record<string, unknown>): Promise<Record<string, unknown>> {
-    await child.send(JSON.stringify(request));
-    const answer = await child.receive();
-    if (answer === null) throw new Error((await child.finish()).stderr);
-    return JSON.parse(answer);
-  }
+  const dialog = startDialog("bench/python/onnxruntime_rival.py");
   return {
-    load: async (path, rows, columns) => void await ask({ op: "load", path, rows, columns }),
+    load: async (path, rows, columns) => void await dialog.ask({ op: "load", path, rows, columns }),
     quantize: async (symmetric) => {
-      const { seconds, kernel } = await ask({ op: "matrix", symmetric });
+      const { seconds, kernel } = await dialog.ask({ op: "matrix", symmetric });
       return { seconds: Number(seconds), kernel: Number(kernel) };
     },
     quantizeModel: async (source, method, output) =>
-      Number((await ask({ op: "model", source, method, output })).seconds),
+      Number((await dialog.ask({ op: "model", source, method, output })).seconds),
     compare: async (original, others) =>
-      (await ask({ op: "compare", original, others, ...COMPARED })).sqnr as number[],
-    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+      (await dialog.ask({ op: "compare", original, others, ...COMPARED })).sqnr as number[],
+    [Symbol.asyncDispose]: () => dialog[Symbol.asyncDispose](),
   };
 }

@@ -1,169 +1,19 @@
-"""Models that between them hold every feature of ONNX's file format, and a comparison of two models
-field by field, for the tests of the reader and the writer.
+"""Models that between them hold every feature of ONNX's file format, for the tests of the reader
+and the writer.
 
-  onnx_models.py make FOLDER            writes the models and prints their paths
-  onnx_models.py compare A B [A B ...]  prints nothing where they are equal, else the differences
+  onnx_models.py FOLDER  writes the models and prints their paths
 """
 
 import os
-import struct
 import sys
 
 import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import TensorProto, helper
-
-PACKABLE = {
-    Field.TYPE_INT64,
-    Field.TYPE_INT32,
-    Field.TYPE_UINT64,
-    Field.TYPE_FLOAT,
-    Field.TYPE_DOUBLE,
-    Field.TYPE_ENUM,
-}
-
-
-# The wire format, written out by hand so that forms which protobuf's own writer never gives can be
-# made.
-
-
-def varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value >= 128:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def overlong(value: int) -> bytes:
-    """The same varint with needless bytes of zeros after it."""
-    plain = bytearray(varint(value))
-    while len(plain) < 10:
-        plain[-1] |= 128
-        plain.append(0)
-    return bytes(plain)
-
-
-def record(number: int, payload: bytes) -> bytes:
-    return varint(number * 8 + 2) + varint(len(payload)) + payload
-
-
-def scalar(field: Field, value, integer) -> tuple[int, bytes]:
-    if field.type == Field.TYPE_FLOAT:
-        return 5, struct.pack("<f", value)
-    if field.type == Field.TYPE_DOUBLE:
-        return 1, struct.pack("<d", value)
-    return 0, integer(value)
-
-
-def serialize(message: Message, variant: str) -> bytes:
-    """`message` in a wire form: 'unpacked', 'packed', 'split' (packed fields in many records, one
-    value each), 'reversed' (fields in falling order), 'overlong' (varints of ten bytes)."""
-    integer = overlong if variant == "overlong" else varint
-    parts: list[bytes] = []
-    for field, value in message.ListFields():
-        out = b""
-        values = value if field.is_repeated else [value]
-        if field.type == Field.TYPE_MESSAGE:
-            for entry in values:
-                out += record(field.number, serialize(entry, variant))
-        elif field.type == Field.TYPE_STRING:
-            for entry in values:
-                out += record(field.number, entry.encode())
-        elif field.type == Field.TYPE_BYTES:
-            for entry in values:
-                out += record(field.number, entry)
-        elif field.is_repeated and field.type in PACKABLE and variant in ("packed", "overlong"):
-            packed = b"".join(scalar(field, entry, integer)[1] for entry in values)
-            out += record(field.number, packed)
-        elif field.is_repeated and variant == "split":
-            for entry in values:
-                out += record(field.number, scalar(field, entry, integer)[1])
-        else:
-            for entry in values:
-                kind, payload = scalar(field, entry, integer)
-                out += varint(field.number * 8 + kind) + payload
-        parts.append(out)
-    if variant == "reversed":
-        parts.reverse()
-    return b"".join(parts)
-
-
-# Comparing
-
-
-def differences(a: Message, b: Message, path: str = "") -> list[str]:
-    """Where two messages differ, presence of fields and unknown fields included."""
-    found: list[str] = []
-    fields_a = {field.name: (field, value) for field, value in a.ListFields()}
-    fields_b = {field.name: (field, value) for field, value in b.ListFields()}
-    for name in sorted(fields_a.keys() | fields_b.keys()):
-        at = f"{path}.{name}"
-        if name not in fields_a or name not in fields_b:
-            found.append(f"{at}: only in {'the first' if name in fields_a else 'the second'}")
-            continue
-        field, x = fields_a[name]
-        y = fields_b[name][1]
-        xs, ys = (x, y) if field.is_repeated else ([x], [y])
-        if len(xs) != len(ys):
-            found.append(f"{at}: {len(xs)} and {len(ys)} entries")
-        elif field.type == Field.TYPE_MESSAGE:
-            for index, (p, q) in enumerate(zip(xs, ys)):
-                found += differences(p, q, f"{at}[{index}]")
-        elif field.type in (Field.TYPE_FLOAT, Field.TYPE_DOUBLE):
-            if np.array(xs, np.float64).tobytes() != np.array(ys, np.float64).tobytes():
-                found.append(f"{at}: {xs} and {ys}")
-        elif list(xs) != list(ys):
-            found.append(f"{at}: {str(xs)[:80]} and {str(ys)[:80]}")
-    if unknown(a) != unknown(b):
-        found.append(f"{path}: unknown fields {unknown(a)} and {unknown(b)}")
-    return found
-
-
-def unknown(message: Message) -> list:
-    return sorted((field.field_number, field.wire_type, field.data) for field in UnknownFieldSet(message))
-
-
-def load(path: str) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    with open(path, "rb") as file:
-        model.ParseFromString(file.read())
-    # Where the bytes of external data lie may differ; what they are may not.
-    for tensor in tensors(model):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        with open(os.path.join(os.path.dirname(path), entries["location"]), "rb") as file:
-            file.seek(int(entries.get("offset", 0)))
-            data = file.read(int(entries["length"])) if "length" in entries else file.read()
-        rest = [entry for entry in tensor.external_data if entry.key not in PLACES]
-        del tensor.external_data[:]
-        tensor.external_data.extend(rest)
-        tensor.raw_data = data
-    return model
-
-
-PLACES = {"location", "offset", "length", "checksum"}
-
-
-def messages(message: Message):
-    yield message
-    for field, value in message.ListFields():
-        if field.type == Field.TYPE_MESSAGE:
-            for entry in value if field.is_repeated else [value]:
-                yield from messages(entry)
-
-
-def tensors(model: onnx.ModelProto):
-    return (message for message in messages(model) if isinstance(message, TensorProto))
-
-
-# The models
+from onnx_compare import differences, messages
+from onnx_wire import record, serialize, varint
 
 
 def every_tensor(raw: bool) -> list[TensorProto]:
@@ -223,15 +73,16 @@ def strings(name: str) -> TensorProto:
     )
 
 
-def model_of(graph: onnx.GraphProto, opset: int = 28, ir_version: int = 14, **more) -> onnx.ModelProto:
+def model_of(
+    graph: onnx.GraphProto, opset: int = 28, ir_version: int = 14, **more
+) -> onnx.ModelProto:
     opsets = more.pop("opset_imports", [helper.make_opsetid("", opset)])
     return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, **more)
 
 
 def identity_graph(initializers: list[TensorProto], name: str = "graph") -> onnx.GraphProto:
-    nodes = [
-        helper.make_node("Identity", [tensor.name], [f"{tensor.name}.out"]) for tensor in initializers
-    ]
+    names = [tensor.name for tensor in initializers]
+    nodes = [helper.make_node("Identity", [one], [f"{one}.out"]) for one in names]
     return helper.make_graph(nodes, name, [], [], initializers)
 
 
@@ -248,13 +99,15 @@ def nested(depth: int) -> onnx.GraphProto:
 
 
 def every_attribute() -> list[onnx.AttributeProto]:
-    sparse = helper.make_sparse_tensor(small("values", 2), helper.make_tensor("at", 7, [2], [1, 4]), [6])
+    places = helper.make_tensor("at", 7, [2], [1, 4])
+    sparse = helper.make_sparse_tensor(small("values", 2), places, [6])
     kind = helper.make_tensor_type_proto(1, [1, "batch", None])
     make = helper.make_attribute
     return [
         make("float", 1.25), make("int", -7), make("string", "text"), make("bytes", b"\xff\x00"),
         make("tensor", small("inside")), make("graph", nested(1)),
-        make("floats", [1.0, -0.0, float("inf"), 3e-40]), make("ints", [0, -1, 2**63 - 1, -(2**63)]),
+        make("floats", [1.0, -0.0, float("inf"), 3e-40]),
+        make("ints", [0, -1, 2**63 - 1, -(2**63)]),
         make("strings", ["a", "", "b"]), make("tensors", [small("t0"), strings("t1")]),
         make("graphs", [nested(0), nested(1)]), make("sparse_tensor", sparse),
         make("sparse_tensors", [sparse, sparse]), make("type", kind), make("types", [kind, kind]),
@@ -263,10 +116,16 @@ def every_attribute() -> list[onnx.AttributeProto]:
         onnx.AttributeProto(name="absent", type=onnx.AttributeProto.INT),
         onnx.AttributeProto(name="absent_float", type=onnx.AttributeProto.FLOAT),
         onnx.AttributeProto(name="absent_string", type=onnx.AttributeProto.STRING),
-        onnx.AttributeProto(name="documented", type=onnx.AttributeProto.FLOAT, f=2, doc_string="why"),
+        onnx.AttributeProto(
+            name="documented", type=onnx.AttributeProto.FLOAT, f=2, doc_string="why"
+        ),
         onnx.AttributeProto(name="stray", type=onnx.AttributeProto.INT, i=5, floats=[1, 2]),
         onnx.AttributeProto(name="stray_tensor", type=onnx.AttributeProto.INT, i=5, t=small("x")),
     ]
+
+
+# Fields whose presence means something.
+DATA = {"raw_data", "f", "i", "s", "op_type", "ir_version", "data_location"}
 
 
 def fill(message: Message) -> None:
@@ -275,7 +134,7 @@ def fill(message: Message) -> None:
         if field.is_repeated or field.type == Field.TYPE_MESSAGE or field.containing_oneof:
             continue
         if not message.HasField(field.name):
-            is_data = field.name in ("raw_data", "f", "i", "s", "op_type", "ir_version", "data_location")
+            is_data = field.name in DATA
             if not is_data and field.type != Field.TYPE_ENUM:
                 setattr(message, field.name, field.default_value)
 
@@ -334,7 +193,8 @@ def everything() -> onnx.ModelProto:
         [helper.make_opsetid("", 20), helper.make_opsetid("a.b", 1)],
         ["alpha"],
         [helper.make_attribute("beta", 1.0), helper.make_attribute("gamma", small("given"))],
-        overload="variant", value_info=[helper.make_value_info("c", kinds[0])], doc_string="a function",
+        overload="variant", value_info=[helper.make_value_info("c", kinds[0])],
+        doc_string="a function",
     )
     reference = function.node[1].attribute.add(name="alpha", type=onnx.AttributeProto.FLOAT)
     reference.ref_attr_name = "alpha"
@@ -371,14 +231,15 @@ def first_version() -> onnx.ModelProto:
 
 
 def external(folder: str) -> onnx.ModelProto:
-    """Tensors in two files, one in a folder, with gaps, out of order, overlapping, and empty ones."""
+    """Tensors in two files, one in a folder, with gaps, out of order, overlapping and empty ones."""
     os.makedirs(os.path.join(folder, "part"), exist_ok=True)
     data = np.arange(50_000, dtype=np.float32)
     data.tofile(os.path.join(folder, "weights.bin"))
     data[::-1].tofile(os.path.join(folder, "part", "more.bin"))
 
     def tensor(name, location, offset, count, *more, dtype=TensorProto.FLOAT):
-        made = TensorProto(name=name, data_type=dtype, dims=[count], data_location=TensorProto.EXTERNAL)
+        made = TensorProto(name=name, data_type=dtype, dims=[count])
+        made.data_location = TensorProto.EXTERNAL
         made.external_data.add(key="location", value=location)
         if offset is not None:
             made.external_data.add(key="offset", value=str(offset))
@@ -399,7 +260,8 @@ def external(folder: str) -> onnx.ModelProto:
         small("inline", 4),
     ]
     graph = identity_graph(made)
-    graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor("inner", "weights.bin", 8, 9)))
+    inner = tensor("inner", "weights.bin", 8, 9)
+    graph.node.append(helper.make_node("Constant", [], ["c"], value=inner))
     return model_of(graph)
 
 
@@ -437,17 +299,5 @@ def make(folder: str) -> list[str]:
     return paths
 
 
-def main(command: str, *paths: str) -> int:
-    if command == "make":
-        print("\n".join(make(paths[0])))
-        return 0
-    failed = False
-    for a, b in zip(paths[::2], paths[1::2]):
-        for difference in differences(load(a), load(b)):
-            failed = True
-            print(f"{os.path.basename(a)}: {difference}")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    print("\n".join(make(sys.argv[1])))

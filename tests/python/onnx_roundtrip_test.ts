@@ -17,10 +17,11 @@ const PYTHON_MODEL_FOLDERS = [
   "onnx/backend/test/data/light",
 ];
 
-async function python(...args: string[]): Promise<string> {
+/** What a script of this folder prints. */
+async function python(script: string, ...args: string[]): Promise<string> {
   const { stdout, stderr, success } = await run({
     program: pythonPath(),
-    args: [`${ROOT}/tests/python/onnx_models.py`, ...args],
+    args: [`${ROOT}/tests/python/${script}`, ...args],
     install: "Run deno task test, which installs it.",
   });
   const text = new TextDecoder().decode(stdout).trim();
@@ -56,7 +57,7 @@ async function roundTrip(models: string[], folder: string): Promise<void> {
     }
     pairs.push(path, target);
   }
-  assert.equal(await python("compare", ...pairs), "");
+  assert.equal(await python("onnx_compare.py", ...pairs), "");
 }
 
 Deno.test("real models come out as they went in", async () => {
@@ -69,7 +70,7 @@ Deno.test("real models come out as they went in", async () => {
 
 Deno.test("every feature of the file format comes out as it went in", async () => {
   const folder = Deno.makeTempDirSync();
-  const models = (await python("make", folder)).split("\n");
+  const models = (await python("onnx_models.py", folder)).split("\n");
   assert.ok(models.length >= 14);
   const target = Deno.makeTempDirSync();
   await roundTrip(models, target);
@@ -132,7 +133,7 @@ async function inferredAttributes(folder: string): Promise<void> {
 
 Deno.test("tensors move between the file and external data without a change", async () => {
   const folder = Deno.makeTempDirSync();
-  await python("make", folder);
+  await python("onnx_models.py", folder);
   const source = join(folder, "external.onnx");
   const model = await readModel(source);
   const inside = join(folder, "inside.onnx");

@@ -1,6 +1,6 @@
 /** Runtimes installed in Python environments, for tests: see run_model.py for the dialog. */
-import { start } from "../../src/process.ts";
-import { type PythonEnvironment, pythonPath, ROOT } from "../install.ts";
+import type { PythonEnvironment } from "../install.ts";
+import { startDialog } from "./dialog.ts";
 
 /** How a result compares with its original on the same inputs. */
 export interface Comparison {
@@ -24,25 +24,13 @@ export interface InstalledRuntime extends AsyncDisposable {
 
 /** Starts the runtime of a Python environment. */
 export function startRuntime(environment: PythonEnvironment): InstalledRuntime {
-  const child = start({
-    program: pythonPath(environment),
-    args: [`${ROOT}/tests/python/run_model.py`],
-    // ONNX Runtime would send facts about models and machine otherwise.
-    env: { ORT_DISABLE_TELEMETRY: "1" },
-    install: "Run the tests with: deno task test",
-  });
-  async function ask(request: Record<string, unknown>): Promise<Record<string, unknown>> {
-    await child.send(JSON.stringify(request));
-    const answer = await child.receive();
-    if (answer === null) throw new Error((await child.finish()).stderr);
-    return JSON.parse(answer);
-  }
+  const dialog = startDialog("tests/python/run_model.py", environment);
   return {
-    version: async () => String((await ask({ op: "version" })).version),
+    version: async () => String((await dialog.ask({ op: "version" })).version),
     original: async (model, inputs) =>
-      (await ask({ op: "original", model, inputs })).error as string | null,
+      (await dialog.ask({ op: "original", model, inputs })).error as string | null,
     compare: async (model, inputs) =>
-      await ask({ op: "compare", model, inputs }) as unknown as Comparison,
-    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+      await dialog.ask({ op: "compare", model, inputs }) as unknown as Comparison,
+    [Symbol.asyncDispose]: () => dialog[Symbol.asyncDispose](),
   };
 }

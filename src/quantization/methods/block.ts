@@ -61,6 +61,10 @@ export const IMPORTANCE_BOUNDS = { least: 2 ** -10, most: 2 ** 10 } as const;
 
 /** A block scaled by a power of two so that its largest magnitude lies in [1, 4). */
 export interface NormalizedBlock {
+  readonly format: BlockFormat;
+  readonly blockLength: number;
+  /** Least and greatest weight before. */
+  readonly extremes: Extremes;
   /** Weights times `down`; zero where the weight is subnormal or the product below 2^-50. */
   readonly values: Float32Array;
   /** Importance of each, within its bounds. */
@@ -74,7 +78,13 @@ export interface NormalizedBlock {
 }
 
 /** Least and greatest weight of a block. */
-export function extremes(weights: Float32Array): { low: number; high: number } {
+export interface Extremes {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The extremes of a block of at least one weight. */
+export function extremes(weights: Float32Array): Extremes {
   let low = weights[0]!;
   let high = weights[0]!;
   for (const weight of weights) {
@@ -85,7 +95,7 @@ export function extremes(weights: Float32Array): { low: number; high: number } {
 }
 
 /** The weight of largest magnitude; the negative one of two. */
-export function signedLargest({ low, high }: { low: number; high: number }): number {
+export function signedLargest({ low, high }: Extremes): number {
   return high > -low ? high : low;
 }
 
@@ -100,15 +110,17 @@ export function normalizers(magnitude: number): { down: number; up: number } {
 
 /** Normalizes a finite block of at least `SMALLEST_MAGNITUDE`. */
 export function normalize(block: Block): NormalizedBlock {
-  const { down, up } = normalizers(Math.abs(signedLargest(extremes(block.weights))));
+  const { format, blockLength } = block;
+  const bounds = extremes(block.weights);
+  const { down, up } = normalizers(Math.abs(signedLargest(bounds)));
   const least = Math.max(SMALLEST_NORMAL, NEGLIGIBLE * up);
   const values = block.weights.map((weight) => Math.abs(weight) < least ? 0 : weight * down);
   const importance = new Float32Array(values.length).fill(1);
   block.importance?.forEach((entry, i) => {
     importance[i] = Math.min(Math.max(entry, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
   });
-  const chunks = Math.ceil(block.blockLength / 256);
-  return { values, importance, down, up, sumScale: 2 ** -Math.ceil(Math.log2(chunks)) };
+  const sumScale = 2 ** -Math.ceil(Math.log2(Math.ceil(blockLength / 256)));
+  return { format, blockLength, extremes: bounds, values, importance, down, up, sumScale };
 }
 
 /** The scale that is stored for the exact scale `scale`, which may be infinite; never -0. */

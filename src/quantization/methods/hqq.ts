@@ -9,7 +9,6 @@ import { highestCode, symmetricZeroPoint } from "../../formats.ts";
 import {
   type Block,
   type Choice,
-  extremes,
   normalize,
   type NormalizedBlock,
   orderedSum,
@@ -50,27 +49,27 @@ export function chooseByHalfQuadratic(block: Block): Choice {
   const normalized = normalize(block);
   let best: Choice | null = null;
   let leastNorm = 0;
-  for (const start of starts(block, normalized, plain)) {
+  for (const start of starts(normalized, plain)) {
     let choice: Choice | null = start;
     for (let k = 0; choice !== null; k++) {
-      const norm: number = errorNorm(block, normalized, choice);
+      const norm: number = errorNorm(normalized, choice);
       if (best === null || norm < leastNorm) {
         best = choice;
         leastNorm = norm;
       }
       const shrinkage = SHRINKAGE[k];
-      choice = shrinkage === undefined ? null : refit(block, normalized, choice, shrinkage);
+      choice = shrinkage === undefined ? null : refit(normalized, choice, shrinkage);
     }
   }
   return best!;
 }
 
 /** `rtn`, and for a symmetric format also its mirror, which maps the largest on 2^(bits-1) - 1. */
-function starts(block: Block, { down, up }: NormalizedBlock, plain: Choice): Choice[] {
-  if (!block.format.symmetric || plain.scale === 0) return [plain];
-  const zeroPoint = symmetricZeroPoint(block.format.bits);
-  const largest = f(signedLargest(extremes(block.weights)) * down);
-  const mirror = storeScale(f(f(largest / (zeroPoint - 1)) * up), block.format);
+function starts({ format, extremes, down, up }: NormalizedBlock, plain: Choice): Choice[] {
+  if (!format.symmetric || plain.scale === 0) return [plain];
+  const zeroPoint = symmetricZeroPoint(format.bits);
+  const largest = f(signedLargest(extremes) * down);
+  const mirror = storeScale(f(f(largest / (zeroPoint - 1)) * up), format);
   return isUsable(mirror.scale, down) ? [plain, { ...mirror, zeroPoint }] : [plain];
 }
 
@@ -92,8 +91,7 @@ function split(value: number, inverse: number, bounds: [number, number], shrinka
 
 /** One iteration; null where it leads nowhere. */
 function refit(
-  { format }: Block,
-  { values, down, up, sumScale }: NormalizedBlock,
+  { format, values, down, up, sumScale }: NormalizedBlock,
   { scale: stored, zeroPoint }: Choice,
   shrinkage: number,
 ): Choice | null {
@@ -132,7 +130,7 @@ function isUsable(stored: number, down: number): boolean {
 }
 
 /** Sum of |error|^0.7 over a normalized block. */
-function errorNorm({ format }: Block, { values, down }: NormalizedBlock, choice: Choice): number {
+function errorNorm({ format, values, down }: NormalizedBlock, choice: Choice): number {
   const scale = f(choice.scale * down);
   const inverse = reciprocal(scale);
   const [least, most] = signedBounds(format, choice.zeroPoint);

@@ -11,7 +11,6 @@ import { highestCode, symmetricZeroPoint } from "../../formats.ts";
 import {
   type Block,
   type Choice,
-  extremes,
   normalize,
   type NormalizedBlock,
   orderedSum,
@@ -35,9 +34,9 @@ export function chooseByError(block: Block): Choice {
   if (plain.saturated) return plain;
   const normalized = normalize(block);
   let best = { square: 0, sumUQ: 0, sumQQ: 1, zeroPoint: plain.zeroPoint };
-  for (const { inverse, zeroPoint } of candidates(block, normalized, plain.zeroPoint)) {
-    const [least, most] = signedBounds(block.format, zeroPoint);
-    const { values, importance, sumScale } = normalized;
+  const { format, values, importance, sumScale } = normalized;
+  for (const { inverse, zeroPoint } of candidates(normalized, plain.zeroPoint)) {
+    const [least, most] = signedBounds(format, zeroPoint);
     const code = (i: number) => signedCode(values[i]!, inverse, least, most);
     const sumUQ = f(
       orderedSum(values.length, (i) => f(f(importance[i]! * values[i]!) * code(i))) * sumScale,
@@ -49,22 +48,19 @@ export function chooseByError(block: Block): Choice {
     if (f(square * best.sumQQ) > f(best.square * sumQQ)) best = { square, sumUQ, sumQQ, zeroPoint };
   }
   if (best.square === 0) return plain;
-  const stored = storeScale(f(f(best.sumUQ / best.sumQQ) * normalized.up), block.format);
+  const stored = storeScale(f(f(best.sumUQ / best.sumQQ) * normalized.up), format);
   if (stored.scale === 0) return plain;
   const searched = { ...stored, zeroPoint: best.zeroPoint };
-  const limit = f(squaredError(block, normalized, plain) * REQUIRED_GAIN);
-  return squaredError(block, normalized, searched) < limit ? searched : plain;
+  const limit = f(squaredError(normalized, plain) * REQUIRED_GAIN);
+  return squaredError(normalized, searched) < limit ? searched : plain;
 }
 
 /** The candidates in order; of equally good ones the first is taken. */
 function* candidates(
-  block: Block,
-  { down }: NormalizedBlock,
+  { format: { bits, symmetric }, blockLength, extremes: { low, high }, down }: NormalizedBlock,
   zeroPoint: number,
 ): Generator<{ inverse: number; zeroPoint: number }> {
-  const { bits, symmetric } = block.format;
-  const { low, high } = extremes(block.weights);
-  const length = lengthClass(block.blockLength);
+  const length = lengthClass(blockLength);
   if (symmetric) {
     const center = symmetricZeroPoint(bits);
     const unit = f(1 / -f(signedLargest({ low, high }) * down));
@@ -89,11 +85,13 @@ function* stepsOf({ first, step, count }: Grid): Generator<number> {
 }
 
 /** Sum of the squared errors of a normalized block, weighted by importance. */
-function squaredError(block: Block, normalized: NormalizedBlock, choice: Choice): number {
-  const { values, importance, down } = normalized;
+function squaredError(
+  { format, values, importance, down }: NormalizedBlock,
+  choice: Choice,
+): number {
   const scale = f(choice.scale * down);
   const inverse = reciprocal(scale);
-  const [least, most] = signedBounds(block.format, choice.zeroPoint);
+  const [least, most] = signedBounds(format, choice.zeroPoint);
   return orderedSum(values.length, (i) => {
     const difference = f(values[i]! - f(scale * signedCode(values[i]!, inverse, least, most)));
     return f(f(importance[i]! * difference) * difference);
