@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archives import check_torch_legacy, check_torch_zip
 from configurations import read_json
 from dialog import Dialog, Refusal, is_memory_error
 from file_formats import FileFormat, clip, identify, listing, refuse_file
-from pickles import check_torch_legacy, check_torch_zip
 from safetensors_check import read_header
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 from dialog import Refusal
 
@@ -144,10 +145,13 @@ def _identify_zip(path: Path) -> FileFormat:
     )
 
 
-def zip_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """The directory of a zip. Raises `Refusal` where it is damaged."""
+def zip_entries(path: Path, stream: BinaryIO | None = None) -> list[zipfile.ZipInfo]:
+    """The directory of the zip at `path`, or in `stream`, which lies within the file at `path`.
+
+    Raises `Refusal` where it is damaged.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if stream is None else stream) as archive:
             return archive.infolist()
     except (
         zipfile.BadZipFile,

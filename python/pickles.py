@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import io
 import pickletools
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from file_formats import clip, refuse_file, zip_entries
+from file_formats import clip, refuse_file
 
-_MAXIMUM_PICKLE_BYTES = 64 * 2**20
+MAXIMUM_PICKLE_BYTES = 64 * 2**20
+"""Bytes of a pickle, which holds names and sizes, not weights."""
 _MAXIMUM_OPERATIONS = 5_000_000
 _MAXIMUM_DEPTH = 200
 # Elements of a tensor that repeats its storage by strides of zero, as `expand` makes them.
 _MAXIMUM_EXPANDED_ELEMENTS = 2**22
-# Bytes that the compressed entries of an archive (the code of TorchScript) may unpack to.
-_MAXIMUM_UNPACKED_BYTES = 256 * 2**20
 _DAMAGED = "It is damaged: download or save it again."
 
 _STORAGE_BYTES = {
@@ -151,78 +149,6 @@ class Inspection:
     """Bytes by key."""
 
 
-def check_torch_zip(path: Path) -> None:
-    """Raises `Refusal` unless `path`, as torch.save writes it, can be loaded without harm."""
-    entries = zip_entries(path)
-    check_zip_sizes(path, entries, compressed=False)
-    sizes = {entry.filename: entry.file_size for entry in entries}
-    program = next(name for name in sizes if name.rsplit("/", 1)[-1] == "data.pkl")
-    root = program[: -len("data.pkl")]
-    inspection = inspect_stream(path, _zip_bytes(path, program, sizes[program]))
-    for key, needed in inspection.storages.items():
-        stored = sizes.get(f"{root}data/{key}")
-        if stored is None:
-            raise refuse_file(path, f'its storage "{clip(key, 40)}" is missing', _DAMAGED)
-        if stored != needed:
-            raise refuse_file(
-                path,
-                f'its storage "{clip(key, 40)}" claims {needed} bytes and has {stored}',
-                _DAMAGED,
-            )
-
-
-def check_torch_legacy(path: Path) -> None:
-    """The same for what torch.save wrote until version 1.6: pickles and then the storages."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        for _ in range(3):
-            inspect_stream(path, file)
-        storages = inspect_stream(path, file).storages
-        inspect_stream(path, file)
-        # Each storage is a count of 8 bytes and its elements.
-        needed = sum(8 + count for count in storages.values())
-        if needed > size - file.tell():
-            raise refuse_file(
-                path,
-                f"its storages claim {needed} bytes and the file has {size}",
-                "It is damaged or cut short: download or save it again.",
-            )
-
-
-def check_zip_sizes(path: Path, entries: list[zipfile.ZipInfo], *, compressed: bool) -> None:
-    """Raises `Refusal` where the entries would unpack to more than the file has.
-
-    `compressed` says whether some of them (code, not weights) may be compressed.
-    """
-    size = path.stat().st_size
-    names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names):
-        raise refuse_file(path, "its directory names a file twice", _DAMAGED)
-    packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    unpacked = sum(entry.file_size for entry in packed)
-    if packed and not compressed:
-        raise refuse_file(
-            path,
-            f'its entry "{clip(packed[0].filename, 60)}" is compressed ({unpacked} bytes in all '
-            f"from a file of {size}), which torch.save never does",
-            "Save it again with torch.save.",
-        )
-    if unpacked > _MAXIMUM_UNPACKED_BYTES:
-        raise refuse_file(
-            path, f"its compressed entries unpack to {unpacked} bytes", "It is no honest model."
-        )
-    stored = sum(entry.file_size for entry in entries) - unpacked
-    if stored > size or sum(entry.compress_size for entry in entries) > size:
-        raise refuse_file(
-            path, f"its entries claim {stored} bytes and the file has {size}", _DAMAGED
-        )
-    for entry in entries:
-        if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
-            raise refuse_file(
-                path, f'the sizes of "{clip(entry.filename, 60)}" contradict each other', _DAMAGED
-            )
-
-
 def inspect_bytes(path: Path, data: bytes) -> Inspection:
     """Inspects a pickle that lies in memory; `path` is the file to name."""
     return inspect_stream(path, io.BytesIO(data))
@@ -250,32 +176,10 @@ def inspect_stream(path: Path, stream: Any) -> Inspection:
         raise refuse_file(path, "its pickle is damaged", _DAMAGED) from error
 
 
-def _zip_bytes(path: Path, name: str, size: int) -> bytes:
-    """The bytes of an entry. Raises `Refusal` where they are too many or damaged."""
-    if size > _MAXIMUM_PICKLE_BYTES:
-        raise refuse_file(
-            path,
-            f'its "{clip(name, 60)}" has {size} bytes, more than any list of weights needs',
-            "Save the state dict alone.",
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise refuse_file(path, f'its "{clip(name, 60)}" is damaged', _DAMAGED) from error
-
-
 def _operations(stream: Any) -> Iterator[tuple[str, Any]]:
     start = stream.tell()
     for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
-        if count > _MAXIMUM_OPERATIONS or (position or 0) - start > _MAXIMUM_PICKLE_BYTES:
+        if count > _MAXIMUM_OPERATIONS or (position or 0) - start > MAXIMUM_PICKLE_BYTES:
             raise _Unsafe(
                 "its pickle holds more objects than any list of weights needs",
                 "Save the state dict alone.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import checkpoints
 import configurations
+import exported_programs
 import hugging_face
 import programs
 import timm_models
@@ -153,8 +154,8 @@ def _load_program(asked: _Request, format: FileFormat) -> LoadedModel:
         architecture = getattr(module, "original_name", "ScriptModule")
         kind: Kind = "torchscript"
     else:
-        program = programs.open_exported_program(asked.source, asked.trust_pickle)
-        module = program.module()
+        program = exported_programs.open_exported_program(asked.source, asked.trust_pickle)
+        module = program.module(check_guards=False)
         architecture = "ExportedProgram"
         kind = "exported-program"
     return LoadedModel(
