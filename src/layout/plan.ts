@@ -40,6 +40,13 @@ export interface LayoutRequest
   readonly seed?: number;
   /** Execution provider of ONNX Runtime; "cpu" if absent. */
   readonly provider?: string;
+  /**
+   * Bytes of a model file from which its weights lie in data files beside it; 2^30 if absent:
+   * browsers hold the file and what it is parsed to in memory at once.
+   */
+  readonly modelFileBytes?: number;
+  /** Bytes of a data file; 2,000,000,000 if absent, which browsers can hold in one buffer. */
+  readonly dataFileBytes?: number;
 }
 
 /** A model, and what of it is needed. */

@@ -22,7 +22,13 @@ import { readSourceCard } from "./source_card.ts";
 import { copyFile, isLicence } from "./source_folder.ts";
 import { poolingOf, taskOf } from "./tasks.ts";
 
-export { type Dtype, DTYPE_NAMES, dtypesOfPrecisions, parseDtype } from "./dtypes.ts";
+export {
+  DEFAULT_DTYPES,
+  type Dtype,
+  DTYPE_NAMES,
+  dtypesOfPrecisions,
+  parseDtype,
+} from "./dtypes.ts";
 export type { Measurement } from "./measure.ts";
 export type { LayoutModel, LayoutRequest } from "./plan.ts";
 export type { ModelRole } from "./roles.ts";
@@ -46,12 +52,7 @@ export interface LayoutResult {
   readonly models: readonly LaidOutModel[];
 }
 
-/**
- * Bytes of a model file from which its weights lie beside it: browsers hold the file and what it is
- * parsed to in memory at once.
- */
 const MODEL_FILE_BYTES = 2 ** 30;
-/** Bytes of a data file: what every browser can hold in one buffer. */
 const DATA_FILE_BYTES = 2_000_000_000;
 
 /**
@@ -189,8 +190,8 @@ async function convertPart(
         ioFloat16: false,
         storage: {
           externalData: "large",
-          modelFileBytes: MODEL_FILE_BYTES,
-          dataFileBytes: DATA_FILE_BYTES,
+          modelFileBytes: request.modelFileBytes ?? MODEL_FILE_BYTES,
+          dataFileBytes: request.dataFileBytes ?? DATA_FILE_BYTES,
           dataFileSuffix,
         },
       },
