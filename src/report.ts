@@ -1,6 +1,7 @@
 /** The lines that a person reads of a conversion. */
 import type { Conversion, ConvertedWeight, SkippedWeight } from "./converters/conversion.ts";
 import type { StepReport } from "./converters/converter.ts";
+import type { OpenVinoReport } from "./converters/openvino_answer.ts";
 import type { ExportReport } from "./converters/pytorch_to_onnx.ts";
 import { formatVerification } from "./verify/format.ts";
 
@@ -31,6 +32,8 @@ export function formatStep(report: StepReport): string[] {
       ]);
     case "pytorch":
       return formatExport(report);
+    case "openvino":
+      return formatOpenVino(report);
     default:
       return report satisfies never;
   }
@@ -61,6 +64,46 @@ function formatExport(report: ExportReport): string[] {
         `largest error ${
           worst(verification.outputs.map(({ maximumAbsoluteError }) => maximumAbsoluteError))
         } (limit ${verification.tolerance})`,
+    ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
+  ];
+}
+
+/** The lines of a conversion to OpenVINO. */
+function formatOpenVino(report: OpenVinoReport): string[] {
+  const { verification, weights } = report;
+  const forms = new Map<string, { count: number; bytes: number }>();
+  for (const { element, byteLength } of weights) {
+    const form = forms.get(element) ?? { count: 0, bytes: 0 };
+    forms.set(element, { count: form.count + 1, bytes: form.bytes + byteLength });
+  }
+  const errors =
+    verification?.outputs.flatMap(({ name, relativeToLargest }) =>
+      relativeToLargest === null ? [] : [{ name, error: relativeToLargest }]
+    ) ?? [];
+  const worst = errors.reduce(
+    (most, next) => next.error > most.error || Number.isNaN(next.error) ? next : most,
+    errors[0] ?? { name: "", error: 0 },
+  );
+  return [
+    ...report.files.map((file) => `wrote   ${file.path} (${file.byteLength} bytes)`),
+    ...report.files.flatMap(({ path, sha256 }) =>
+      sha256 === null ? [] : [`sha256  ${sha256}  ${path}`]
+    ),
+    ...[...forms].map(([element, { count, bytes }]) =>
+      `weights ${count} as ${element}, ${formatBytes(bytes)} with scales and zero points`
+    ),
+    `all     ${
+      report.constants.map(({ element, byteLength }) => `${element} ${formatBytes(byteLength)}`)
+        .join(", ")
+    }`,
+    `by      OpenVINO ${report.openvino}, ${report.seconds.toFixed(1)} s`,
+    `sandbox ${report.sandbox}: ${report.held}`,
+    verification === null
+      ? "not checked: what the model computes; --verify runs ONNX Runtime and OpenVINO"
+      : `verified ${verification.runtime} against ${verification.reference}: ` +
+        `${verification.passed ? "passed" : "FAILED"}, largest error ` +
+        `${worst.error.toExponential(1)} of the largest magnitude of "${worst.name}" (limit ` +
+        `${verification.tolerance}), ${verification.samples} samples`,
     ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
   ];
 }

@@ -5,6 +5,7 @@
  */
 import type { ModelcastError } from "../error.ts";
 import type { OnnxReport } from "./conversion.ts";
+import type { OpenVinoReport } from "./openvino_answer.ts";
 import type { ConverterOptions, ModelFormat } from "./options.ts";
 import type { ExportReport } from "./pytorch_to_onnx.ts";
 
@@ -52,7 +53,7 @@ export interface WrittenModel {
 }
 
 /** What a step did, as plain data. Paths are those that the files have when all is done. */
-export type StepReport = OnnxReport | ExportReport;
+export type StepReport = OnnxReport | ExportReport | OpenVinoReport;
 
 /** What a step gives. */
 export interface StepOutcome {

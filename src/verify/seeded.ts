@@ -290,7 +290,7 @@ function isSampleRate(port: Port): boolean {
 }
 
 /** The terms of an extent such as "past_length + 1"; null where `key` is no sum. */
-function sumTerms(key: string): string[] | null {
+export function sumTerms(key: string): string[] | null {
   const terms = key.split("+").map((term) => term.trim());
   return terms.length > 1 && terms.every((term) => /^\w+$/.test(term)) ? terms : null;
 }

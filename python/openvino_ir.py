@@ -1,0 +1,173 @@
+"""Converts an ONNX model to OpenVINO IR: the program that the parent starts.
+
+Request: {"command": "convert", "source": "/abs/model.onnx", "reference": "/abs/model.onnx" | null,
+"outputFolder": "/abs", "outputName": "model.xml", "precision": "float32" | "float16",
+"compress": null | {"mode": "INT4_ASYM", "groupSize": 32}, "compile": null | "CPU", "verify": bool,
+"tolerance": float, "toleranceQuantized": float, "seed": int, "samples": int, "inputs": [...],
+"unknowns": [...], "sourceName": "model.onnx" | null, "metadata": {"version": "...", ...}}.
+`inputs` and `unknowns` are those of `openvino_check`; `sourceName` is what messages call the source.
+
+Quantized weights keep their codes whatever the precision, which is that of the other constants:
+"float32" leaves those as they are. The answer names the files written into the output folder, bytes
+by element type, the weights, and the verification. `toleranceQuantized` holds where weights were
+taken over with their codes, if it is the wider one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from dialog import Dialog, Refusal, open_channel, serve
+
+_NNCF_MODES = ("INT8_SYM", "INT8_ASYM", "INT4_SYM", "INT4_ASYM")
+
+
+def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
+    """Serves the request of this module's description."""
+    dialog.progress("load OpenVINO")
+    import openvino as ov
+
+    import openvino_check
+    import openvino_frontend
+    from openvino_constants import fill_placeholders
+    from quantized_weights import Extraction
+
+    source: str = request["source"]
+    called: str = request.get("sourceName") or os.path.basename(source)
+    folder: str = request["outputFolder"]
+    name: str = request["outputName"]
+    if os.path.basename(name) != name or not name.endswith(".xml"):
+        raise Refusal("input", f'Cannot write "{name}": the name of an IR ends in ".xml".')
+    device: str | None = request.get("compile")
+    if device is not None:
+        _check_device(ov.Core(), device)
+
+    dialog.progress("read the model")
+    message = openvino_frontend.read_onnx(source, called)
+    dialog.progress("find quantized weights")
+    extraction = Extraction(message, os.path.dirname(os.path.abspath(source)))
+    weights = extraction.weights
+    dialog.progress("convert to OpenVINO")
+    if weights:
+        scratch = os.path.join(folder, "scratch")
+        model = openvino_frontend.convert_message(message, called, source, scratch)
+    else:
+        model = openvino_frontend.convert_file(source, called)
+    fill_placeholders(model, weights)
+    taken = [
+        {
+            "name": found.name,
+            "form": found.form,
+            "element": found.weight.codes.element,
+            "dims": list(found.weight.dims),
+            "byteLength": found.weight.codes.byte_length,
+        }
+        for found in weights
+    ]
+    del weights, message, extraction
+    compress = request.get("compress")
+    if compress is not None:
+        dialog.progress("compress weights")
+        model = _compress(model, compress)
+    _describe(model, request.get("metadata") or {})
+
+    dialog.progress("write the IR")
+    path = os.path.join(folder, name)
+    ov.save_model(model, path, compress_to_fp16=request["precision"] == "float16")
+    constants = _constants(model)
+    del model
+    files = [name, f"{name[: -len('.xml')]}.bin"]
+    if device is not None:
+        dialog.progress(f"compile for {device}")
+        files.append(_compile(ov.Core(), path, device))
+    verification = None
+    if request["verify"]:
+        tolerance = float(request["tolerance"])
+        if taken:
+            tolerance = max(tolerance, float(request["toleranceQuantized"]))
+        reference = request.get("reference") or source
+        verification = openvino_check.compare(request, reference, path, tolerance, dialog)
+    return {
+        "files": [
+            {"name": file, "byteLength": os.path.getsize(os.path.join(folder, file))}
+            for file in files
+        ],
+        "openvino": openvino_frontend.version(),
+        "weights": taken,
+        "constants": constants,
+        "verification": verification,
+    }
+
+
+def _check_device(core: Any, device: str) -> None:
+    available = list(core.available_devices)
+    if device not in available:
+        raise Refusal(
+            "input",
+            f'Cannot compile for the device "{device}": OpenVINO finds none of that name here. '
+            f"It finds {', '.join(available) or 'none'}.",
+        )
+
+
+def _compile(core: Any, path: str, device: str) -> str:
+    """Writes the compiled model beside the IR and gives its name."""
+    name = f"{os.path.basename(path)[: -len('.xml')]}.blob"
+    try:
+        blob = core.compile_model(path, device).export_model()
+    except RuntimeError as error:
+        from openvino_frontend import first_line
+
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise Refusal(
+            "input",
+            f'Cannot compile for the device "{device}": OpenVINO says: '
+            f"{first_line(lines[-1] if lines else error)}. Leave out --compile.",
+        ) from error
+    with open(os.path.join(os.path.dirname(path), name), "wb") as file:
+        file.write(blob.getbuffer() if hasattr(blob, "getbuffer") else blob)
+    return name
+
+
+def _compress(model: Any, compress: dict[str, Any]) -> Any:
+    """Weights compressed by NNCF."""
+    import nncf
+
+    mode = compress["mode"]
+    if mode not in _NNCF_MODES:
+        raise Refusal("input", f'Cannot compress by "{mode}": NNCF has {", ".join(_NNCF_MODES)}.')
+    parameter = nncf.parameters.CompressWeightsMode[mode]
+    if mode.startswith("INT8"):
+        return nncf.compress_weights(model, mode=parameter)
+    return nncf.compress_weights(
+        model, mode=parameter, group_size=compress["groupSize"], ratio=1.0, all_layers=True
+    )
+
+
+def _describe(model: Any, metadata: dict[str, str]) -> None:
+    """Says what made the model; what names files or places of this machine goes."""
+    for key in list(model.rt_info):
+        if key not in ("Runtime_version",):
+            del model.rt_info[key]
+    for key, value in metadata.items():
+        model.set_rt_info(value, ["modelcast", key])
+
+
+def _constants(model: Any) -> list[dict[str, Any]]:
+    """Elements and bytes of the constants by element type, the largest first."""
+    totals: dict[str, list[int]] = {}
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant":
+            entry = totals.setdefault(node.get_element_type().get_type_name(), [0, 0])
+            entry[0] += math.prod(node.get_output_shape(0))
+            entry[1] += node.get_byte_size()
+    return [
+        {"element": element, "elements": count, "byteLength": size}
+        for element, (count, size) in sorted(totals.items(), key=lambda item: -item[1][1])
+    ]
+
+
+if __name__ == "__main__":
+    open_channel()
+    serve(convert)

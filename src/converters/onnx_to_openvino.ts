@@ -1,0 +1,146 @@
+/**
+ * ONNX to OpenVINO IR: `python/openvino_ir.py` converts the model, keeps the codes of weights that are
+ * quantized, and compares what ONNX Runtime and OpenVINO compute. It runs in the sandboxed Python
+ * child; this file asks, and checks the answer. Quantization is what a step before this one does.
+ */
+import { realpathSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { InputError } from "../error.ts";
+import type { Model } from "../ir.ts";
+import { readModel } from "../onnx/reader.ts";
+import { VERSION } from "../version.ts";
+import { type ConversionStep, ModelConverter, type StepOutcome } from "./converter.ts";
+import { OpenVinoAnswer } from "./openvino_answer.ts";
+import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
+import type { ConverterOptions } from "./options.ts";
+import { registerConverter } from "./registry.ts";
+import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
+
+export type { OpenVinoReport, OpenVinoVerification } from "./openvino_answer.ts";
+
+/**
+ * Largest |error| against ONNX Runtime on the same weights, as a part of the output's largest
+ * magnitude. Where weights are quantized OpenVINO scales inside of its kernels. Where the model
+ * computes in float16, or has its weights rounded to float16 here, results are off by 2^-11 and more.
+ */
+const TOLERANCES = { float32: 1e-4, quantized: 1e-3, float16: 2e-2 } as const;
+
+/** Different inputs to compare on. */
+const SAMPLES = 3;
+
+/** OpenVINO IR of ONNX models. */
+@registerConverter({ sourceFormat: "onnx", targetFormat: "openvino" })
+export class OnnxToOpenVino extends ModelConverter {
+  readonly sourceFormat = "onnx";
+  readonly targetFormat = "openvino";
+  readonly supportedModelTypes = "any";
+  readonly failureAdvice = "Take a higher precision, or leave weights as they are with --exclude.";
+
+  override get sourceRuntimes(): readonly string[] {
+    return ["openvino-2026.4"];
+  }
+
+  override writesPrecision(options: ConverterOptions): boolean {
+    return options.activations === "float32" &&
+      options.precisions.every((precision) => precision === "float32" || precision === "float16");
+  }
+
+  override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
+    const started = performance.now();
+    const model = await readModel(step.modelPath);
+    const facts = sourceFacts(model);
+    const half = step.precisions[0] === "float16" && this.writesPrecision(step);
+    const verify = step.verify ?? true;
+    const folder = resolve(step.folder);
+    const { runPython } = await import("../python/child.ts");
+    const answer = await runPython(
+      {
+        program: "openvino_ir.py",
+        request: {
+          command: "convert",
+          source: resolve(step.modelPath),
+          sourceName: step.sourceName,
+          outputFolder: folder,
+          outputName: basename(step.outputPath),
+          precision: half ? "float16" : "float32",
+          compress: null,
+          compile: step.compile,
+          verify,
+          tolerance: half || computesInHalf(model) ? TOLERANCES.float16 : TOLERANCES.float32,
+          toleranceQuantized: TOLERANCES.quantized,
+          seed: step.seed,
+          samples: SAMPLES,
+          ...(verify ? await describeInputs(model) : { inputs: [], unknowns: [] }),
+          metadata: metadataOf(model, facts, step, half),
+        },
+        readable: readableFiles(facts),
+        writable: folder,
+        settings: {
+          python: step.python,
+          allowHub: step.allowHub,
+          timeoutSeconds: step.timeout,
+          maxMemoryBytes: step.maxMemory,
+        },
+      },
+      {
+        progress: (stage, fraction) => step.events.stage(stage, fraction),
+        warn: (text) => step.events.warn(text),
+        note: (text) => step.events.note(text),
+      },
+      step.signal,
+    );
+    const { files, ...told } = OpenVinoAnswer.parse(answer.value);
+    const failures = told.verification?.failures ?? [];
+    const target = resolve(step.outputPath, "..");
+    return {
+      models: [{ suffix: "", files: files.map(({ name }) => written(folder, name)), failures }],
+      report: {
+        kind: "openvino",
+        outputPath: step.outputPath,
+        source: { path: step.sourceName, sha256: facts.sha256 },
+        ...told,
+        files: files.map(({ name }) => ({
+          path: join(target, name),
+          byteLength: Deno.statSync(join(folder, name)).size,
+          sha256: step.sha256 ? sha256OfFile(join(folder, name)) : null,
+        })),
+        seconds: (performance.now() - started) / 1000,
+        sandbox: answer.sandbox,
+        held: answer.held,
+      },
+    };
+  }
+}
+
+/** A file that the child says it wrote; only a regular one of the folder is taken. */
+function written(folder: string, name: string): string {
+  if (Deno.lstatSync(join(folder, name)).isFile) return name;
+  throw new InputError(`Cannot take "${name}" from OpenVINO: it is not a regular file.`);
+}
+
+/** The model's files, and those that symbolic links among them lead to. */
+function readableFiles(facts: SourceFacts): string[] {
+  const files = facts.files.map((file) => resolve(file));
+  return [...new Set([...files, ...files.map((file) => realpathSync(file))])];
+}
+
+/** What the IR says of its making: no paths, no times. A quantizer's own words are handed on. */
+function metadataOf(
+  model: Model,
+  facts: SourceFacts,
+  step: ConversionStep,
+  half: boolean,
+): Record<string, string> {
+  const before = Object.fromEntries(model.metadata.filter(([key]) => key.startsWith("modelcast.")));
+  const made = step.modelPath === step.sourceName ? undefined : before["modelcast.source_sha256"];
+  const options = { weights: half ? "float16" : "as in the source" };
+  return {
+    version: VERSION,
+    source_sha256: made ?? facts.sha256,
+    ...(facts.dataSample === null ? {} : { source_data_sample_sha256: facts.dataSample }),
+    options: JSON.stringify(options),
+    ...(before["modelcast.options"] === undefined
+      ? {}
+      : { quantization: before["modelcast.options"] }),
+  };
+}
