@@ -4,7 +4,7 @@ The first line of standard input says how, before the line of the request:
 
     {"program": "/path/export.py", "sandbox": "bubblewrap" | "namespaces" | "audit hook",
      "view": null | {...}, "libraries": [...], "writable": "/folder", "network": false,
-     "memory": null | bytes, "environment": {...}}
+     "hook": true, "memory": null | bytes, "environment": {...}}
 
 Then, before anything of the model is opened or a library imported: the memory limit, the namespaces
 (if those are asked for; bubblewrap's are there already), the audit hook. The first line of the
@@ -48,13 +48,13 @@ def main() -> NoReturn:
         if setting["sandbox"] != "bubblewrap":
             _watch_over(setting)
     channel = dialog.open_channel()
-    libraries = [*setting["libraries"], *_system_folders()]
-    guard.Guard(
-        writable=[setting["writable"]],
-        libraries=libraries,
-        network=setting["network"],
-        tell=lambda text: channel.send({"type": "warning", "message": text}),
-    ).install()
+    if setting["hook"] or setting["sandbox"] == "audit hook":
+        guard.Guard(
+            writable=[setting["writable"]],
+            libraries=[*setting["libraries"], *_system_folders()],
+            network=setting["network"],
+            tell=lambda text: channel.send({"type": "warning", "message": text}),
+        ).install()
     channel.send({"type": "confined"})
     _run(setting["program"], channel)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import importlib
 import os
+import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dialog
@@ -53,10 +59,11 @@ def _outlive(path: str) -> None:
     os._exit(0)
 
 
-def _flood() -> None:
-    line = b"x" * 65536
-    while True:
-        os.write(3, line)
+def _hold(path: str) -> None:
+    """Locks a file and never lets go, of the interpreter neither: no other thread gets to run."""
+    with open(path, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        sum(range(10**13))
 
 
 def _serve(request: dict[str, Any], tell: dialog.Dialog) -> dict[str, Any]:
@@ -67,11 +74,20 @@ def _serve(request: dict[str, Any], tell: dialog.Dialog) -> dict[str, Any]:
             tell.warn("a warning")
             return {"argument": argument, "environment": dict(os.environ), "folder": os.getcwd()}
         case "attempt":
-            done = {name: _attempt(lambda name=name, of=of: _ACTIONS[name](of)) for name, of in argument}
-            return {"done": done}
+            attempts = (partial(_ACTIONS[name], of) for name, of in argument)
+            return {"done": [_attempt(attempt) for attempt in attempts]}
         case "raise":
             _ACTIONS[argument[0]](argument[1])
             return {}
+        case "processes":
+            return {"processes": sum(name.isdigit() for name in os.listdir("/proc"))}
+        case "privileges":
+            with open("/proc/self/status", encoding="ascii") as file:
+                rows = dict(line.split(":", 1) for line in file)
+            wanted = ("CapInh", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs")
+            return {name: rows[name].strip() for name in wanted}
+        case "import":
+            importlib.import_module(argument)
         case "print":
             print("a line of a library")
             os.write(1, b"a line of native code\n")
@@ -97,16 +113,19 @@ def _serve(request: dict[str, Any], tell: dialog.Dialog) -> dict[str, Any]:
         case "allocate with torch":
             import torch
 
-            return {"held": torch.zeros(argument, dtype=torch.uint8).numel()}
+            for size in argument:
+                torch.zeros(size, dtype=torch.uint8)
+                tell.progress(f"held {size}")
         case "sleep":
             time.sleep(argument)
-        case "spin":
-            # Holds the interpreter, so that no thread of Python gets to run.
-            sum(range(10**12))
+        case "hold":
+            tell.progress("hold")
+            _hold(argument)
         case "kill":
             os.kill(os.getpid(), argument)
             time.sleep(60)
         case "close input":
+            time.sleep(argument)
             os.close(0)
             time.sleep(argument)
         case "exit":
@@ -135,6 +154,12 @@ _ACTIONS: dict[str, Callable[[Any], object]] = {
     "link": lambda paths: os.symlink(*paths),
     "make": os.mkdir,
     "mode": lambda path: os.chmod(path, 0o777),
+    "hard link": lambda paths: os.link(*paths),
+    "temporary": lambda _: tempfile.TemporaryDirectory().cleanup(),
+    "native": lambda name: getattr(ctypes.CDLL(None), name),
+    "library": ctypes.CDLL,
+    "signal parent": lambda _: os.kill(os.getppid(), 15),
+    "raise limit": lambda _: resource.setrlimit(resource.RLIMIT_CORE, (1, 1)),
 }
 
 
