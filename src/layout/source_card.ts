@@ -17,6 +17,8 @@ export interface SourceCard {
 
 /** Characters of the front matter that are looked at. */
 const MOST = 64 * 1024;
+/** Characters of a line, at most: what is longer is no scalar that is handed on. */
+const LONGEST_LINE = 500;
 const VALUE = /^[\p{L}\p{N}][\p{L}\p{N} ._:/@+()-]{0,199}$/u;
 
 /** Reads the card's `text`; null where the source has no card. */
@@ -39,6 +41,10 @@ function frontMatter(text: string): Map<string, string[]> {
   if (lines[0]?.trimEnd() !== "---" || end < 0) return entries;
   let current: string[] | null = null;
   for (const line of lines.slice(1, end)) {
+    if (line.length > LONGEST_LINE) {
+      current = null;
+      continue;
+    }
     const item = /^\s*- +(.+)$/.exec(line);
     if (item !== null) {
       add(current, item[1]!);
