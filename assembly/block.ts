@@ -28,14 +28,20 @@ export function countSaturated(count: u32): void {
   saturated += count;
 }
 
-/** Stores what was counted since {@link beginCounts}: the six numbers of a unit. */
-export function storeCounts(statistics: usize): void {
-  store<f64>(statistics, signal);
-  store<f64>(statistics, noise, 8);
-  store<f64>(statistics, (signal + power - noise) * 0.5, 16);
-  store<f64>(statistics, <f64>nonFinite, 24);
-  store<f64>(statistics, <f64>saturated, 32);
-  store<f64>(statistics, <f64>measured, 40);
+/** Adds what was counted since {@link beginCounts} to the six numbers at `statistics`. */
+export function addCounts(statistics: usize): void {
+  addTo(statistics, signal);
+  addTo(statistics + 8, noise);
+  addTo(statistics + 16, (signal + power - noise) * 0.5);
+  addTo(statistics + 24, <f64>nonFinite);
+  addTo(statistics + 32, <f64>saturated);
+  addTo(statistics + 40, <f64>measured);
+}
+
+// @ts-ignore: decorator
+@inline
+function addTo(at: usize, number: f64): void {
+  store<f64>(at, load<f64>(at) + number);
 }
 
 /** Quantizes block `index` of up to 16 rows from `row` on, and measures it where it is sampled. */

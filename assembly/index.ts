@@ -1,38 +1,47 @@
 /**
- * The entry points: quantization of a job's units, and the size of the scratch that it takes.
+ * The entry points: quantization of a piece of a job, and what workers need to share a job.
  */
-import { beginCounts, quantizeBlock, sampleBlocks, storeCounts } from "./block.ts";
+import { addCounts, beginCounts, quantizeBlock, sampleBlocks } from "./block.ts";
 import { Job, PANEL, SCRATCH_BYTES } from "./job.ts";
+import { weightBytes } from "./load.ts";
 import { plainBlocks } from "./plain.ts";
 import { quantizePlainColumns } from "./plain_columns.ts";
 import { quantizePlainRow } from "./plain_rows.ts";
 import { beginJob, beginPiece, job } from "./strip.ts";
 
-/** Bytes of scratch that {@link run} needs, aligned to 16. */
+/** Bytes of scratch that {@link quantize} needs, aligned to 16. */
 export function scratchBytes(): usize {
   return SCRATCH_BYTES;
 }
 
-/**
- * Works on the job at `work` until no unit of it is left. Several workers may do so at the same
- * time, each with a scratch of its own.
- */
-export function run(work: usize, memory: usize): void {
-  const shared = changetype<Job>(work);
-  beginJob(shared, memory);
-  const next = work + offsetof<Job>("next");
-  while (true) {
-    const unit = atomic.add<u32>(next, 1);
-    if (unit >= shared.units) return;
-    beginPiece(shared.weights, shared.columnsOrder ? shared.rows : shared.columns);
-    const first = unit * shared.unitRows;
-    const end = min(first + shared.unitRows, shared.rows);
-    quantizePiece(first, end, 0, shared.blocks, shared.statistics + unit * 48);
-  }
+/** The number at `counter`, which becomes one more: by it workers share what is to be done. */
+export function take(counter: usize): u32 {
+  return atomic.add<u32>(counter, 1);
 }
 
-/** Quantizes the blocks from `firstBlock` to before `endBlock` of the rows `first` to before `end`. */
-function quantizePiece(first: u32, end: u32, firstBlock: u32, endBlock: u32, statistics: usize): void {
+/**
+ * Quantizes a piece of the job at `work`: the blocks from `firstBlock` to before `endBlock` of the rows
+ * from `first` to before `end`. The first of these weights lies at `address`; from one row (or column,
+ * by the job's order) to the next it is `pitch` weights. Adds six f64 to those at `statistics`: signal,
+ * noise, dot, non-finite, saturated and measured blocks. Workers may do so at the same time, each with a
+ * scratch of its own.
+ */
+export function quantize(
+  work: usize,
+  scratch: usize,
+  address: usize,
+  pitch: u32,
+  first: u32,
+  end: u32,
+  firstBlock: u32,
+  endBlock: u32,
+  statistics: usize,
+): void {
+  beginJob(changetype<Job>(work), scratch);
+  const column = firstBlock * job.blockLength;
+  const skipped = job.columnsOrder ? column * pitch + first : first * pitch + column;
+  // May wrap around, as the addresses that are reached from there do.
+  beginPiece(address - skipped * weightBytes(), pitch);
   beginCounts();
   const plain = max(firstBlock, min(endBlock, plainBlocks()));
   if (job.columnsOrder) {
@@ -50,10 +59,10 @@ function quantizePiece(first: u32, end: u32, firstBlock: u32, endBlock: u32, sta
     sampleBlocks(first, end, firstBlock, last);
     quantizeBlocks(first, end, last, endBlock);
   }
-  storeCounts(statistics);
+  addCounts(statistics);
 }
 
-/** As {@link quantizePiece}, the general way. */
+/** Quantizes blocks of rows the general way. */
 function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): void {
   if (!job.columnsOrder) {
     for (let row = first; row < end; row += 16) {

@@ -10,7 +10,6 @@
 /** A job. All fields are 32 bits. */
 @unmanaged
 export class Job {
-  weights: usize;
   rows: u32;
   columns: u32;
   /** 0: weight (r, c) is element r * columns + c; 1: it is element c * rows + r. */
@@ -36,13 +35,6 @@ export class Job {
   stepCount: u32;
   /** 864 values of x^-0.3 by the upper bits of x, then the 8 shrinkages, as f32. */
   powers: usize;
-  /** Rows a unit of work has. */
-  unitRows: u32;
-  units: u32;
-  /** Six f64 a unit: signal, noise, dot, non-finite, saturated and measured blocks. */
-  statistics: usize;
-  /** Number of the next unit; workers take units by adding to it. */
-  next: u32;
 }
 
 export const FLOAT32: u32 = 0;
@@ -90,7 +82,7 @@ export const PANEL_INVERSE: usize = PANEL_LOW + PANEL_BYTES;
 export const PANEL_BIAS: usize = PANEL_INVERSE + PANEL_BYTES;
 /** A byte a quad of the panel: how many of its scales were clamped, or {@link CARE}. */
 export const PANEL_FLAGS: usize = PANEL_BIAS + PANEL_BYTES;
-/** Bytes that `run` needs as scratch; the engine gives as many. */
+/** Bytes that `quantize` needs as scratch; the engine gives as many. */
 export const SCRATCH_BYTES: usize = PANEL_FLAGS + 256;
 
 /** In PANEL_FLAGS: a block of the quad must go the general way. */

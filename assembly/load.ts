@@ -2,7 +2,7 @@
  * Fills the tile from the matrix, in either order and from any type of weight, and finds the
  * extremes of a block.
  */
-import { BFLOAT16, CHUNK, FLOAT16, FLOAT32, HIGH, LOW, NON_FINITE, TILE, TILE_STRIDE } from "./job.ts";
+import { BFLOAT16, CHUNK, FLOAT16, FLOAT32, FLOAT64, HIGH, LOW, NON_FINITE, TILE, TILE_STRIDE } from "./job.ts";
 import { widenFloat16 } from "./float.ts";
 import { block, chunkCount, chunkLength, firstRow, job, lanes, origin, pitch, quads, scratch } from "./strip.ts";
 
@@ -19,6 +19,11 @@ export function loadTile(start: u32, count: u32, at: u32): void {
   else if (type == BFLOAT16) loadAs<i16>(start, known, tile);
   else loadAs<f64>(start, known, tile);
   padTile(known, count, tile);
+}
+
+/** Bytes of one weight. */
+export function weightBytes(): u32 {
+  return job.weightType == FLOAT32 ? 4 : job.weightType == FLOAT64 ? 8 : 2;
 }
 
 /** How many of `count` weights from column `start` on are no padding. */

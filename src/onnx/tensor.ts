@@ -12,6 +12,8 @@ import { Records, WireFile, WireType } from "./wire.ts";
 /** Reads a tensor's bytes, in the form of `raw_data`. */
 export interface TensorReader {
   readonly byteLength: number;
+  /** Where the bytes lie, in one piece, in a file; null where they don't. */
+  readonly place: { readonly path: string; readonly offset: number } | null;
   /** Fills `into`, which may lie in shared memory, with the bytes from `offset`. */
   read(offset: number, into: Uint8Array): Promise<void>;
   /** As `read`, at once. */
@@ -139,6 +141,7 @@ function checkBounds(byteLength: number, offset: number, into: Uint8Array): void
 }
 
 class MemoryReader implements TensorReader {
+  readonly place = null;
   readonly #bytes: Uint8Array;
 
   constructor(bytes: Uint8Array) {
@@ -165,6 +168,7 @@ class MemoryReader implements TensorReader {
 /** A range of a file. Reads that wait go one after the other: they share the file's position. */
 class RangeReader implements TensorReader {
   readonly byteLength: number;
+  readonly place: { readonly path: string; readonly offset: number };
   readonly #path: string;
   readonly #offset: number;
   readonly #file: Deno.FsFile;
@@ -180,6 +184,7 @@ class RangeReader implements TensorReader {
       file.close();
       throw error;
     }
+    this.place = { path, offset };
     this.#path = path;
     this.#file = file;
     this.#offset = offset;
@@ -253,6 +258,7 @@ function singlePackedRecord(wire: WireFile, data: TensorData & { kind: "typed" }
 
 /** Values of a typed field. Reading on is fast; reading backwards starts anew. */
 class TypedReader implements TensorReader {
+  readonly place = null;
   readonly byteLength: number;
   readonly #make: () => TypedDecoder;
   readonly #file: Deno.FsFile;

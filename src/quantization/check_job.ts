@@ -5,7 +5,8 @@ import type { QuantizeJob } from "./engine.ts";
 import { WEIGHT_BYTES } from "./widen.ts";
 
 /** Throws a `RangeError` where the sizes of a job's arrays don't fit its shape. */
-export function checkJob({ weights, weightType, rows, columns, importance }: QuantizeJob): void {
+export function checkJob(job: QuantizeJob): void {
+  const { weights, weightType, rows, columns } = job;
   const expected = rows * columns * WEIGHT_BYTES[weightType];
   if (!(rows >= 0 && columns >= 0) || weights.byteLength !== expected) {
     throw new RangeError(
@@ -13,6 +14,11 @@ export function checkJob({ weights, weightType, rows, columns, importance }: Qua
         `${weights.byteLength} bytes instead of ${expected}. Pass all of its elements and no more.`,
     );
   }
+  checkImportance(job);
+}
+
+/** Throws a `RangeError` where the importance of a job doesn't fit its shape. */
+export function checkImportance({ importance, columns }: Omit<QuantizeJob, "weights">): void {
   if (importance === undefined) return;
   if (importance.length !== columns || !importance.every(Number.isFinite)) {
     throw new RangeError(

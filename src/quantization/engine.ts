@@ -13,6 +13,15 @@ export type Method = "rtn" | "mse" | "hqq";
 /** Names of the engines. */
 export type EngineName = "webgpu" | "wasm" | "reference";
 
+/** A matrix that lies in a file, its elements as they would lie in memory. */
+export interface FileMatrix {
+  readonly path: string;
+  /** Where in the file the first element is. */
+  readonly offset: number;
+  /** Elements from one row (or column, by the order) to the next: as many as it has, or more. */
+  readonly pitch: number;
+}
+
 /** A matrix of weights to quantize. */
 export interface QuantizeJob {
   /** `rows * columns` little-endian elements of `weightType`, dense; best from `Engine.allocate`. */
@@ -31,6 +40,11 @@ export interface QuantizeJob {
   readonly importance?: Float32Array;
   /** Whether to fill in `QuantizeResult.error`. */
   readonly measure: boolean;
+}
+
+/** A matrix of weights in a file, in blocks that are no whole rows. */
+export interface QuantizeFileJob extends Omit<QuantizeJob, "weights"> {
+  readonly weights: FileMatrix;
 }
 
 /**
@@ -74,6 +88,11 @@ export interface Engine {
   allocate(byteLength: number): Promise<{ readonly bytes: Uint8Array; release(): void }>;
   /** Quantizes a matrix. Rejects with an `EngineFault` where the engine itself failed. */
   quantize(job: QuantizeJob): Promise<QuantizeResult>;
+  /**
+   * As `quantize`, where the engine can read a file itself. A file that can't be read is an
+   * `EngineFault` too.
+   */
+  quantizeFile?(job: QuantizeFileJob): Promise<QuantizeResult>;
   /** Frees workers, buffers and devices. */
   dispose(): void;
 }

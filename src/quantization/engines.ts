@@ -168,6 +168,9 @@ function opened(engine: Engine, reason: string, open: () => Promise<Engine>): Op
       name: engine.name,
       allocate: (byteLength) => engine.allocate(byteLength),
       quantize: (job) => engine.quantize(job),
+      ...(engine.quantizeFile === undefined
+        ? {}
+        : { quantizeFile: (job) => engine.quantizeFile!(job) }),
       dispose() {
         engine.dispose();
         void fallback?.then((other) => other.dispose(), () => undefined);

@@ -4,7 +4,7 @@
  * overlap; memory is bounded by the engine's budget, not by the model.
  */
 import { EngineFault } from "./engine.ts";
-import type { Engine, QuantizeJob, QuantizeResult, WeightType } from "./engine.ts";
+import type { Engine, QuantizeFileJob, QuantizeJob, QuantizeResult, WeightType } from "./engine.ts";
 import type { BlockFormat } from "../formats.ts";
 import type { Method } from "./engine.ts";
 import type { TensorReader } from "../onnx/tensor.ts";
@@ -44,6 +44,8 @@ export type WeightTarget =
     accept(bytes: Uint8Array, tile: Tile): Promise<void>;
   };
 
+type QuantizeTarget = WeightTarget & { readonly kind: "quantize" };
+
 /** A weight and everything that is made of it from one read. */
 export interface WeightStream {
   readonly view: MatrixView;
@@ -56,6 +58,12 @@ export interface WeightStream {
 
 /** Bytes of weights in one job: large enough to keep workers busy, small beside the budget. */
 const TILE_BYTES = 32 * 1024 * 1024;
+
+/** The same where the engine reads them: of its memory, only results of these bytes are taken. */
+const FILE_TILE_BYTES = 128 * 1024 * 1024;
+
+/** Jobs that are worked on at a time: one is computed, one written, one waits. */
+const MOST_TILES = 3;
 
 /** Bytes of an element of each weight type. */
 export const ELEMENT_BYTES: Readonly<Record<WeightType, number>> = {
@@ -75,7 +83,7 @@ export interface StreamOptions {
   /** Called with the bytes of weights done since the last call. */
   readonly onProgress: (bytes: number) => void;
   readonly signal: AbortSignal;
-  /** Bytes of weights in one job; {@link TILE_BYTES} where absent. */
+  /** Bytes of weights in one job; {@link TILE_BYTES} or {@link FILE_TILE_BYTES} where absent. */
   readonly tileBytes?: number;
 }
 
@@ -91,28 +99,26 @@ export async function streamWeights(
     for (const weight of weights) {
       const reader = weight.open();
       try {
-        for (const tile of tilesOf(weight, options.tileBytes ?? TILE_BYTES)) {
+        const file = fileWork(weight, reader);
+        const tileBytes = options.tileBytes ?? (file === null ? TILE_BYTES : FILE_TILE_BYTES);
+        for (const tile of tilesOf(weight, tileBytes)) {
           if (options.signal.aborted) {
             throw new InterruptedError("Interrupted: nothing was written.");
           }
           if (failures.length > 0) throw failures[0];
-          const byteLength = tile.rows * weight.view.columns *
-            ELEMENT_BYTES[weight.view.weightType];
-          const memory = await engines.allocate(byteLength);
-          try {
-            await readTile(reader, weight.view, tile, memory.bytes);
-          } catch (error) {
-            memory.release();
-            throw error;
-          }
-          const work = quantizeTile(weight, tile, memory.bytes, engines)
-            .then(() => options.onProgress(byteLength))
+          const memory = file !== null && engines.readsFiles
+            ? null
+            : await readToMemory(weight, reader, tile, engines);
+          const work: Promise<void> = (file !== null && memory === null
+            ? quantizeFileTile(file, tile, engines)
+            : quantizeTile(weight, tile, memory!, engines))
+            .then(() =>
+              options.onProgress(tileBytesOf(weight, tile))
+            )
             .catch((error) => void failures.push(error))
-            .finally(() => {
-              memory.release();
-              pending.delete(work);
-            });
+            .finally(() => pending.delete(work));
           pending.add(work);
+          while (pending.size >= MOST_TILES) await Promise.race(pending);
         }
       } finally {
         reader.close();
@@ -124,37 +130,131 @@ export async function streamWeights(
   if (failures.length > 0) throw failures[0];
 }
 
-/** Quantizes one tile for each of the weight's targets. */
+/** A weight that an engine may read from its file, and the one target that it has. */
+interface FileWork {
+  readonly weight: WeightStream;
+  readonly target: QuantizeTarget;
+  readonly place: { readonly path: string; readonly offset: number };
+}
+
+/**
+ * A weight of several targets is read once for all of them; one whose rows are one block each is read
+ * in larger pieces than an engine's worker takes. Both are not for the engine to read.
+ */
+function fileWork(weight: WeightStream, { place }: TensorReader): FileWork | null {
+  const [target, second] = weight.targets;
+  return place !== null && second === undefined && target?.kind === "quantize" &&
+      target.format.blockSize !== 0
+    ? { weight, target, place }
+    : null;
+}
+
+/** Has the engine read and quantize one tile. Where it fails, its fallback does the tile again. */
+async function quantizeFileTile(
+  { weight, target, place }: FileWork,
+  tile: Tile,
+  engines: EngineWithFallback,
+): Promise<void> {
+  const { rows, columns, order, weightType } = weight.view;
+  const first = tile.batch * rows * columns + tile.firstRow * (order === "rows" ? columns : 1);
+  let result: QuantizeResult;
+  try {
+    result = await engines.quantizeFile({
+      ...jobOf(weight, target, tile),
+      weights: {
+        path: place.path,
+        offset: place.offset + first * ELEMENT_BYTES[weightType],
+        pitch: order === "rows" ? columns : rows,
+      },
+    });
+  } catch (error) {
+    // Throws where it was the file that failed.
+    const reader = weight.open();
+    try {
+      if (!engines.takesOver(error)) throw error;
+      return await quantizeTile(
+        weight,
+        tile,
+        await readToMemory(weight, reader, tile, engines),
+        engines,
+      );
+    } finally {
+      reader.close();
+    }
+  }
+  await handOver(result, target, tile);
+}
+
+/** Reads one tile into the engine's memory. */
+async function readToMemory(
+  weight: WeightStream,
+  reader: TensorReader,
+  tile: Tile,
+  engines: EngineWithFallback,
+): Promise<EngineMemory> {
+  const memory = await engines.allocate(tileBytesOf(weight, tile));
+  try {
+    await readTile(reader, weight.view, tile, memory.bytes);
+    return memory;
+  } catch (error) {
+    memory.release();
+    throw error;
+  }
+}
+
+/** Quantizes one tile for each of the weight's targets, and releases its memory. */
 async function quantizeTile(
   weight: WeightStream,
   tile: Tile,
-  bytes: Uint8Array,
+  memory: EngineMemory,
   engines: EngineWithFallback,
 ): Promise<void> {
-  const { columns, order, weightType } = weight.view;
-  for (const target of weight.targets) {
-    if (target.kind === "elements") {
-      await target.accept(bytes, tile);
-      continue;
+  try {
+    for (const target of weight.targets) {
+      if (target.kind === "elements") {
+        await target.accept(memory.bytes, tile);
+        continue;
+      }
+      const job = { ...jobOf(weight, target, tile), weights: memory.bytes };
+      await handOver(await engines.quantize(job), target, tile);
     }
-    const wholeMatrix = target.format.blockSize === 0 && weight.view.rows === 1;
-    const result = await engines.quantize({
-      weights: bytes,
-      weightType,
-      rows: tile.rows,
-      columns,
-      order: wholeMatrix ? "rows" : order,
-      format: target.format,
-      method: target.method,
-      ...(target.importance === undefined ? {} : { importance: target.importance }),
-      measure: true,
-    });
-    try {
-      await target.accept(result, tile);
-    } finally {
-      result.release();
-    }
+  } finally {
+    memory.release();
   }
+}
+
+/** What an engine is to do for a target, without the weights. */
+function jobOf(
+  weight: WeightStream,
+  target: QuantizeTarget,
+  tile: Tile,
+): Omit<QuantizeJob, "weights"> {
+  const { rows, columns, order, weightType } = weight.view;
+  const wholeMatrix = target.format.blockSize === 0 && rows === 1;
+  return {
+    weightType,
+    rows: tile.rows,
+    columns,
+    order: wholeMatrix ? "rows" : order,
+    format: target.format,
+    method: target.method,
+    ...(target.importance === undefined ? {} : { importance: target.importance }),
+    measure: true,
+  };
+}
+
+/** Gives a result to its target and then its memory back. */
+async function handOver(result: QuantizeResult, target: QuantizeTarget, tile: Tile): Promise<void> {
+  try {
+    await target.accept(result, tile);
+  } finally {
+    result.release();
+  }
+}
+
+/** Bytes of a tile's weights. */
+function tileBytesOf({ view }: WeightStream, tile: Tile): number {
+  return tile.rows * view.columns * ELEMENT_BYTES[view.weightType];
 }
 
 /** Cuts each matrix of the batch into ranges of rows that fit a tile; at least one row each. */
@@ -200,13 +300,15 @@ async function readTile(
   }
 }
 
+type EngineMemory = Awaited<ReturnType<Engine["allocate"]>>;
+
 /** An engine whose faults are made good by another. */
 class EngineWithFallback {
   #fallback: Promise<Engine> | null = null;
 
   constructor(readonly options: StreamOptions) {}
 
-  allocate(byteLength: number): ReturnType<Engine["allocate"]> {
+  allocate(byteLength: number): Promise<EngineMemory> {
     return this.#try((engine) => engine.allocate(byteLength));
   }
 
@@ -214,16 +316,32 @@ class EngineWithFallback {
     return this.#try((engine) => engine.quantize(job));
   }
 
+  /** Whether the engine reads files, and no other has taken over. */
+  get readsFiles(): boolean {
+    return this.options.engine.quantizeFile !== undefined && this.#fallback === null;
+  }
+
+  /** Without fallback, as that one may not read files: see {@link takesOver}. */
+  quantizeFile(job: QuantizeFileJob): Promise<QuantizeResult> {
+    return this.options.engine.quantizeFile!(job);
+  }
+
+  /** Whether the fallback is to do what failed with `error`; it does all that follows, too. */
+  takesOver(error: unknown): boolean {
+    // An interruption may end the engine: that is no fault of its.
+    if (!(error instanceof EngineFault) || this.options.signal.aborted) return false;
+    if (this.#fallback === null) this.options.onFallback(error.message);
+    this.#fallback ??= this.options.fallback();
+    return true;
+  }
+
   async #try<Result>(use: (engine: Engine) => Promise<Result>): Promise<Result> {
     if (this.#fallback !== null) return await use(await this.#fallback);
     try {
       return await use(this.options.engine);
     } catch (error) {
-      // An interruption may end the engine: that is no fault of its.
-      if (!(error instanceof EngineFault) || this.options.signal.aborted) throw error;
-      if (this.#fallback === null) this.options.onFallback(error.message);
-      this.#fallback ??= this.options.fallback();
-      return await use(await this.#fallback);
+      if (!this.takesOver(error)) throw error;
+      return await use(await this.#fallback!);
     }
   }
 }

@@ -5,8 +5,16 @@
  */
 import { blockLayout } from "../formats.ts";
 import { MissingToolError } from "../error.ts";
-import { checkJob } from "./check_job.ts";
-import { type Engine, EngineFault, type QuantizeJob, type QuantizeResult } from "./engine.ts";
+import { checkImportance, checkJob } from "./check_job.ts";
+import {
+  type Engine,
+  EngineFault,
+  type FileMatrix,
+  type Method,
+  type QuantizeFileJob,
+  type QuantizeJob,
+  type QuantizeResult,
+} from "./engine.ts";
 import { IMPORTANCE_BOUNDS } from "./methods/block.ts";
 import { SharedMemory } from "./shared_memory.ts";
 import {
@@ -18,13 +26,18 @@ import {
   WEIGHT_TYPE_NUMBERS,
   writeJob,
 } from "./wasm_job.ts";
-import { instantiate, type WorkerReply, type WorkerRequest } from "./wasm_kernels.ts";
+import {
+  instantiate,
+  type WeightPlace,
+  type WorkerJob,
+  type WorkerReply,
+  type WorkerRequest,
+} from "./wasm_kernels.ts";
+import { BUFFER_BYTES, planUnits } from "./wasm_units.ts";
+import { WEIGHT_BYTES } from "./widen.ts";
 
 /** The compiled kernels. */
 const KERNELS = new URL("../../build/quantize.wasm", import.meta.url);
-
-/** Rows of a unit of work, by the matrix's order: what a worker reads at once stays in its cache. */
-const UNIT_ROWS = { rows: 64, columns: 256 } as const;
 
 /** Options of {@link createWasmEngine}. */
 export interface WasmEngineOptions {
@@ -129,6 +142,15 @@ class WasmEngine implements Engine {
 
   async quantize(job: QuantizeJob): Promise<QuantizeResult> {
     checkJob(job);
+    return await this.#quantize(job);
+  }
+
+  async quantizeFile(job: QuantizeFileJob): Promise<QuantizeResult> {
+    checkImportance(job);
+    return await this.#quantize(job);
+  }
+
+  async #quantize(job: QuantizeJob | QuantizeFileJob): Promise<QuantizeResult> {
     if (this.#fault !== null) throw new EngineFault(this.#fault);
     const { rows, columns, format } = job;
     const layout = blockLayout(format, rows, columns);
@@ -150,28 +172,45 @@ class WasmEngine implements Engine {
     const release = () => owned.splice(0).forEach((offset) => this.#heap.free(offset));
     try {
       this.#startWorkers();
-      let weights = this.#heap.offsetOf(job.weights);
-      if (weights === null) {
-        weights = take(job.weights.byteLength);
-        this.#heap.bytes(weights, job.weights.byteLength).set(job.weights);
-      }
+      const place = (weights: Uint8Array | FileMatrix): WeightPlace => {
+        if (!(weights instanceof Uint8Array)) return weights;
+        let offset = this.#heap.offsetOf(weights);
+        if (offset === null) {
+          offset = take(weights.byteLength);
+          this.#heap.bytes(offset, weights.byteLength).set(weights);
+        }
+        return { path: null, offset, pitch: job.order === "columns" ? rows : columns };
+      };
+      const weights = place(job.weights);
+      const plan = planUnits(
+        {
+          rows,
+          columns,
+          columnsOrder: job.order === "columns",
+          weightBytes: WEIGHT_BYTES[job.weightType],
+          blocks: layout.blocks,
+          blockLength: layout.blockLength,
+        },
+        job.method,
+        weights.path !== null,
+      );
       const { steps, count } = searchSteps(format, layout.blockLength);
-      const unitRows = UNIT_ROWS[job.order];
-      const units = Math.ceil(rows / unitRows);
       const codes = take(layout.codeBytes);
       const scales = take(layout.scaleBytes);
       const zeroPoints = format.symmetric ? 0 : take(zeroPointBytes);
-      const statistics = take(units * UNIT_STATISTICS * 8);
+      const statistics = take(plan.units * UNIT_STATISTICS * 8);
+      this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
+      const counter = take(4);
+      this.#heap.bytes(counter, 4).fill(0);
       const importance = job.method === "mse" && job.importance
         ? store(job.importance.map(clampImportance))
         : 0;
       const stepsAt = store(steps);
       const record = take(JOB_BYTES);
       writeJob(this.#heap.bytes(record, JOB_BYTES), {
-        weights,
         rows,
         columns,
-        columnsOrder: job.order === "columns" ? 1 : 0,
+        columnsOrder: plan.columnsOrder ? 1 : 0,
         weightType: WEIGHT_TYPE_NUMBERS[job.weightType],
         bits: format.bits,
         symmetric: format.symmetric ? 1 : 0,
@@ -180,23 +219,19 @@ class WasmEngine implements Engine {
         wideScales: format.scaleType === "float32" ? 1 : 0,
         method: METHOD_NUMBERS[job.method],
         importance,
-        measure: job.measure ? samplingOf(job, rows * layout.blocks) : 0,
+        measure: job.measure ? samplingOf(job.method, rows * layout.blocks) : 0,
         codes,
         scales,
         zeroPoints,
         steps: stepsAt,
         stepCount: count,
         powers: this.#powers,
-        unitRows,
-        units,
-        statistics,
-        next: 0,
       });
-      await this.#run(record, Math.min(units, this.#workers.length));
+      await this.#run({ record, plan, weights, counter, statistics });
       const sums = new Float64Array(
         this.#heap.memory.buffer,
         statistics,
-        units * UNIT_STATISTICS,
+        plan.units * UNIT_STATISTICS,
       );
       const total = (field: number) => {
         let sum = 0;
@@ -222,9 +257,10 @@ class WasmEngine implements Engine {
     }
   }
 
-  /** Has `workers` workers work on the job record at `job`. */
-  #run(job: number, workers: number): Promise<void> {
+  /** Has as many workers as there are units work on `job`. */
+  #run(job: WorkerJob): Promise<void> {
     const id = this.#jobs++;
+    const workers = Math.min(job.plan.units, this.#workers.length);
     return new Promise((resolve, reject) => {
       const settle = (fault: string | null) => {
         this.#running.delete(id);
@@ -262,9 +298,15 @@ class WasmEngine implements Engine {
         event.preventDefault();
         this.#fail(`A worker of the wasm engine failed: ${event.message}`);
       };
-      const scratch = reserve(scratchBytes);
-      const start: WorkerRequest = { kind: "start", module: this.#module, memory, scratch };
-      worker.postMessage(start);
+      worker.postMessage(
+        {
+          kind: "start",
+          module: this.#module,
+          memory,
+          scratch: reserve(scratchBytes),
+          buffer: reserve(BUFFER_BYTES),
+        } satisfies WorkerRequest,
+      );
       return worker;
     });
   }
@@ -293,10 +335,12 @@ class WasmEngine implements Engine {
 
 /**
  * One of how many blocks is measured. Rounding is so fast that measuring all of it would take as
- * long again; an eighth of 65,536 blocks or more tells the SQNR to a few hundredths of a decibel.
+ * long again; 8,192 blocks or more tell the SQNR to a few hundredths of a decibel.
  */
-function samplingOf({ method }: QuantizeJob, blocks: number): number {
-  return method === "rtn" && blocks >= 65536 ? 8 : 1;
+function samplingOf(method: Method, blocks: number): number {
+  let sampling = 1;
+  while (method === "rtn" && sampling < 32 && blocks >= 16384 * sampling) sampling *= 2;
+  return sampling;
 }
 
 function clampImportance(value: number): number {
@@ -307,7 +351,11 @@ function outOfMemory(byteLength: number): EngineFault {
   return new EngineFault(`The wasm engine has no ${byteLength} bytes of memory left.`);
 }
 
-function emptyResult(job: QuantizeJob, scaleBytes: number, zeroPointBytes: number): QuantizeResult {
+function emptyResult(
+  job: Omit<QuantizeJob, "weights">,
+  scaleBytes: number,
+  zeroPointBytes: number,
+): QuantizeResult {
   return {
     codes: new Uint8Array(0),
     scales: new Uint8Array(scaleBytes),

@@ -10,7 +10,6 @@ import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 
 /** The fields of a job, 32 bits each. */
 const JOB_FIELDS = [
-  "weights",
   "rows",
   "columns",
   "columnsOrder",
@@ -29,10 +28,6 @@ const JOB_FIELDS = [
   "steps",
   "stepCount",
   "powers",
-  "unitRows",
-  "units",
-  "statistics",
-  "next",
 ] as const;
 
 /** The fields of a job; pointers are offsets in shared memory, 0 for none. */
@@ -41,7 +36,7 @@ export type JobRecord = Readonly<Record<typeof JOB_FIELDS[number], number>>;
 /** Bytes of a job record. */
 export const JOB_BYTES = JOB_FIELDS.length * 4;
 
-/** Numbers that `statistics` holds for each unit of work. */
+/** Numbers that the kernels count for each unit of work, in float64. */
 export const UNIT_STATISTICS = 6;
 
 export const WEIGHT_TYPE_NUMBERS: Readonly<Record<WeightType, number>> = {

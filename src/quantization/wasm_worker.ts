@@ -1,8 +1,24 @@
 /**
  * A worker of the wasm engine: an instance of the kernels over the shared memory, which works on one
- * job after another together with the other workers.
+ * job after another together with the other workers. Weights in a file it reads itself, as many at a
+ * time as its cache holds.
  */
-import { instantiate, type Kernels, type WorkerReply, type WorkerRequest } from "./wasm_kernels.ts";
+import {
+  instantiate,
+  type Kernels,
+  type WeightPlace,
+  type WorkerJob,
+  type WorkerReply,
+  type WorkerRequest,
+} from "./wasm_kernels.ts";
+import {
+  BUFFER_BYTES,
+  type Piece,
+  readablePieces,
+  runsOf,
+  unitAt,
+  type UnitPlan,
+} from "./wasm_units.ts";
 
 /** The part of a worker's global scope that is used here. */
 interface WorkerScope {
@@ -10,21 +26,93 @@ interface WorkerScope {
   postMessage(reply: WorkerReply): void;
 }
 
+/** What this worker works with. */
+interface Tools {
+  readonly kernels: Kernels;
+  readonly scratch: number;
+  readonly buffer: Uint8Array;
+}
+
 const scope = globalThis as unknown as WorkerScope;
-let kernels: Kernels | null = null;
-let scratch = 0;
+let tools: Tools | null = null;
+/** The file that was read last. */
+let opened: { readonly path: string; readonly file: Deno.FsFile } | null = null;
 
 scope.onmessage = ({ data }) => {
   if (data.kind === "start") {
-    kernels = instantiate(data.module, data.memory);
-    scratch = data.scratch;
+    tools = {
+      kernels: instantiate(data.module, data.memory),
+      scratch: data.scratch,
+      buffer: new Uint8Array(data.memory.buffer, data.buffer, BUFFER_BYTES),
+    };
     return;
   }
   let fault: string | null = null;
   try {
-    kernels?.run(data.job, scratch);
+    if (tools !== null) run(tools, data.job);
   } catch (error) {
     fault = String(error);
   }
   scope.postMessage({ id: data.id, fault });
 };
+
+/** Works on a job until no unit of it is left. */
+function run({ kernels, scratch, buffer }: Tools, job: WorkerJob): void {
+  const { plan, weights } = job;
+  const quantize = (piece: Piece, address: number, pitch: number, index: number) =>
+    kernels.quantize(
+      job.record,
+      scratch,
+      address,
+      pitch,
+      piece.firstRow,
+      piece.endRow,
+      piece.firstBlock,
+      piece.endBlock,
+      job.statistics + index * 48,
+    );
+  for (let index; (index = kernels.take(job.counter)) < plan.units;) {
+    const unit = unitAt(plan, index);
+    if (weights.path === null) {
+      const { offset } = runsOf(plan, unit, weights.pitch);
+      quantize(unit, weights.offset + offset, weights.pitch, index);
+      continue;
+    }
+    const file = open(weights.path);
+    for (const piece of readablePieces(plan, unit)) {
+      const length = read(file, plan, weights, piece, buffer);
+      quantize(piece, buffer.byteOffset, length / plan.weightBytes, index);
+    }
+  }
+}
+
+function open(path: string): Deno.FsFile {
+  if (opened?.path !== path) {
+    opened?.file.close();
+    opened = null;
+    opened = { path, file: Deno.openSync(path) };
+  }
+  return opened.file;
+}
+
+/** Reads a piece, without what lies between its runs, into `buffer`; returns the bytes of a run. */
+function read(
+  file: Deno.FsFile,
+  plan: UnitPlan,
+  weights: WeightPlace,
+  piece: Piece,
+  buffer: Uint8Array,
+): number {
+  const { offset, count, length, stride } = runsOf(plan, piece, weights.pitch);
+  const [reads, bytes] = length === stride ? [1, count * length] : [count, length];
+  for (let i = 0; i < reads; i++) {
+    file.seekSync(weights.offset + offset + i * stride, Deno.SeekMode.Start);
+    const end = (i + 1) * bytes;
+    for (let at = i * bytes; at < end;) {
+      const read = file.readSync(buffer.subarray(at, end));
+      if (read === null || read === 0) throw new Error("the file has become shorter");
+      at += read;
+    }
+  }
+  return length;
+}
