@@ -258,27 +258,25 @@ def _refuse(
             f'other shapes than "{name}" has, first "{clip(key)}": {stored} in the checkpoint, '
             f"{wanted} in the model. Give the --model-type or the --config that belongs to it.",
         )
+    classifier = getattr(model, "pretrained_cfg", {}).get("classifier")
+    heads = classifier if isinstance(classifier, (tuple, list)) else (classifier,)
+
+    def in_head(key: str) -> bool:
+        return any(key.startswith(f"{head}.") for head in heads if head)
+
     if problem.missing:
+        advice = "Give the --model-type or the --config that belongs to it."
+        if all(in_head(key) for key in problem.missing):
+            advice = "Give --task feature-extraction for the model without its classifier."
         raise Refusal(
             "input",
             f'Cannot load "{source}": it has no weights for {len(problem.missing)} of the '
             f'{len(model.state_dict())} tensors of "{name}" ({listing(problem.missing)}), which '
-            "would have to be random. Give the --model-type or the --config that belongs to it"
-            + (
-                ", or --task feature-extraction for a model without its head."
-                if not headless
-                else "."
-            ),
+            f"would have to be random. {advice}",
         )
     if not problem.unexpected:
         return
-    classifier = getattr(model, "pretrained_cfg", {}).get("classifier")
-    heads = classifier if isinstance(classifier, (tuple, list)) else (classifier,)
-    inner = [
-        key
-        for key in problem.unexpected
-        if not (headless and any(key.startswith(f"{head}.") for head in heads if head))
-    ]
+    inner = [key for key in problem.unexpected if not (headless and in_head(key))]
     if inner:
         raise Refusal(
             "input",
