@@ -237,7 +237,8 @@ Deno.test("any text is read as a card, however long its lines", () => {
       "  - b",
       "language: en",
     ),
-    fc.string({ unit: "binary", maxLength: 20 }),
+    fc.array(fc.integer({ min: 0, max: 0x2100 }), { maxLength: 20 })
+      .map((codes) => String.fromCodePoint(...codes)),
   );
   fc.assert(fc.property(fc.array(line, { maxLength: 12 }), (lines) => {
     const card = readSourceCard(["---", ...lines, "---"].join("\n"));
