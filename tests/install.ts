@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { MissingToolError } from "../src/error.ts";
 import { type ProcessResult, run, type RunCommand } from "../src/process.ts";
+import { findInterpreter, ownInterpreter } from "../src/python/environment.ts";
 
 /** The repository's root folder, without a slash at the end. */
 export const ROOT: string = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
@@ -20,7 +21,7 @@ export const PYTHON_ENVIRONMENTS = {
   "onnxruntime-1.22": "an older ONNX Runtime to load results in",
   "onnxruntime-1.24": "an older ONNX Runtime to load results in",
   "openvino-2026.4": "OpenVINO to load results in",
-  pytorch: "what python/requirements.lock pins for export.py and openvino_ir.py: 5.5 GB",
+  pytorch: "what python/requirements.lock pins for export.py and openvino_ir.py: 6 GB",
 } as const;
 
 /** Name of a Python environment. */
@@ -31,6 +32,7 @@ const NETWORK_MINUTES = 20;
 
 /** Path of the interpreter of a Python environment, installed or not. */
 export function pythonPath(environment: PythonEnvironment = "main"): string {
+  if (environment === "pytorch") return ownInterpreter();
   return `${environmentFolder(environment)}/${WINDOWS ? "Scripts/python.exe" : "bin/python"}`;
 }
 
@@ -70,10 +72,14 @@ export async function ensureVulkan(): Promise<void> {
 
 /** Creates a Python environment, or brings it to what its lock file pins. */
 export async function ensurePython(environment: PythonEnvironment = "main"): Promise<void> {
+  if (environment === "pytorch") {
+    // As the program itself makes it, so that both share it.
+    const { signal } = new AbortController();
+    await findInterpreter({ python: null, uv: await ensureUv(), note: console.log, signal });
+    return;
+  }
   const suffix = environment === "main" ? "" : `-${environment}`;
-  const lock = environment === "pytorch"
-    ? `${ROOT}/python/requirements.lock`
-    : `${ROOT}/tests/python/requirements${suffix}.lock`;
+  const lock = `${ROOT}/tests/python/requirements${suffix}.lock`;
   const wanted = digest(await Deno.readFile(lock));
   const folder = environmentFolder(environment);
   const stamp = `${folder}/modelcast-lock`;
@@ -143,11 +149,29 @@ export async function ensureTransformersJs(): Promise<void> {
   await Deno.writeTextFile(stamp, digest(lock));
 }
 
+/**
+ * Sees to it that there is bubblewrap, which holds the Python side. Where it can't be had the program
+ * is held by other means, and the tests of bubblewrap say that they are skipped.
+ */
+export async function ensureBubblewrap(): Promise<void> {
+  if (Deno.build.os !== "linux" || await works("bwrap", ["--version"])) return;
+  say("bubblewrap", "it confines the Python side");
+  try {
+    await apt(["bubblewrap"]);
+  } catch (error) {
+    if (!(error instanceof MissingToolError)) throw error;
+    console.log(error.message);
+  }
+}
+
+/** Folder of the programs of {@link ensureUv}'s own uv. */
+export const UV_FOLDER = `${ROOT}/.cache/uv/${WINDOWS ? "Scripts" : "bin"}`;
+
 /** The name or path of `uv`, installed into the cache folder where the machine has none. */
-async function ensureUv(): Promise<string> {
+export async function ensureUv(): Promise<string> {
   if (await works("uv", ["--version"])) return "uv";
   const folder = `${ROOT}/.cache/uv`;
-  const uv = `${folder}/${WINDOWS ? "Scripts/uv.exe" : "bin/uv"}`;
+  const uv = `${UV_FOLDER}/${WINDOWS ? "uv.exe" : "uv"}`;
   if (await works(uv, ["--version"])) return uv;
   let python = "python3";
   if (!await works(python, ["-c", "import ensurepip, venv"])) {

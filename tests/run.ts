@@ -9,20 +9,23 @@
  *
  * A group that can't run, for want of something that could not be installed, counts as failed.
  */
-import { relative } from "node:path";
+import { delimiter, relative } from "node:path";
 import { DENO_VARIABLES } from "../scripts/build.ts";
 import { run } from "../src/process.ts";
 import {
   ensureAllMiniLm,
   ensureAssembly,
+  ensureBubblewrap,
   ensurePackages,
   ensurePython,
   ensureTransformersJs,
+  ensureUv,
   ensureVulkan,
   PYTHON_ENVIRONMENTS,
   type PythonEnvironment,
   pythonPath,
   ROOT,
+  UV_FOLDER,
 } from "./install.ts";
 
 /** A folder of tests that need the same things. */
@@ -85,12 +88,18 @@ const GROUPS: readonly Group[] = [
   {
     name: "python",
     needs: [
+      async () => void await ensureUv(),
+      ensureBubblewrap,
       ...ENVIRONMENTS.map((environment) => () => ensurePython(environment)),
       ensureAllMiniLm,
       ensureTransformersJs,
     ],
     permissions: [
-      `--allow-run=${[DENO, "deno", ...ENVIRONMENTS.map(pythonPath)].join(",")}`,
+      `--allow-run=${
+        [DENO, "deno", "uv", "bwrap", "ln", "sh", ...ENVIRONMENTS.map(pythonPath)].join(",")
+      }`,
+      // A server that the sandbox must not reach.
+      "--allow-net=127.0.0.1",
       ONNXRUNTIME,
       ENVIRONMENT,
     ],
@@ -140,6 +149,8 @@ async function runGroup(group: Group, files: string[], flags: string[]): Promise
       inheritEnv: Object.keys(Deno.env.toObject()),
       env: {
         TMPDIR: scratch,
+        // The commands under test look for uv by its name.
+        PATH: [Deno.env.get("PATH"), UV_FOLDER].filter(Boolean).join(delimiter),
         ORT_DISABLE_TELEMETRY: "1",
         ...(Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" }),
       },

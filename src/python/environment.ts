@@ -25,6 +25,8 @@ export interface Interpreter {
 export interface EnvironmentRequest {
   /** Path of an interpreter to use instead of an environment of modelcast's own. */
   readonly python: string | null;
+  /** Name or path of uv; "uv" if absent. */
+  readonly uv?: string;
   /** Hears that something is installed, which takes minutes. */
   note(text: string): void;
   readonly signal: AbortSignal;
@@ -78,7 +80,16 @@ print(json.dumps({"version": list(sys.version_info[:3]), "folders": sorted(folde
  */
 export async function findInterpreter(request: EnvironmentRequest): Promise<Interpreter> {
   if (request.python !== null) return await describeNamed(request.python, request.signal);
-  const lock = await readLock();
+  const folder = environmentFolder();
+  return await readStamp(folder) ?? await makeOnce(folder, request);
+}
+
+/** Path of the interpreter of modelcast's own environment, made or not. */
+export function ownInterpreter(): string {
+  return programIn(environmentFolder());
+}
+
+function environmentFolder(): string {
   const root = cacheFolder();
   if (root === null) {
     throw new MissingToolError(
@@ -86,8 +97,7 @@ export async function findInterpreter(request: EnvironmentRequest): Promise<Inte
         `MODELCAST_CACHE, or a Python with --python.`,
     );
   }
-  const folder = join(root, `python-${digestOf(lock)}`);
-  return await readStamp(folder) ?? await makeOnce(folder, request);
+  return join(root, `python-${digestOf(readLock())}`);
 }
 
 /** The folder of the programs that Python runs: `python` beside `src`, or beside a bundle. */
@@ -103,10 +113,10 @@ export function pythonFolder(): string {
   return fileURLToPath(new URL(beside, here));
 }
 
-async function readLock(): Promise<string> {
+function readLock(): string {
   const path = join(pythonFolder(), "requirements.lock");
   try {
-    return await Deno.readTextFile(path);
+    return Deno.readTextFileSync(path);
   } catch (cause) {
     throw new MissingToolError(
       `Cannot make the Python environment: "${path}" can't be read. Install modelcast again, with ` +
@@ -174,7 +184,8 @@ async function acquire(lock: Deno.FsFile, { note, signal }: EnvironmentRequest):
   }
 }
 
-async function make(folder: string, { note, signal }: EnvironmentRequest): Promise<Interpreter> {
+async function make(folder: string, request: EnvironmentRequest): Promise<Interpreter> {
+  const { note } = request;
   note(
     `Installing Python packages, once: torch, transformers, timm, onnx, onnxruntime, openvino, ` +
       `nncf and what they need, ${SIZE}, into ${folder}`,
@@ -184,19 +195,19 @@ async function make(folder: string, { note, signal }: EnvironmentRequest): Promi
   await Deno.remove(folder, { recursive: true }).catch(ignoreAbsence);
   await uv(
     ["venv", "--no-python-downloads", "--python", PYTHON_VERSIONS, folder],
-    signal,
+    request,
     `A Python 3.11, 3.12 or 3.13 is needed: install one ("uv python install 3.12" does).`,
   );
   await uv(
     ["pip", "sync", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"]
       .concat("--python", program, lock),
-    signal,
+    request,
     "Check the network and the space on the disk, and try again.",
   );
   const described = await uv(
     ["run", "--no-project", "--offline", "--no-env-file", "--python", program, program]
       .concat("-P", "-s", "-c", DESCRIBE),
-    signal,
+    request,
     "Remove the folder and try again.",
   );
   const text = new TextDecoder().decode(described.stdout);
@@ -209,11 +220,15 @@ async function make(folder: string, { note, signal }: EnvironmentRequest): Promi
 }
 
 /** Runs uv; its failure is an error that ends in `advice`. */
-async function uv(args: string[], signal: AbortSignal, advice: string): Promise<ProcessResult> {
+async function uv(
+  args: string[],
+  { uv: program = "uv", signal }: EnvironmentRequest,
+  advice: string,
+): Promise<ProcessResult> {
   const [command = "", ...rest] = args;
   const grouped = command === "pip" ? [command, rest.shift() ?? ""] : [command];
   const result = await run({
-    program: "uv",
+    program,
     args: [...grouped, "--quiet", "--no-config", ...rest],
     inheritEnv: UV_VARIABLES,
     install: INSTALL_UV,

@@ -49,9 +49,13 @@ async function probe(
   folders: Folders,
   action: string,
   argument: unknown,
-  options: Partial<ConfinedJob> & { signal?: AbortSignal; told?: Told } = {},
+  options: Partial<ConfinedJob> & {
+    signal?: AbortSignal;
+    told?: Told;
+    onProgress?: () => void;
+  } = {},
 ): Promise<PythonAnswer> {
-  const { signal = never, told, ...rest } = options;
+  const { signal = never, told, onProgress, ...rest } = options;
   return await runConfined(
     {
       program: PROGRAM,
@@ -66,7 +70,10 @@ async function probe(
       ...rest,
     },
     {
-      progress: (stage) => told?.stages.push(stage),
+      progress: (stage) => {
+        told?.stages.push(stage);
+        onProgress?.();
+      },
       warn: (text) => told?.warnings.push(text),
       note: () => {},
     },
@@ -151,7 +158,6 @@ for (const sandbox of SANDBOXES) {
 
   test("the program gets its request, a stated environment and a folder of its own", async (folders) => {
     const told = { stages: [], warnings: [] };
-    Deno.env.set("MODELCAST_TEST_HANDED_ON", "no");
     const { value, sandbox: held, held: sentence } = await probe(sandbox, folders, "echo", "ä", {
       told,
     });
@@ -389,24 +395,29 @@ for (const sandbox of SANDBOXES) {
 
   test("a program that runs too long is ended, even one that holds the interpreter", async (folders) => {
     const path = `${folders.writable}/lock`;
-    for (const [action, argument] of [["sleep", 100], ["hold", path]] as const) {
+    await Deno.writeTextFile(path, "");
+    const told = { stages: [], warnings: [] };
+    for (const [action, argument, seconds] of [["sleep", 100, 0.5], ["hold", path, 3]] as const) {
       const begin = performance.now();
       await assert.rejects(
-        probe(sandbox, folders, action, argument, { timeoutSeconds: 0.7 }),
+        probe(sandbox, folders, action, argument, { timeoutSeconds: seconds, told }),
         (error) =>
-          error instanceof InputError && /longer than 0\.7 s.*--timeout/.test(error.message),
+          error instanceof InputError && error.message.includes(`longer than ${seconds} s`) &&
+          /--timeout/.test(error.message),
       );
-      assert.ok(performance.now() - begin < 8_000);
+      assert.ok(performance.now() - begin < 1000 * seconds + 5_000);
     }
+    assert.deepEqual(told.stages, ["hold"]);
     await unlocked(path);
   });
 
   test("an abort ends it", async (folders) => {
     const path = `${folders.writable}/lock`;
+    await Deno.writeTextFile(path, "");
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 700);
+    const onProgress = () => controller.abort();
     await assert.rejects(
-      probe(sandbox, folders, "hold", path, { signal: controller.signal }),
+      probe(sandbox, folders, "hold", path, { signal: controller.signal, onProgress }),
       InterruptedError,
     );
     await unlocked(path);
