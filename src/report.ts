@@ -1,5 +1,10 @@
 /** The lines that a person reads of a conversion. */
-import type { Conversion, ConvertedWeight, SkippedWeight } from "./converters/conversion.ts";
+import type {
+  Conversion,
+  ConvertedWeight,
+  OutputFile,
+  SkippedWeight,
+} from "./converters/conversion.ts";
 import type { StepReport } from "./converters/converter.ts";
 import type { OpenVinoReport } from "./converters/openvino_answer.ts";
 import type { ExportReport } from "./converters/pytorch_to_onnx.ts";
@@ -17,13 +22,13 @@ export function formatBytes(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }
 
-/** The lines that a person reads of a step. */
-export function formatStep(report: StepReport): string[] {
+/** The lines that a person reads of a step; of its files those in `kept` are there afterwards. */
+export function formatStep(report: StepReport, kept: readonly string[]): string[] {
   switch (report.kind) {
     case "onnx":
       return report.conversions.flatMap((conversion, index) => [
         ...(index > 0 ? [""] : []),
-        ...formatConversion(conversion),
+        ...formatConversion(conversion, kept),
         ...(conversion.verification !== null
           ? formatVerification(conversion.verification)
           : conversion.dryRun
@@ -31,12 +36,24 @@ export function formatStep(report: StepReport): string[] {
           : ["not checked: what the model computes; --verify runs both in ONNX Runtime"]),
       ]);
     case "pytorch":
-      return formatExport(report);
+      return [...fileLines(report.files, kept), ...formatExport(report)];
     case "openvino":
-      return formatOpenVino(report);
+      return [...fileLines(report.files, kept), ...formatOpenVino(report)];
     default:
       return report satisfies never;
   }
+}
+
+/** A line for each file, and for each hash that was asked for. */
+function fileLines(files: readonly OutputFile[], kept: readonly string[]): string[] {
+  return [
+    ...files.map(({ path, byteLength }) =>
+      kept.includes(path)
+        ? `wrote   ${path} (${byteLength} bytes)`
+        : `made    ${path} on the way (${byteLength} bytes)`
+    ),
+    ...files.flatMap(({ path, sha256 }) => sha256 === null ? [] : [`sha256  ${sha256}  ${path}`]),
+  ];
 }
 
 /** The lines of an export from PyTorch. */
@@ -47,10 +64,6 @@ function formatExport(report: ExportReport): string[] {
   const worst = (values: readonly (number | null)[]) =>
     values.includes(null) ? "not a number" : Math.max(...values as number[], 0).toExponential(1);
   return [
-    ...report.files.map((file) => `wrote   ${file.path} (${file.byteLength} bytes)`),
-    ...report.files.flatMap(({ path, sha256 }) =>
-      sha256 === null ? [] : [`sha256  ${sha256}  ${path}`]
-    ),
     `model   ${report.architecture}${report.modelType === null ? "" : ` (${report.modelType})`}, ` +
     `${report.task}, ${report.parameters} parameters`,
     `export  opset ${report.opset}, by the ${report.exporter} exporter, ` +
@@ -85,10 +98,6 @@ function formatOpenVino(report: OpenVinoReport): string[] {
     errors[0] ?? { name: "", error: 0 },
   );
   return [
-    ...report.files.map((file) => `wrote   ${file.path} (${file.byteLength} bytes)`),
-    ...report.files.flatMap(({ path, sha256 }) =>
-      sha256 === null ? [] : [`sha256  ${sha256}  ${path}`]
-    ),
     ...[...forms].map(([element, { count, bytes }]) =>
       `weights ${count} as ${element}, ${formatBytes(bytes)} with scales and zero points`
     ),
@@ -109,19 +118,15 @@ function formatOpenVino(report: OpenVinoReport): string[] {
 }
 
 /** The lines that a person reads at the end of a conversion. */
-export function formatConversion(report: Conversion): string[] {
+function formatConversion(report: Conversion, kept: readonly string[]): string[] {
   const lines: string[] = [];
   if (report.weights.length > 0) lines.push(...weightTable(report.weights), "");
   if (report.skipped.length > 0) lines.push(...skippedLines(report.skipped), "");
   const { totals } = report;
   lines.push(
-    `${report.dryRun ? "would write" : "wrote"}  ` +
-      report.files.map((file) => `${file.path} (${file.byteLength} bytes)`).join(", "),
-  );
-  for (const file of report.files) {
-    if (file.sha256 !== null) lines.push(`sha256  ${file.sha256}  ${file.path}`);
-  }
-  lines.push(
+    ...(report.dryRun
+      ? report.files.map(({ path, byteLength }) => `would write ${path} (${byteLength} bytes)`)
+      : fileLines(report.files, kept)),
     `files   ${formatBytes(totals.fileBytesBefore)} -> ${formatBytes(totals.fileBytesAfter)}, ` +
       change(totals.fileReduction),
     `weights ${formatBytes(totals.weightBytesBefore)} -> ${

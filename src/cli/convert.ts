@@ -43,7 +43,7 @@ function print(
   }
   for (const [index, step] of result.steps.entries()) {
     if (index > 0) reporter.line("");
-    for (const line of formatStep(step)) reporter.line(line);
+    for (const line of formatStep(step, result.files)) reporter.line(line);
   }
   if (result.steps.length > 1 && result.files.length > 0) {
     reporter.line("");

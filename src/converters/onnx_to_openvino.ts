@@ -4,12 +4,12 @@
  * child; this file asks, and checks the answer. Quantization is what a step before this one does.
  */
 import { realpathSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../error.ts";
 import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
 import { VERSION } from "../version.ts";
-import { type ConversionStep, ModelConverter, type StepOutcome } from "./converter.ts";
+import { type ConversionStep, ModelConverter, type StepOutcome, UNVERIFIED } from "./converter.ts";
 import { OpenVinoAnswer } from "./openvino_answer.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
 import type { ConverterOptions } from "./options.ts";
@@ -91,7 +91,7 @@ export class OnnxToOpenVino extends ModelConverter {
     );
     const { files, ...told } = OpenVinoAnswer.parse(answer.value);
     const failures = told.verification?.failures ?? [];
-    const target = resolve(step.outputPath, "..");
+    const target = dirname(step.outputPath);
     return {
       models: [{ suffix: "", files: files.map(({ name }) => written(folder, name)), failures }],
       report: {
@@ -100,7 +100,7 @@ export class OnnxToOpenVino extends ModelConverter {
         source: { path: step.sourceName, sha256: facts.sha256 },
         ...told,
         files: files.map(({ name }) => ({
-          path: join(target, name),
+          path: join(target, `${name}${failures.length > 0 ? UNVERIFIED : ""}`),
           byteLength: Deno.statSync(join(folder, name)).size,
           sha256: step.sha256 ? sha256OfFile(join(folder, name)) : null,
         })),

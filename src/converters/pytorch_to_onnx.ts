@@ -2,13 +2,14 @@
  * PyTorch to ONNX: `python/export.py` loads the checkpoint, exports it, and compares what PyTorch and
  * ONNX Runtime compute. It runs in the sandboxed Python child; this file asks, and checks the answer.
  */
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../error.ts";
 import { unreadable } from "../onnx/identify.ts";
 import {
   type ConversionStep,
   ModelConverter,
   type StepOutcome,
+  UNVERIFIED,
   type WrittenModel,
 } from "./converter.ts";
 import type { OutputFile } from "./conversion.ts";
@@ -138,7 +139,8 @@ export class PyTorchToOnnx extends ModelConverter {
       step.signal,
     );
     const { files, ...told } = await parseAnswer(answer.value);
-    const folder = resolve(step.outputPath, "..");
+    const folder = dirname(step.outputPath);
+    const end = told.verification?.passed === false ? UNVERIFIED : "";
     return {
       models: writtenModels(files, told.verification, step),
       report: {
@@ -149,7 +151,7 @@ export class PyTorchToOnnx extends ModelConverter {
         files: files.map(({ name }) => {
           const written = join(step.folder, name);
           return {
-            path: join(folder, name),
+            path: join(folder, `${name}${end}`),
             byteLength: Deno.statSync(written).size,
             sha256: step.sha256 ? sha256OfFile(written) : null,
           };
