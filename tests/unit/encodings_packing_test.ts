@@ -99,7 +99,9 @@ function fill(sample: Sample, packing: Packing, length: number): Contents {
 /** Element `index` of values of `bits`, least significant first. */
 function element(bytes: Uint8Array, bits: number, index: number): number {
   const at = index * bits;
-  return (bytes[at >> 3]! >> (at & 7)) & ((1 << bits) - 1);
+  // Codes of 3 bits may lie in two bytes.
+  const both = bytes[at >> 3]! | ((bytes[(at >> 3) + 1] ?? 0) << 8);
+  return (both >> (at & 7)) & ((1 << bits) - 1);
 }
 
 function check(property: (sample: Sample) => void): void {
@@ -128,9 +130,9 @@ Deno.test("codes and scales go over as the engine lays them out", () => {
           })
         );
       }
-      return;
     }
-    const made = fill(sample, { part: "codes" }, batch * codeBytes);
+    const part = format.bits === 3 ? "threes" : "codes";
+    const made = fill(sample, { part }, batch * codeBytes);
     made.codes.flat().forEach((code, i) => assert.equal(element(made.bytes, format.bits, i), code));
   });
 });
@@ -138,22 +140,22 @@ Deno.test("codes and scales go over as the engine lays them out", () => {
 Deno.test("dense and transposed codes keep a row's own weights", () => {
   check((sample) => {
     const { format, batch, rows, columns } = sample;
-    const bits = format.bits === 3 ? 8 : format.bits;
-    const length = Math.ceil(batch * rows * columns * bits / 8);
-    for (const part of ["dense", "transposed"] as const) {
-      for (const signed of [true, false]) {
-        const made = fill(sample, { part, keep: columns, signed, bits }, length);
-        made.codes.forEach((row, global) => {
-          const [matrix, r] = [Math.floor(global / rows), global % rows];
-          for (let k = 0; k < columns; k++) {
-            const at = matrix * rows * columns +
-              (part === "dense" ? r * columns + k : k * rows + r);
-            const stored = element(made.bytes, bits, at);
-            const middle = symmetricZeroPoint(format.bits);
-            assert.equal(stored, signed ? row[k]! ^ middle : row[k]!);
-          }
-        });
-      }
+    const widths = format.bits === 3 ? [3, 8] as const : [format.bits];
+    const parts = (["dense", "transposed"] as const).flatMap((part) =>
+      [true, false].flatMap((signed) => widths.map((bits) => ({ part, signed, bits })))
+    );
+    for (const { part, signed, bits } of parts) {
+      const length = Math.ceil(batch * rows * columns * bits / 8);
+      const made = fill(sample, { part, keep: columns, signed, bits }, length);
+      made.codes.forEach((row, global) => {
+        const [matrix, r] = [Math.floor(global / rows), global % rows];
+        for (let k = 0; k < columns; k++) {
+          const at = matrix * rows * columns + (part === "dense" ? r * columns + k : k * rows + r);
+          const stored = element(made.bytes, bits, at);
+          const middle = symmetricZeroPoint(format.bits);
+          assert.equal(stored, signed ? row[k]! ^ middle : row[k]!);
+        }
+      });
     }
   });
 });

@@ -10,21 +10,20 @@ import { elementCount } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
 import { allRows, layoutOf } from "./encoding.ts";
 import type { Packing } from "./packing.ts";
-import { codeDims, decodeCodes, scaleCodes, splitBytes, zeroPointBits } from "./expressions.ts";
+import { groupOf, scaleCodes, splitBytes, zeroPointBits } from "./expressions.ts";
 
 /** The form `arithmetic`. */
 export const arithmetic: Form = {
   name: "arithmetic",
   rejects: () => null,
-  needs: () => [{ op: "opset", opset: 10, irVersion: 4 }],
+  needs: ({ format }) => [{ op: "opset", opset: format.bits === 3 ? 13 : 10, irVersion: 4 }],
   express(target, b) {
     const { weight, view, format } = target;
     const { dims, dtype } = weight.tensor;
     const rows = allRows(target);
     const { blocks, blockLength } = layoutOf(target);
     // Codes, scales and zero points broadcast over [rows, blocks, weights of a block].
-    const direct = view.order === "rows" && blocks === 1 && rows === dims[0] &&
-      (format.bits !== 3 || elementCount(dims) < NIBBLE_WEIGHTS);
+    const direct = view.order === "rows" && blocks === 1 && rows === dims[0];
     const keep = target.granularity === "block" ? blockLength : view.columns;
     const scaleDims = direct ? [rows, ...dims.slice(1).map(() => 1)] : [rows, blocks, 1];
     const codes = storedCodes(target, b, direct ? dims : [rows, blocks, keep]);
@@ -48,34 +47,33 @@ export const arithmetic: Form = {
   },
 };
 
-/** Weights below which a nibble for each 3-bit code is less than the nodes that join planes. */
-const NIBBLE_WEIGHTS = 3000;
-
 /** The codes as float32 of `dims`. */
 function storedCodes(target: Target, b: PatchBuilder, dims: readonly number[]): string {
   const { format, granularity, view } = target;
   const { blocks, blockLength } = layoutOf(target);
-  const rows = allRows(target);
   const { bits } = format;
   const keep = granularity === "block" ? blocks * blockLength : view.columns;
-  const count = rows * keep;
-  if (bits === 3 && count >= NIBBLE_WEIGHTS) {
-    const planeDims = codeDims(3, rows, blocks, blockLength, true);
-    const plane = (part: string, index: 0 | 1 | 2) =>
-      b.pending(part, "uint8", planeDims, { part: "codes", plane: index });
-    const planes = [plane("low0", 0), plane("low1", 1), plane("high", 2)] as const;
-    const codes = decodeCodes(b, b.load, { bits, planes, split: true }, blocks, blockLength);
-    return granularity === "block" ? codes : b.first(b.load, codes, 2, view.columns);
-  }
-  const container = bits === 3 ? 4 : bits;
-  const packing: Packing = granularity === "block" && bits !== 3
-    ? { part: "codes" }
-    : { part: "dense", keep, signed: false, bits: container };
-  if (container === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
-  const bytes = Math.ceil((count * container) / 8);
-  const name = b.pending("codes", "uint8", [bytes, 1], packing);
-  const apart = b.cast(b.load, splitBytes(b, b.load, name, container), "float32");
-  if (bytes * 8 === count * container) return b.reshape(b.load, apart, dims);
+  const packing: Packing = granularity === "block"
+    ? { part: bits === 3 ? "threes" : "codes" }
+    : { part: "dense", keep, signed: false, bits };
+  if (bits === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
+  return unpacked(b, "codes", bits, packing, dims);
+}
+
+/** A pending constant of elements at `bits` each, one after the other, as float32 of `dims`. */
+function unpacked(
+  b: PatchBuilder,
+  part: string,
+  bits: 4 | 3 | 2,
+  packing: Packing,
+  dims: readonly number[],
+): string {
+  const count = elementCount(dims);
+  const group = groupOf(bits);
+  const groups = Math.ceil(count / group.codes);
+  const name = b.pending(part, "uint8", [groups, group.bytes], packing);
+  const apart = b.cast(b.load, splitBytes(b, b.load, name, bits), "float32");
+  if (groups * group.codes === count) return b.reshape(b.load, apart, dims);
   return b.reshape(b.load, b.first(b.load, b.reshape(b.load, apart, [-1]), 0, count), dims);
 }
 
@@ -104,9 +102,5 @@ function zeroPointsOf(
   if (bits === 8) {
     return b.cast(b.load, b.pending("zero_points", "uint8", dims, packing), "float32");
   }
-  const bytes = Math.ceil((count * bits) / 8);
-  const name = b.pending("zero_points", "uint8", [bytes, 1], packing);
-  const apart = b.cast(b.load, splitBytes(b, b.load, name, bits), "float32");
-  if (bytes * 8 === count * bits) return b.reshape(b.load, apart, dims);
-  return b.reshape(b.load, b.first(b.load, b.reshape(b.load, apart, [-1]), 0, count), dims);
+  return unpacked(b, "zero_points", bits, packing, dims);
 }

@@ -277,6 +277,7 @@ const OPSETS: Readonly<Record<string, number>> = {
   Expand: 8,
   Mod: 10,
   Mul: 7,
+  ReduceSum: 13,
   Reshape: 5,
   Slice: 10,
   Sub: 7,

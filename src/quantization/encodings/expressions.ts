@@ -60,9 +60,10 @@ export function decodeCodes(
       stored.split ? name : b.reshape(place, name, [0, blocks, 1, 1, bytes, 1]);
     const [low0, low1, high] = stored.planes.map(whole);
     const low = b.emit(place, "Concat", [low0!, low1!], [int("axis", 2)]);
-    const lowBits = takeApart(b, place, low, [1, 2, 1, 2], [1, 16, 4, 64], 4);
+    const wide = (bytes: string) => b.cast(place, bytes, "int32");
+    const lowBits = takeApart(b, place, wide(low), [1, 2, 1, 2], [1, 16, 4, 64], 4);
     const highDivisors = [1, 16, 2, 32, 4, 64, 8, 128];
-    const highBits = takeApart(b, place, high!, [2, 2, 1, 2], highDivisors, 2);
+    const highBits = takeApart(b, place, wide(high!), [2, 2, 1, 2], highDivisors, 2);
     const four = b.constant(body, "int32", [], [4]);
     const raised = b.emit(place, "Mul", [highBits, four]);
     const codes = b.cast(place, b.emit(place, "Add", [lowBits, raised]), "float32");
@@ -73,23 +74,34 @@ export function decodeCodes(
   return b.reshape(place, codes, [0, blocks, blockLength]);
 }
 
-/** Codes of 4 or 2 bits out of uint8 [..., 1]: int32 [..., codes a byte]. */
-export function splitBytes(b: PatchBuilder, place: Place, name: string, bits: 4 | 2): string {
-  const divisors = bits === 4 ? [1, 16] : [1, 4, 16, 64];
-  return takeApart(b, place, name, [divisors.length], divisors, 1 << bits);
+/** The least number of bytes that holds whole codes, and how many those are. */
+export function groupOf(bits: 4 | 3 | 2): { readonly bytes: number; readonly codes: number } {
+  return bits === 3 ? { bytes: 3, codes: 8 } : { bytes: 1, codes: 8 / bits };
 }
 
-/** floor(bytes / divisors) mod modulus, in int32, broadcast. */
+/** Codes out of uint8 [..., bytes of a group]: int32 [..., codes of a group]. */
+export function splitBytes(b: PatchBuilder, place: Place, name: string, bits: 4 | 3 | 2): string {
+  const { codes } = groupOf(bits);
+  const divisors = Array.from({ length: codes }, (_, i) => 1 << (bits * i));
+  let wide = b.cast(place, name, "int32");
+  if (bits === 3) {
+    const { body } = place;
+    const raised = b.emit(place, "Mul", [wide, b.constant(body, "int32", [3], [1, 256, 65536])]);
+    wide = b.emit(place, "ReduceSum", [raised, b.list(body, [-1])]);
+  }
+  return takeApart(b, place, wide, [codes], divisors, 1 << bits);
+}
+
+/** floor(wide / divisors) mod modulus, in int32, broadcast. */
 function takeApart(
   b: PatchBuilder,
   place: Place,
-  bytes: string,
+  wide: string,
   dims: readonly number[],
   divisors: readonly number[],
   modulus: number,
 ): string {
   const { body } = place;
-  const wide = b.cast(place, bytes, "int32");
   const divided = b.emit(place, "Div", [wide, b.constant(body, "int32", dims, divisors)]);
   return b.emit(place, "Mod", [divided, b.constant(body, "int32", [], [modulus])]);
 }

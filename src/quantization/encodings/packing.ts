@@ -30,6 +30,8 @@ export interface Fill {
 export type Packing =
   /** The codes as the engine lays them out; for 3 bits only one of its planes. */
   | { readonly part: "codes"; readonly plane?: 0 | 1 | 2 }
+  /** 3-bit codes one after the other, padding included: eight in three bytes. */
+  | { readonly part: "threes" }
   /** The codes anew in blocks of `blockLength`, rows of `rows`; for 3 bits one plane of them. */
   | {
     readonly part: "blocks";
@@ -49,7 +51,7 @@ export type Packing =
     readonly part: "dense" | "transposed";
     readonly keep: number;
     readonly signed: boolean;
-    readonly bits: 8 | 4 | 2;
+    readonly bits: Bits;
   }
   | { readonly part: "scales" }
   /** The scales in the order [batch, blocks, rows]. */
@@ -79,6 +81,16 @@ export function makeFill(tensor: Tensor, target: Target, packing: Packing): Fill
           const bytes = result.codes.subarray(from, from + tile.rows * rowBytes);
           return { offset: row(tile) * rowBytes, bytes };
         },
+      };
+    }
+    case "threes": {
+      const rowBytes = (blocks * blockLength * 3) / 8;
+      return {
+        tensor,
+        pack: (result, tile) => ({
+          offset: row(tile) * rowBytes,
+          bytes: packThrees(plainCodes(result.codes, format, tile.rows, blocks)),
+        }),
       };
     }
     case "blocks": {
@@ -183,10 +195,10 @@ class Assembly {
     this.#rowsLeft = this.#rows * this.#batch;
   }
 
-  /** Sets elements (row, k) of the tile, `width` a row, at `bits` each. */
+  /** Sets elements (row, k) of the tile, `width` a row, at `bits` each, the lowest bit first. */
   add(
     tile: Tile,
-    bits: 8 | 4 | 2,
+    bits: Bits,
     width: number,
     transposed: boolean,
     element: (row: number, k: number) => number,
@@ -196,7 +208,6 @@ class Assembly {
     const base = tile.batch * rows * width;
     const rowStride = transposed ? 1 : width;
     const columnStride = transposed ? rows : 1;
-    const perByte = 8 / bits;
     // Rows inside in the transposed order, so that bytes are touched one after the other.
     const [outer, inner] = transposed ? [width, tile.rows] : [tile.rows, width];
     for (let o = 0; o < outer; o++) {
@@ -204,8 +215,12 @@ class Assembly {
         const r = transposed ? i : o;
         const k = transposed ? o : i;
         const at = base + (tile.firstRow + r) * rowStride + k * columnStride;
-        const byte = Math.floor(at / perByte);
-        bytes[byte] = bytes[byte]! | (element(r, k) << (bits * (at % perByte)));
+        // Positions in bits may pass 2^31.
+        const byte = Math.floor((at * bits) / 8);
+        const shift = (at * bits) % 8;
+        const value = element(r, k) << shift;
+        bytes[byte] = bytes[byte]! | value;
+        if (shift + bits > 8) bytes[byte + 1] = bytes[byte + 1]! | (value >> 8);
       }
     }
     return this.#done(tile);
@@ -328,6 +343,19 @@ export function packBlocks(
     let value = 0;
     for (let i = 0; i < perByte; i++) value |= codes[from++]! << (bits * i);
     bytes[byte] = value;
+  }
+  return bytes;
+}
+
+/** 3-bit codes, a byte each and a multiple of eight of them, as a stream of bits. */
+function packThrees(codes: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array((codes.length * 3) / 8);
+  for (let from = 0, to = 0; from < codes.length; to += 3) {
+    let word = 0;
+    for (let i = 0; i < 24; i += 3) word |= codes[from++]! << i;
+    bytes[to] = word;
+    bytes[to + 1] = word >> 8;
+    bytes[to + 2] = word >> 16;
   }
   return bytes;
 }
