@@ -26,6 +26,7 @@ The value of the result lists the files, their inputs and outputs, and what the 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,7 @@ def export(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     loaded = sources.load(request, dialog)
     parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
     dialog.progress("make inputs")
-    import inputs
-
-    units = inputs.example(loaded, loaded.task, request["dynamic"], request["seed"])
+    units = _units(loaded, request)
     import onnx_export
 
     files: list[dict[str, str]] = []
@@ -98,6 +97,20 @@ def export(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         "outputs": _described(exported, "outputs"),
         "verification": verification,
     }
+
+
+def _units(loaded: Any, request: dict[str, Any]) -> Sequence[Any]:
+    """What becomes a file each, with example inputs."""
+    dynamic, seed = request["dynamic"], request["seed"]
+    if loaded.exported_program is not None:
+        import program_inputs
+
+        unit = program_inputs.program_unit(loaded, dynamic, seed)
+        if unit is not None:
+            return [unit]
+    import inputs
+
+    return inputs.example(loaded, loaded.task, dynamic, seed)
 
 
 def _check(request: dict[str, Any]) -> None:

@@ -189,10 +189,15 @@ def _torchscript(unit: ExportUnit, opset: int, dialog: Dialog) -> ir.Model:
 
     dialog.progress("trace the model")
     buffer = io.BytesIO()
+    module: torch.nn.Module = unit.module
     with torch.no_grad():
+        if isinstance(unit.module.model, torch.jit.ScriptModule):
+            # The exporter can't follow a call from Python into a script.
+            arguments = tuple(unit.arguments.values())
+            module = torch.jit.trace(unit.module, arguments, check_trace=False)
         # Without weights: they are put back from where they lie rather than copied.
         torch.onnx.export(
-            unit.module,
+            module,
             tuple(unit.arguments.values()),
             buffer,
             dynamo=False,
