@@ -2,8 +2,8 @@
  * The command line's grammar: arguments in, a discriminated union out. Nothing here touches the
  * file system; values are checked for form, and a wrong one is answered with the nearest right one.
  */
-import { Command, CommanderError, Option } from "commander";
-import { InputError, nearestNames } from "../error.ts";
+import { Command, CommanderError } from "commander";
+import { InputError } from "../error.ts";
 import type { ConverterRequest } from "../converters/converter.ts";
 import {
   DEFAULTS,
@@ -15,31 +15,19 @@ import {
   type Task,
   TASKS,
 } from "../converters/options.ts";
-import { BLOCK_SIZES, type BlockSize, type ScaleType } from "../formats.ts";
+import { type Dtype, DTYPE_NAMES, dtypesOfPrecisions } from "../layout/dtypes.ts";
+import type { BlockSize, ScaleType } from "../formats.ts";
 import type { EngineName, Method } from "../quantization/engine.ts";
 import { VERSION } from "../version.ts";
-
-/** Other spellings of the precisions that people type. */
-const PRECISION_ALIASES: Readonly<Record<string, Precision>> = {
-  f32: "float32",
-  fp32: "float32",
-  f16: "float16",
-  fp16: "float16",
-  half: "float16",
-  bf16: "bfloat16",
-  int8: "8bit",
-  q8: "8bit",
-  "8": "8bit",
-  int4: "4bit",
-  q4: "4bit",
-  "4": "4bit",
-  int3: "3bit",
-  q3: "3bit",
-  "3": "3bit",
-  int2: "2bit",
-  q2: "2bit",
-  "2": "2bit",
-};
+import {
+  blockSize,
+  choice,
+  collect,
+  dtypes,
+  memorySize,
+  positiveInteger,
+  precision,
+} from "./option_values.ts";
 
 /** `modelcast convert`, checked for form. */
 export interface ConvertArguments {
@@ -49,16 +37,22 @@ export interface ConvertArguments {
   /** Null where the output's name tells. */
   readonly targetFormat: ModelFormat | null;
   readonly request: ConverterRequest;
-  /** The folder layout to write instead of a single model; null for none. */
-  readonly layout: Layout | null;
   readonly json: boolean;
   readonly quiet: boolean;
 }
 
-const LAYOUTS = ["transformers.js"] as const;
+/** `modelcast convert --layout transformers.js`, checked for form. */
+export interface LayoutArguments {
+  readonly kind: "layout";
+  /** The source folder, the folder to write, and how to export and quantize. */
+  readonly request: ConverterRequest;
+  readonly dtypes: readonly Dtype[];
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
 
-/** Name of a folder layout. */
-export type Layout = typeof LAYOUTS[number];
+/** What a layout for transformers.js holds unasked. */
+const USUAL_DTYPES: readonly Dtype[] = ["fp32", "fp16", "q8", "q4", "q4f16"];
 
 /** Text to print instead of running a command: help, the version, or a usage error. */
 export interface PrintCommand {
@@ -68,7 +62,7 @@ export interface PrintCommand {
 }
 
 /** A parsed command line. */
-export type ParsedCommand = ConvertArguments | PrintCommand;
+export type ParsedCommand = ConvertArguments | LayoutArguments | PrintCommand;
 
 /** Parses `args`. Throws an `InputError` for values of the wrong form. */
 export function parseArguments(args: readonly string[]): ParsedCommand {
@@ -97,7 +91,10 @@ export function parseArguments(args: readonly string[]): ParsedCommand {
 }
 
 /** Adds `convert` to `program`; `done` gets its parsed arguments. */
-function addConvert(program: Command, done: (command: ConvertArguments) => void): void {
+function addConvert(
+  program: Command,
+  done: (command: ConvertArguments | LayoutArguments) => void,
+): void {
   const formats = Object.keys(MODEL_FORMATS);
   const command = program.command("convert")
     .description("convert a model to another format or precision")
@@ -112,8 +109,9 @@ function addConvert(program: Command, done: (command: ConvertArguments) => void)
     )
     .option("--output <path>", "the file to write; replaced when the conversion has succeeded")
     .addOption(
-      choice("--layout <name>", "write a folder as a library loads it, not one model", LAYOUTS),
+      choice("--layout <name>", "write a folder as a library loads it", ["transformers.js"]),
     )
+    .option("--dtypes <names>", `files of the layout: ${DTYPE_NAMES.join(", ")}`, dtypes)
     .option("--precision <name>", `precision of the weights: ${PRECISIONS.join(", ")}`, precision)
     .option("--all-precisions", "write every precision, OUTPUT.PRECISION.onnx each, from one read")
     .option("--block-size <n>", "weights that share a scale: 16 to 256, channel, tensor", blockSize)
@@ -222,7 +220,8 @@ interface ConvertOptions {
   output?: string;
   sourceFormat?: ModelFormat;
   targetFormat?: ModelFormat;
-  layout?: Layout;
+  layout?: "transformers.js";
+  dtypes?: readonly Dtype[];
   precision?: Precision;
   allPrecisions?: true;
   blockSize?: BlockSize;
@@ -265,7 +264,7 @@ interface ConvertOptions {
 }
 
 /** Checks what commander can't: options that exclude or need each other. */
-function checkConvert(options: ConvertOptions): ConvertArguments {
+function checkConvert(options: ConvertOptions): ConvertArguments | LayoutArguments {
   if (options.symmetric && options.asymmetric) {
     throw new InputError(
       "Cannot read the command line: --symmetric and --asymmetric exclude each other. Give one.",
@@ -287,54 +286,75 @@ function checkConvert(options: ConvertOptions): ConvertArguments {
         "the sizes only.",
     );
   }
-  const precisions = precisionsOf(options);
+  const json = options.json ?? false;
+  const quiet = options.quiet ?? false;
+  if (options.layout !== undefined) {
+    const request = requestOf(options, ["float32"]);
+    return { kind: "layout", request, dtypes: dtypesOf(options), json, quiet };
+  }
+  if (options.dtypes !== undefined) {
+    throw new InputError(
+      "Cannot read the command line: --dtypes belongs to --layout. Give --precision instead.",
+    );
+  }
   return {
     kind: "convert",
     sourceFormat: options.sourceFormat ?? null,
     targetFormat: options.targetFormat ?? null,
-    layout: options.layout ?? null,
-    json: options.json ?? false,
-    quiet: options.quiet ?? false,
-    request: {
-      modelPath: options.source,
-      outputPath: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
-      modelType: options.modelType ?? null,
-      precisions,
-      blockSize: options.blockSize ?? DEFAULTS.blockSize,
-      symmetric: options.symmetric ?? false,
-      method: options.method,
-      scales: options.scales,
-      activations: options.activations,
-      ioFloat16: options.ioF16 ?? false,
-      encoding: options.encoding,
-      runtimes: options.runtime,
-      exclude: options.exclude,
-      nan: options.nan,
-      engine: options.engine,
-      workers: options.workers ?? null,
-      allowInexact: options.allowInexact ?? false,
-      task: options.task,
-      config: options.config ?? null,
-      opset: options.opset ?? null,
-      dynamic: !(options.static ?? false),
-      exporter: options.exporter,
-      externalData: options.externalData,
-      trustPickle: options.trustPickle ?? false,
-      randomWeights: options.randomWeights ?? false,
-      python: options.python ?? null,
-      allowHub: options.allowHub ?? false,
-      timeout: options.timeout,
-      maxMemory: options.maxMemory ?? null,
-      compile: options.compile ?? null,
-      // Who names inputs, or asks for the node where two models part, asks for the comparison.
-      verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
-      inputs: options.inputs ?? null,
-      provider: options.provider,
-      seed: options.seed,
-      perOp: options.perOp ?? false,
-      dryRun: options.dryRun ?? false,
-      sha256: options.sha256 ?? false,
-    },
+    json,
+    quiet,
+    request: requestOf(options, precisionsOf(options)),
+  };
+}
+
+/** The dtypes of a layout: those that are named, those of the precisions, or the usual ones. */
+function dtypesOf(options: ConvertOptions): readonly Dtype[] {
+  if (options.dtypes !== undefined) return options.dtypes;
+  if (options.precision === undefined && !options.allPrecisions) return USUAL_DTYPES;
+  return dtypesOfPrecisions(precisionsOf(options), options.activations);
+}
+
+/** The request of a command line. */
+function requestOf(options: ConvertOptions, precisions: readonly Precision[]): ConverterRequest {
+  return {
+    modelPath: options.source,
+    outputPath: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
+    modelType: options.modelType ?? null,
+    precisions,
+    blockSize: options.blockSize ?? DEFAULTS.blockSize,
+    symmetric: options.symmetric ?? false,
+    method: options.method,
+    scales: options.scales,
+    activations: options.activations,
+    ioFloat16: options.ioF16 ?? false,
+    encoding: options.encoding,
+    runtimes: options.runtime,
+    exclude: options.exclude,
+    nan: options.nan,
+    engine: options.engine,
+    workers: options.workers ?? null,
+    allowInexact: options.allowInexact ?? false,
+    task: options.task,
+    config: options.config ?? null,
+    opset: options.opset ?? null,
+    dynamic: !(options.static ?? false),
+    exporter: options.exporter,
+    externalData: options.externalData,
+    trustPickle: options.trustPickle ?? false,
+    randomWeights: options.randomWeights ?? false,
+    python: options.python ?? null,
+    allowHub: options.allowHub ?? false,
+    timeout: options.timeout,
+    maxMemory: options.maxMemory ?? null,
+    compile: options.compile ?? null,
+    // Who names inputs, or asks for the node where two models part, asks for the comparison.
+    verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
+    inputs: options.inputs ?? null,
+    provider: options.provider,
+    seed: options.seed,
+    perOp: options.perOp ?? false,
+    dryRun: options.dryRun ?? false,
+    sha256: options.sha256 ?? false,
   };
 }
 
@@ -352,71 +372,5 @@ function precisionsOf(options: ConvertOptions): readonly Precision[] {
   throw new InputError(
     `Cannot read the command line: no precision is given. Add --precision with one of ` +
       `${PRECISIONS.join(", ")}, or --all-precisions.`,
-  );
-}
-
-/** An option with a closed list of values. */
-function choice(flags: string, description: string, values: readonly string[]): Option {
-  return new Option(flags, `${description}: ${values.join(", ")}`).argParser((value: string) => {
-    if (values.includes(value)) return value;
-    throw wrongValue(flags, value, values);
-  });
-}
-
-/** "8GB", "512MB" or a number of bytes; units are powers of 1000, or of 1024 with an "i". */
-function memorySize(value: string): number {
-  const [, digits, unit] = /^([0-9]{1,6}(?:\.[0-9]+)?) ?([kMGT]i?B)?$/i.exec(value) ?? [];
-  if (digits === undefined || Number(digits) === 0) {
-    throw new InputError(
-      `Cannot read --max-memory "${value}": it is not a size. Give one such as 8GB.`,
-    );
-  }
-  const name = unit?.toUpperCase() ?? "";
-  const power = name === "" ? 0 : "KMGT".indexOf(name[0]!) + 1;
-  return Math.ceil(Number(digits) * (name[1] === "I" ? 1024 : 1000) ** power);
-}
-
-function precision(value: string): Precision {
-  const name = PRECISION_ALIASES[value.toLowerCase()] ?? value.toLowerCase();
-  if ((PRECISIONS as readonly string[]).includes(name)) return name as Precision;
-  const bits = /^(?:int|q|uint)?([0-9]{1,3})(?:[- ]?bits?)?$/.exec(name)?.[1];
-  throw bits === undefined
-    ? wrongValue("--precision", value, PRECISIONS)
-    : wrongValue("--precision", value, PRECISIONS, nearestBits(Number(bits)));
-}
-
-/** The quantized precision with about as many bits, rather more than fewer; or float16. */
-function nearestBits(bits: number): Precision {
-  const names: Precision[] = ["2bit", "3bit", "4bit", "8bit"];
-  return names.find((name) => bits <= parseInt(name)) ?? (bits <= 24 ? "float16" : "float32");
-}
-
-function blockSize(value: string): BlockSize {
-  const names = [...BLOCK_SIZES.map(String), "channel", "tensor"];
-  if (!names.includes(value)) throw wrongValue("--block-size", value, names);
-  return value === "channel" || value === "tensor" ? value : Number(value) as BlockSize;
-}
-
-function positiveInteger(value: string): number {
-  if (/^[1-9][0-9]{0,8}$/.test(value)) return Number(value);
-  throw new InputError(
-    `Cannot read the command line: "${value}" is not a positive whole number. Give one, such as 2.`,
-  );
-}
-
-function collect(value: string, previous: string[]): string[] {
-  return [...previous, value];
-}
-
-function wrongValue(
-  flags: string,
-  value: string,
-  values: readonly string[],
-  nearest = nearestNames(value, values, 1)[0],
-): InputError {
-  const option = flags.split(" ")[0];
-  return new InputError(
-    `Cannot read ${option} "${value}": the nearest value is "${nearest}". ` +
-      `Give one of ${values.join(", ")}.`,
   );
 }

@@ -3,28 +3,19 @@ import { convertModel } from "../converters/convert.ts";
 import type { ConversionResult } from "../converters/converter.ts";
 import { formatStep, printableJson } from "../report.ts";
 import type { ConvertArguments } from "./arguments.ts";
+import { untilInterrupted } from "./signals.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 
 /** Runs the command; returns the exit code. Throws what the conversion failed of. */
 export async function convertCommand(options: ConvertArguments): Promise<number> {
-  const { request } = options;
   const reporter = await makeReporter(options);
-  const controller = new AbortController();
-  const stop = () => controller.abort();
-  const signals: Deno.Signal[] = Deno.build.os === "windows"
-    ? ["SIGINT"]
-    : ["SIGINT", "SIGTERM", "SIGHUP"];
-  for (const name of signals) Deno.addSignalListener(name, stop);
-  try {
-    const result = await convertModel(request, options, reporter, controller.signal)
-      .finally(() => reporter.endProgress());
-    // What the steps did is reported whatever became of the verification.
-    print(result, options, reporter);
-    if (!result.success) throw result.error;
-    return 0;
-  } finally {
-    for (const name of signals) Deno.removeSignalListener(name, stop);
-  }
+  const result = await untilInterrupted((signal) =>
+    convertModel(options.request, options, reporter, signal)
+  ).finally(() => reporter.endProgress());
+  // What the steps did is reported whatever became of the verification.
+  print(result, options, reporter);
+  if (!result.success) throw result.error;
+  return 0;
 }
 
 function print(

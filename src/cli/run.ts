@@ -18,6 +18,8 @@ export async function run(args: readonly string[]): Promise<number> {
         return command.exitCode;
       case "convert":
         return await (await import("./convert.ts")).convertCommand(command);
+      case "layout":
+        return await (await import("./layout.ts")).layoutCommand(command);
       default:
         return command satisfies never;
     }

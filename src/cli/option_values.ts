@@ -1,0 +1,103 @@
+/** Values of options, read from what a person typed; a wrong one is answered with the nearest right one. */
+import { Option } from "commander";
+import { type Precision, PRECISIONS } from "../converters/options.ts";
+import { InputError, nearestNames } from "../error.ts";
+import { BLOCK_SIZES, type BlockSize } from "../formats.ts";
+import { type Dtype, parseDtype } from "../layout/dtypes.ts";
+
+/** Other spellings of the precisions that people type. */
+const PRECISION_ALIASES: Readonly<Record<string, Precision>> = {
+  f32: "float32",
+  fp32: "float32",
+  f16: "float16",
+  fp16: "float16",
+  half: "float16",
+  bf16: "bfloat16",
+  int8: "8bit",
+  q8: "8bit",
+  "8": "8bit",
+  int4: "4bit",
+  q4: "4bit",
+  "4": "4bit",
+  int3: "3bit",
+  q3: "3bit",
+  "3": "3bit",
+  int2: "2bit",
+  q2: "2bit",
+  "2": "2bit",
+};
+
+/** An option with a closed list of values. */
+export function choice(flags: string, description: string, values: readonly string[]): Option {
+  return new Option(flags, `${description}: ${values.join(", ")}`).argParser((value: string) => {
+    if (values.includes(value)) return value;
+    throw wrongValue(flags, value, values);
+  });
+}
+
+/** "8GB", "512MB" or a number of bytes; units are powers of 1000, or of 1024 with an "i". */
+export function memorySize(value: string): number {
+  const [, digits, unit] = /^([0-9]{1,6}(?:\.[0-9]+)?) ?([kMGT]i?B)?$/i.exec(value) ?? [];
+  if (digits === undefined || Number(digits) === 0) {
+    throw new InputError(
+      `Cannot read --max-memory "${value}": it is not a size. Give one such as 8GB.`,
+    );
+  }
+  const name = unit?.toUpperCase() ?? "";
+  const power = name === "" ? 0 : "KMGT".indexOf(name[0]!) + 1;
+  return Math.ceil(Number(digits) * (name[1] === "I" ? 1024 : 1000) ** power);
+}
+
+/** Names of dtypes, separated by commas. */
+export function dtypes(value: string): readonly Dtype[] {
+  return value.split(",").map((name) => parseDtype(name.trim()));
+}
+
+/** The name of a precision, or another spelling of one. */
+export function precision(value: string): Precision {
+  const name = PRECISION_ALIASES[value.toLowerCase()] ?? value.toLowerCase();
+  if ((PRECISIONS as readonly string[]).includes(name)) return name as Precision;
+  const bits = /^(?:int|q|uint)?([0-9]{1,3})(?:[- ]?bits?)?$/.exec(name)?.[1];
+  throw bits === undefined
+    ? wrongValue("--precision", value, PRECISIONS)
+    : wrongValue("--precision", value, PRECISIONS, nearestBits(Number(bits)));
+}
+
+/** The quantized precision with about as many bits, rather more than fewer; or float16. */
+function nearestBits(bits: number): Precision {
+  const names: Precision[] = ["2bit", "3bit", "4bit", "8bit"];
+  return names.find((name) => bits <= parseInt(name)) ?? (bits <= 24 ? "float16" : "float32");
+}
+
+/** A block size, "channel" or "tensor". */
+export function blockSize(value: string): BlockSize {
+  const names = [...BLOCK_SIZES.map(String), "channel", "tensor"];
+  if (!names.includes(value)) throw wrongValue("--block-size", value, names);
+  return value === "channel" || value === "tensor" ? value : Number(value) as BlockSize;
+}
+
+/** A whole number from 1 on. */
+export function positiveInteger(value: string): number {
+  if (/^[1-9][0-9]{0,8}$/.test(value)) return Number(value);
+  throw new InputError(
+    `Cannot read the command line: "${value}" is not a positive whole number. Give one, such as 2.`,
+  );
+}
+
+/** Adds the value of an option that may be given several times. */
+export function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+function wrongValue(
+  flags: string,
+  value: string,
+  values: readonly string[],
+  nearest = nearestNames(value, values, 1)[0],
+): InputError {
+  const option = flags.split(" ")[0];
+  return new InputError(
+    `Cannot read ${option} "${value}": the nearest value is "${nearest}". ` +
+      `Give one of ${values.join(", ")}.`,
+  );
+}
