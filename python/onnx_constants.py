@@ -440,6 +440,20 @@ def _concat(node: onnx.NodeProto, operands: list[Value]) -> Value:
     return Value(array, operands[0].type, low, high, True)
 
 
+def _sum(node: onnx.NodeProto, operands: list[Value]) -> Value:
+    if len(operands) != 2 or not operands[0].whole or attribute_of(node, "keepdims", 1) != 1:
+        raise Unknown("a ReduceSum of fractions, or over all axes")
+    value, axes = operands
+    along = tuple(int(axis) for axis in axes.array.reshape(-1))
+    if not along or any(not -value.array.ndim <= axis < value.array.ndim for axis in along):
+        raise Unknown("a ReduceSum along no axis")
+    count = int(np.prod([value.array.shape[axis] for axis in along]))
+    low, high = min(0, value.low * count), max(0, value.high * count)
+    _whole(value.type, low, high)
+    array = value.array.sum(axis=along, keepdims=True, dtype=narrowest(low, high))
+    return Value(array, value.type, low, high, True)
+
+
 def _expand(_node: onnx.NodeProto, operands: list[Value]) -> Value:
     value, shape = operands
     wanted = tuple(int(extent) for extent in shape.array.reshape(-1))
@@ -460,6 +474,7 @@ _RULES = {
     "BitShift": _shift,
     "Concat": _concat,
     "Expand": _expand,
+    "ReduceSum": _sum,
 }
 
 
