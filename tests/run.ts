@@ -58,6 +58,9 @@ const ONNXRUNTIME = `--allow-ffi=${ROOT}/node_modules`;
  */
 const ENVIRONMENT = `--allow-env=ORT_DISABLE_TELEMETRY,${DENO_VARIABLES.join(",")}`;
 
+/** Stands in for uv where its failures are tested. */
+const FAKE_UV = "./tests/python/confined/uv";
+
 const GROUPS: readonly Group[] = [
   {
     name: "unit",
@@ -96,12 +99,22 @@ const GROUPS: readonly Group[] = [
     ],
     permissions: [
       `--allow-run=${
-        [DENO, "deno", "uv", "bwrap", "ln", "sh", ...ENVIRONMENTS.map(pythonPath)].join(",")
+        [
+          DENO,
+          "deno",
+          "uv",
+          "bwrap",
+          "ln",
+          "sh",
+          FAKE_UV,
+          "./no-such-program",
+          ...ENVIRONMENTS.map(pythonPath),
+        ].join(",")
       }`,
       // A server that the sandbox must not reach.
       "--allow-net=127.0.0.1",
       ONNXRUNTIME,
-      ENVIRONMENT,
+      `${ENVIRONMENT},MODELCAST_CACHE`,
     ],
   },
 ];

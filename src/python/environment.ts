@@ -47,7 +47,8 @@ const WAIT_MS = 200;
 /** What uv needs of the parent's environment to reach a package index, its cache and Pythons. */
 const UV_VARIABLES: readonly string[] = [
   ..."PATH HOME USERPROFILE LOCALAPPDATA APPDATA SYSTEMROOT TMPDIR TEMP TMP".split(" "),
-  ..."XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME UV_CACHE_DIR UV_PYTHON_INSTALL_DIR".split(" "),
+  ..."XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME UV_CACHE_DIR UV_PYTHON_INSTALL_DIR"
+    .split(" "),
   ..."UV_DEFAULT_INDEX UV_INDEX_URL UV_INDEX UV_EXTRA_INDEX_URL UV_NATIVE_TLS".split(" "),
   ..."SSL_CERT_FILE SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY".split(" "),
   ..."http_proxy https_proxy all_proxy no_proxy".split(" "),
