@@ -60,7 +60,7 @@ export interface WeightStream {
 const TILE_BYTES = 32 * 1024 * 1024;
 
 /** The same where the engine reads them: of its memory, only results of these bytes are taken. */
-const FILE_TILE_BYTES = 128 * 1024 * 1024;
+const FILE_TILE_BYTES = 64 * 1024 * 1024;
 
 /** Jobs that are worked on at a time: one is computed, one written, one waits. */
 const MOST_TILES = 3;

@@ -136,7 +136,7 @@ export function makeFill(tensor: Tensor, target: Target, packing: Packing): Fill
         pack: (result, tile) => assembly.addElements(tile, scaleSize, blocks, result.scales),
       };
     case "zero points":
-      if (packing.rowAligned) {
+      if (packing.rowAligned || (blocks * packing.bits) % 8 === 0) {
         const rowBytes = Math.ceil((blocks * packing.bits) / 8);
         return {
           tensor,
@@ -382,6 +382,7 @@ function packPlane(codes: Uint8Array, blockLength: number, wanted: 0 | 1 | 2): U
 function packRows(values: Uint8Array, rows: number, width: number, bits: 8 | 4 | 2): Uint8Array {
   if (bits === 8) return values;
   const perByte = 8 / bits;
+  if (bits === 4 && width % 4 === 0 && values.byteOffset % 4 === 0) return packNibbles(values);
   const rowBytes = Math.ceil(width / perByte);
   const bytes = new Uint8Array(rows * rowBytes);
   for (let row = 0; row < rows; row++) {
@@ -391,4 +392,15 @@ function packRows(values: Uint8Array, rows: number, width: number, bits: 8 | 4 |
     }
   }
   return bytes;
+}
+
+/** {@link packRows} for 4 bits, four values at a time; there is no byte that two rows share. */
+function packNibbles(values: Uint8Array): Uint8Array {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length / 4);
+  const packed = new Uint16Array(words.length);
+  for (let i = 0; i < words.length; i++) {
+    const pairs = words[i]! | (words[i]! >>> 4);
+    packed[i] = (pairs & 0xff) | ((pairs >>> 8) & 0xff00);
+  }
+  return new Uint8Array(packed.buffer);
 }
