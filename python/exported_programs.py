@@ -111,6 +111,15 @@ def open_exported_program(path: Path, trust: bool) -> Any:
         ) from error
 
 
+def module_of(program: Any) -> Any:
+    """The program as a module, as it was traced; asked for evaluation, it stays as it is."""
+    module = program.module(check_guards=False)
+    # PyTorch sets methods that raise on it, for whoever hopes to change its mode.
+    for method in ("train", "eval"):
+        vars(module).pop(method, None)
+    return module.requires_grad_(False)
+
+
 def _inner(name: str) -> str:
     """A name without the archive's own folder."""
     return name.partition("/")[2]

@@ -155,7 +155,7 @@ def _load_program(asked: _Request, format: FileFormat) -> LoadedModel:
         kind: Kind = "torchscript"
     else:
         program = exported_programs.open_exported_program(asked.source, asked.trust_pickle)
-        module = program.module(check_guards=False)
+        module = exported_programs.module_of(program)
         architecture = "ExportedProgram"
         kind = "exported-program"
     return LoadedModel(
