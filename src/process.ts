@@ -306,8 +306,12 @@ function spawn(
 ): Deno.ChildProcess {
   const { program, cwd, install } = command;
   if (Deno.permissions.querySync({ name: "run", command: program }).state !== "granted") {
+    // Deno forgets a permitted name that it does not find when it starts.
+    const state = /[/\\]/.test(program)
+      ? "it is not permitted."
+      : `it is not installed or not permitted. ${install}`;
     throw new MissingToolError(
-      `Cannot run "${program}": it is not permitted. Allow it with --allow-run=${program}`,
+      `Cannot run "${program}": ${state} Allow it with --allow-run=${program}`,
     );
   }
   try {

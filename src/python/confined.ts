@@ -138,8 +138,9 @@ async function attempt(
   const python = [interpreter.program, "-P", "-s", join(folder, "launch.py")];
   const [program = "", ...args] = commandOf(sandbox, interpreter, python, view, allowHub);
   const milliseconds = Math.min(deadline - performance.now(), MAXIMUM_TIMEOUT_SECONDS * 1000);
+  let started: Child;
   try {
-    await using child = start({
+    started = start({
       program,
       args,
       cwd: work,
@@ -150,6 +151,13 @@ async function attempt(
       maxOutputBytes: MAXIMUM_LINE_BYTES,
       install: program === "uv" ? INSTALL_UV : "Install it with the system's package manager.",
     });
+  } catch (error) {
+    if (!(error instanceof MissingToolError) || program === python[0]) throw error;
+    unavailable.set(sandbox, error.message);
+    return null;
+  }
+  try {
+    await using child = started;
     const setting = {
       program: job.program,
       sandbox,
@@ -170,10 +178,6 @@ async function attempt(
     }
     return { value: await converse(child, job, events) };
   } catch (error) {
-    if (error instanceof MissingToolError && error.cause !== undefined && program !== python[0]) {
-      unavailable.set(sandbox, error.message);
-      return null;
-    }
     if (error instanceof ProcessError) throw limitError(error, job);
     throw error;
   }

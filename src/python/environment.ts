@@ -5,7 +5,7 @@
  * wait. What a killed one left is made anew.
  */
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFolder } from "../cache.ts";
 import { InterruptedError, MissingToolError } from "../error.ts";
@@ -143,28 +143,34 @@ async function readStamp(folder: string): Promise<Interpreter | null> {
     return { program, folders, startedBy: "uv" };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
-    throw new MissingToolError(
-      `Cannot use the Python environment "${folder}": ${
-        error instanceof Error ? error.message : String(error)
-      }. Allow its folder to be read, or name another in MODELCAST_CACHE.`,
-      { cause: error },
-    );
+    throw unusable(folder, error);
   }
+}
+
+/** The error that a folder for an environment can't be read or written. */
+function unusable(folder: string, cause: unknown): MissingToolError {
+  const root = dirname(folder);
+  const state = cause instanceof Deno.errors.NotCapable
+    ? `Deno was not given the permission. Run with --allow-read=.,${root} ` +
+      `--allow-write=.,${root}, which take the place of the permission set's`
+    : cause instanceof Error
+    ? cause.message
+    : String(cause);
+  return new MissingToolError(
+    `Cannot use the Python environment "${folder}": ${state}, or name another folder in ` +
+      "MODELCAST_CACHE.",
+    { cause },
+  );
 }
 
 /** Makes an environment unless another process does it first. */
 async function makeOnce(folder: string, request: EnvironmentRequest): Promise<Interpreter> {
   let lock: Deno.FsFile;
   try {
-    await Deno.mkdir(join(folder, ".."), { recursive: true });
+    await Deno.mkdir(dirname(folder), { recursive: true });
     lock = await Deno.open(`${folder}.lock`, { create: true, write: true });
   } catch (cause) {
-    throw new MissingToolError(
-      `Cannot make the Python environment "${folder}": ${
-        cause instanceof Error ? cause.message : String(cause)
-      }. Allow its folder to be read and written, or name another in MODELCAST_CACHE.`,
-      { cause },
-    );
+    throw unusable(folder, cause);
   }
   try {
     await acquire(lock, request);
@@ -187,10 +193,6 @@ async function acquire(lock: Deno.FsFile, { note, signal }: EnvironmentRequest):
 
 async function make(folder: string, request: EnvironmentRequest): Promise<Interpreter> {
   const { note } = request;
-  note(
-    `Installing Python packages, once: torch, transformers, timm, onnx, onnxruntime, openvino, ` +
-      `nncf and what they need, ${SIZE}, into ${folder}`,
-  );
   const program = programIn(folder);
   const lock = join(pythonFolder(), "requirements.lock");
   await Deno.remove(folder, { recursive: true }).catch(ignoreAbsence);
@@ -198,6 +200,10 @@ async function make(folder: string, request: EnvironmentRequest): Promise<Interp
     ["venv", "--no-python-downloads", "--python", PYTHON_VERSIONS, folder],
     request,
     `A Python 3.11, 3.12 or 3.13 is needed: install one ("uv python install 3.12" does).`,
+  );
+  note(
+    `Installing Python packages, once: torch, transformers, timm, onnx, onnxruntime, openvino, ` +
+      `nncf and what they need, ${SIZE}, into ${folder}`,
   );
   await uv(
     ["pip", "sync", "--require-hashes", "--only-binary", ":all:", "--compile-bytecode"]
