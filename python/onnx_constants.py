@@ -44,6 +44,9 @@ _FLOAT_TYPES = {
     TensorProto.DOUBLE: np.float64,
 }
 
+# Elements that are computed at a time where a step would take much memory.
+_PIECE = 1 << 20
+
 # Longest chain of operators that is followed; names come from untrusted files.
 _DEEPEST = 200
 
@@ -294,6 +297,10 @@ class Evaluator:
         return [int(element) for element in value.array.reshape(-1)]
 
     def _compute(self, node: onnx.NodeProto, depth: int) -> Value:
+        if node.op_type == "Mod":
+            digits = self._digits(node, depth)
+            if digits is not None:
+                return digits
         rule = _RULES.get(node.op_type)
         if rule is not None:
             operands = [self.value(name, depth + 1) for name in node.input]
@@ -306,9 +313,55 @@ class Evaluator:
             ):
                 raise Unknown(node.op_type)
             return self.value(node.input[0], depth + 1)
+        if node.op_type == "ReduceSum":
+            return self._sum(node, depth)
         step = movement(node, self)
         operand = self.value(node.input[0], depth + 1)
         return Value(step.apply(operand.array), operand.type, operand.low, operand.high, operand.whole)
+
+
+    def _digits(self, node: onnx.NodeProto, depth: int) -> Value | None:
+        """`Mod(Div(wide, divisors), modulus)` a piece at a time: the quotients would take the most
+        memory of all. None for other operands."""
+        maker = self._scope.maker(node.input[0])
+        if maker is None or maker.op_type != "Div" or maker.domain not in ("", "ai.onnx"):
+            return None
+        wide, divisors = (self.value(name, depth + 2) for name in maker.input)
+        modulus = self.value(node.input[1], depth + 1)
+        operands = (wide, divisors, modulus)
+        if not all(operand.whole and operand.type in _INTEGER_TYPES for operand in operands):
+            return None
+        if wide.low < 0 or divisors.low <= 0 or modulus.low <= 0:
+            return None
+        shapes = [operand.array.shape for operand in operands]
+        dims = np.broadcast_shapes(*shapes)
+        if len(dims) == 0 or wide.array.ndim != len(dims) or wide.array.shape[0] != dims[0]:
+            return None
+        if any(len(shape) == len(dims) and shape[0] != 1 for shape in shapes[1:]):
+            return None
+        digits = np.empty(dims, narrowest(0, modulus.high - 1))
+        rows = max(1, _PIECE * dims[0] // max(1, digits.size))
+        for first in range(0, dims[0], rows):
+            quotients = wide.array[first : first + rows] // divisors.array
+            digits[first : first + rows] = quotients % modulus.array
+        high = min(wide.high // divisors.low, modulus.high - 1)
+        return Value(digits, wide.type, 0, high, True)
+
+    def _sum(self, node: onnx.NodeProto, depth: int) -> Value:
+        """A sum of integers along one axis."""
+        value = self.value(node.input[0], depth + 1)
+        axes = self.integers(node.input[1]) if len(node.input) > 1 else []
+        for found in node.attribute:
+            if found.name == "axes":
+                axes = list(found.ints)
+        if not value.whole or len(axes) != 1 or not -value.array.ndim <= axes[0] < value.array.ndim:
+            raise Unknown("a sum of fractions, or along several axes")
+        count = value.array.shape[axes[0]]
+        low, high = min(0, value.low * count), max(0, value.high * count)
+        _whole(value.type, low, high)
+        keep = bool(attribute_of(node, "keepdims", 1))
+        array = np.sum(value.array, axes[0], dtype=narrowest(low, high), keepdims=keep)
+        return Value(array, value.type, low, high, True)
 
 
 def _stored(array: np.ndarray, kind: int) -> Value:

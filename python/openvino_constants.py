@@ -49,7 +49,38 @@ def arrange(weight: Weight) -> Weight:
             None if codes.zero_points is None else codes.zero_points.reshape([1] * rank),
         )
         steps = []
-    return Weight(codes, steps, weight.dims, weight.type, weight.form)
+    codes, before = _even(codes)
+    return Weight(codes, [*before, *steps], weight.dims, weight.type, weight.form)
+
+
+def _even(codes: Codes) -> tuple[Codes, list[Step]]:
+    """Codes of which each row fills its bytes, and the steps that undo that.
+
+    OpenVINO 2026.4 reads others wrongly under a product.
+    """
+    array = codes.array
+    each = {"u4": 2, "i4": 2, "u2": 4}.get(codes.element, 1)
+    if array.ndim < 2 or array.shape[-1] % each == 0:
+        return codes, []
+    if _is_plain(codes):
+        flat = Codes(
+            array.reshape(-1),
+            codes.element,
+            None if codes.scales is None else codes.scales.reshape(1),
+            None if codes.zero_points is None else codes.zero_points.reshape(1),
+        )
+        return flat, [Reshape(array.shape)]
+    width = array.shape[-1]
+    padding = [(0, 0)] * (array.ndim - 1) + [(0, -width % each)]
+    parts = [codes.scales, codes.zero_points]
+    if any(part is not None and part.shape[-1] != 1 for part in parts):
+        # One scale a column: rows of scales grow with the codes.
+        parts = [
+            part if part is None or part.shape[-1] == 1 else np.pad(part, padding, "edge")
+            for part in parts
+        ]
+    wide = Codes(np.pad(array, padding), codes.element, *parts)
+    return wide, [First(array.ndim - 1, width)]
 
 
 def _is_plain(codes: Codes) -> bool:

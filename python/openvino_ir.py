@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dialog import Dialog, Refusal, open_channel, serve
+
+if TYPE_CHECKING:
+    from quantized_weights import QuantizedWeight
 
 _NNCF_MODES = ("INT8_SYM", "INT8_ASYM", "INT4_SYM", "INT4_ASYM")
 
@@ -56,16 +59,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     else:
         model = openvino_frontend.convert_file(source, called)
     fill_placeholders(model, weights)
-    taken = [
-        {
-            "name": found.name,
-            "form": found.form,
-            "element": found.weight.codes.element,
-            "dims": list(found.weight.dims),
-            "byteLength": found.weight.codes.byte_length,
-        }
-        for found in weights
-    ]
+    taken = _taken(weights)
     del weights, message, extraction
     compress = request.get("compress")
     if compress is not None:
@@ -99,6 +93,25 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         "constants": constants,
         "verification": verification,
     }
+
+
+def _taken(weights: list[QuantizedWeight]) -> list[dict[str, Any]]:
+    """The weights for the answer; of those that share their codes the first one has the bytes."""
+    counted: set[int] = set()
+    taken = []
+    for found in weights:
+        codes = found.weight.codes
+        taken.append(
+            {
+                "name": found.name,
+                "form": found.form,
+                "element": codes.element,
+                "dims": list(found.weight.dims),
+                "byteLength": 0 if id(codes) in counted else codes.byte_length,
+            }
+        )
+        counted.add(id(codes))
+    return taken
 
 
 def _check_device(core: Any, device: str) -> None:

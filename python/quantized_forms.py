@@ -238,7 +238,7 @@ def _scaled(evaluator: Evaluator, scope: Scope, node: onnx.NodeProto) -> Codes:
         except Unknown as error:
             problem = error
             continue
-        if not codes.whole or codes.array.size < scale.array.size:
+        if scale.type not in _FLOATS or not codes.whole or codes.array.size < scale.array.size:
             continue
         bits = _bits(codes.low, codes.high)
         if points is None:

@@ -39,6 +39,7 @@ class QuantizedWeight:
 class _Change:
     """A node to replace, and the weight that it gives or reads."""
 
+    graph: onnx.GraphProto
     node: onnx.NodeProto
     name: str
     weight: Weight
@@ -58,12 +59,16 @@ class Extraction:
         self._placeholders: dict[tuple[bytes, str], str] = {}
         self._codes: dict[bytes, Codes] = {}
         self._names = set(_all_names(model.graph))
-        self._visit(Scope(model.graph, None, folder))
+        # Everything is recognized before anything is replaced: forms share their constants, in
+        # branches too.
+        for change in self._recognize(Scope(model.graph, None, folder)):
+            self._replace(change)
         if self.weights:
             _prune(model.graph)
             self._drop_unread()
 
-    def _visit(self, scope: Scope) -> None:
+    def _recognize(self, scope: Scope) -> list[_Change]:
+        """The weights of a graph and of those in it."""
         graph = scope.graph
         readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
@@ -75,16 +80,30 @@ class Extraction:
                 leaving.update(_all_reads(inner))
         constant = _constant_values(scope)
 
-        # Everything is recognized before anything is replaced: forms share their constants.
         changes: list[_Change] = []
 
         def recognize(
             node: onnx.NodeProto, name: str, parse: Callable[[], Weight], index: str = ""
-        ) -> None:
+        ) -> bool:
             try:
-                changes.append(_Change(node, name, parse(), index))
+                changes.append(_Change(graph, node, name, parse(), index))
             except Unknown:
-                pass
+                return False
+            return True
+
+        seen: set[str] = set()
+
+        def recognize_in(name: str) -> None:
+            """Recognizes a value, or else what it is made of."""
+            waiting = [name]
+            while waiting:
+                value = waiting.pop()
+                maker = scope.makers.get(value)
+                if value in seen or maker is None:
+                    continue
+                seen.add(value)
+                if not recognize(maker, value, partial(parse_value, scope, value)):
+                    waiting.extend(found for found in maker.input if found in constant)
 
         for node in graph.node:
             if node.domain == "com.microsoft" and node.op_type == "MatMulNBits":
@@ -104,7 +123,7 @@ class Extraction:
         for node in graph.node:
             for output in node.output:
                 if output in scope.makers and output in constant and ends(output, constant):
-                    recognize(node, output, partial(parse_value, scope, output))
+                    recognize_in(output)
         for index, lookups in _row_lookups(scope, constant).items():
             derived = _derived(graph, lookups, constant)
             table = lookups[0].input[0]
@@ -112,13 +131,12 @@ class Extraction:
                 for output in node.output:
                     if output in derived and ends(output, derived):
                         recognize(node, table, partial(parse_value, scope, output, index), index)
-        for change in changes:
-            self._replace(graph, change)
         for node in graph.node:
             for inner in subgraphs(node):
-                self._visit(Scope(inner, scope, scope.folder))
+                changes.extend(self._recognize(Scope(inner, scope, scope.folder)))
+        return changes
 
-    def _replace(self, graph: onnx.GraphProto, change: _Change) -> None:
+    def _replace(self, change: _Change) -> None:
         """Lets a node read the placeholder of its weight."""
         node, name, weight, index = change.node, change.name, change.weight, change.index
         output = node.output[0]
@@ -126,12 +144,12 @@ class Extraction:
             place = self._placeholder(weight, name, "MatMulNBits")
             bias = node.input[5] if len(node.input) > 5 else ""
             product = output if bias == "" else self._fresh(output)
-            at = _place_of(graph, node)
+            at = _place_of(change.graph, node)
             node.CopyFrom(
                 helper.make_node("MatMul", [node.input[0], place], [product], node.name)
             )
             if bias != "":
-                graph.node.insert(at + 1, helper.make_node("Add", [product, bias], [output]))
+                change.graph.node.insert(at + 1, helper.make_node("Add", [product, bias], [output]))
         elif node.op_type == "GatherBlockQuantized":
             place = self._placeholder(weight, name, "GatherBlockQuantized")
             axis = attribute_of(node, "gather_axis", 0)
@@ -271,6 +289,9 @@ def _all_reads(graph: onnx.GraphProto) -> Iterator[str]:
 
 def _prune(graph: onnx.GraphProto) -> None:
     """Drops what nothing reads any more."""
+    for node in graph.node:
+        for inner in subgraphs(node):
+            _prune(inner)
     read = set(_all_reads(graph))
     for at in reversed(range(len(graph.node))):
         node = graph.node[at]
@@ -283,6 +304,3 @@ def _prune(graph: onnx.GraphProto) -> None:
     for at in reversed(range(len(graph.initializer))):
         if graph.initializer[at].name not in read:
             del graph.initializer[at]
-    for node in graph.node:
-        for inner in subgraphs(node):
-            _prune(inner)
