@@ -4,11 +4,12 @@
  */
 import type { Part, Row } from "./harness.ts";
 import { printRow } from "./harness.ts";
+import { pytorch } from "./pytorch.ts";
 import { quantize } from "./quantize.ts";
 import { ensureAssembly, ensurePackages, ensurePython, ROOT } from "../tests/install.ts";
 
 /** The benchmarks by name: their parts, in order. */
-const BENCHMARKS: Readonly<Record<string, readonly Part[]>> = { quantize };
+const BENCHMARKS: Readonly<Record<string, readonly Part[]>> = { quantize, pytorch };
 
 /** The machine that figures come from, without anything that names it or its owner. */
 function machine(): Record<string, string | number> {
