@@ -70,31 +70,34 @@ def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> tuple[str, ...]:
     import onnx_ir as ir
 
     renamed: dict[str, str] = {}
+    sums: dict[str, str] = {}
     specialized: list[str] = []
     by_name = {value.name: value for value in graph.inputs}
-    sums: dict[str, str] = {}
     for spec in unit.inputs:
         if spec.name in unit.unused:
             continue
-        value = by_name[spec.name]
+        shape = by_name[spec.name].shape
         for axis, name in unit.dynamic_shapes[spec.name].items():
-            symbol = value.shape[axis] if value.shape is not None else None
+            symbol = _symbol(shape[axis]) if shape is not None else None
             if isinstance(symbol, int):
                 specialized.append(f'"{name}" of "{spec.name}" is {symbol}')
-            elif symbol is not None and symbol.value is not None:
-                (sums if " + " in name else renamed).setdefault(str(symbol.value), name)
+            elif symbol is not None:
+                known = (sums if " + " in name else renamed).setdefault(symbol, name)
+                if known != name:
+                    specialized.append(f'"{name}" of "{spec.name}" is "{known}"')
     renamed = {**sums, **renamed}
     pattern = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
-    def rename(dimension: ir.SymbolicDim) -> ir.SymbolicDim:
-        if dimension.value is None:
+    def rename(dimension: ir.SymbolicDim) -> ir.SymbolicDim | int:
+        symbol = _symbol(dimension)
+        if symbol is None:
             return dimension
-        whole = renamed.get(str(dimension.value))
-        if whole is not None:
-            return ir.SymbolicDim(whole)
-        return ir.SymbolicDim(
-            pattern.sub(lambda match: renamed.get(match[0], match[0]), str(dimension.value))
-        )
+        if isinstance(symbol, int):
+            return symbol
+        named = renamed.get(symbol)
+        if named is None:
+            named = pattern.sub(lambda match: renamed.get(match[0], match[0]), symbol)
+        return ir.SymbolicDim(named)
 
     for value in _values(graph):
         if value.shape is not None and not value.shape.is_static():
@@ -103,6 +106,15 @@ def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> tuple[str, ...]:
                 for dimension in value.shape
             )
     return tuple(specialized)
+
+
+def _symbol(dimension: int | ir.SymbolicDim) -> int | str | None:
+    """A dimension as a number or a text; None where nothing is known of it."""
+    if isinstance(dimension, int):
+        return dimension
+    text = None if dimension.value is None else str(dimension.value)
+    # The exporter writes the number that a symbol was found to be as a symbol.
+    return int(text) if text is not None and text.isdigit() else text
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:

@@ -12,11 +12,12 @@ import inspect
 import itertools
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from arguments import Fields, describe
 from dialog import Refusal
@@ -29,6 +30,9 @@ _BATCH, _OTHER_BATCHES = 2, (1, 3)
 _SEQUENCES = (11, 16, 64, 128)
 _STATIC_SEQUENCES = (128, 64, 32, 16, 11, 7)
 _PAST, _OTHER_PASTS = 5, (0, 9)
+# Models that cut a picture into windows reshape it to this rank. With open sizes a symbolic shape
+# says what every one of these reshapes needs, and tracing takes minutes.
+_WINDOWED = 6
 # Arguments that come along where the model takes them.
 _COMPANIONS = ("attention_mask", "token_type_ids", "bbox", "decoder_input_ids")
 
@@ -55,6 +59,26 @@ def example(
         if task == "causal-lm-with-past":
             return [search.with_past()]
         return [search.whole()]
+
+
+class _Ranks(TorchDispatchMode):
+    """Notes the highest rank among the tensors that are computed within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.highest = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.highest = max(self.highest, result.dim())
+        return result
 
 
 class _Search:
@@ -109,13 +133,15 @@ class _Search:
         arguments = _parameters(model)
         constants = self.constants(model)
         candidates = [[*specs, mask], specs] if "attention_mask" in arguments else [specs]
+        failure: Exception | None = None
         for candidate in candidates:
             for sizes in self.size_candidates(candidate):
                 names = [spec.name for spec in candidate]
                 unit = self.attempt("decoder", Decoder(model, names, constants), candidate, sizes)
                 if isinstance(unit, ExportUnit):
                     return self.without_unused(unit, "encoder_attention_mask")
-        raise self.refusal(unit)
+                failure = unit
+        raise self.refusal(failure)
 
     def with_past(self) -> ExportUnit:
         """A decoder with its cache: one file for the prompt and for every token after it."""
@@ -312,7 +338,8 @@ class _Search:
         found = self.attempt(unit.role, unit.module, inputs, split(unit.sizes, 1), unit.fixed)
         if not isinstance(found, ExportUnit):
             return unit
-        return _with_others(found, others)
+        dynamic = (unit.dynamic - {"batch_size"}) | {"text_batch_size", "image_batch_size"}
+        return replace(found, others=others, dynamic=dynamic, yielding=unit.yielding)
 
     def search(
         self,
@@ -322,19 +349,22 @@ class _Search:
         names: Sequence[str],
     ) -> ExportUnit | Exception | None:
         """The first description of `names` that the module accepts, or why it accepts none."""
-        failure: Exception | None = None
+        first: Exception | None = None
         choices = [describe(name, self.fields) for name in names]
         for candidate in itertools.islice(itertools.product(*choices), _TRIALS):
             fixed = self.fields.picture() if "height" in names_in(candidate) else {}
+            failure: Exception | None = None
             for sizes in self.size_candidates(candidate, fixed):
                 flat = Flat(module, names, constants)
                 found = self.attempt(role, flat, candidate, sizes, fixed)
                 if isinstance(found, ExportUnit):
                     return found
-                failure = failure or found
+                failure = found
                 if _missing_arguments(str(found), _parameters(module), names):
                     return found
-        return failure
+            # The likeliest description, refused at the sizes that the configuration states.
+            first = first or failure
+        return first
 
     def attempt(
         self,
@@ -363,11 +393,14 @@ class _Search:
             seed=self.seed,
         )
         try:
-            answer = module(*unit.arguments.values())
+            with _Ranks() as ranks:
+                answer = module(*unit.arguments.values())
         except Refusal:
             raise
         except Exception as error:
             return error
+        if yielding and ranks.highest >= _WINDOWED:
+            return ValueError("pictures cut into windows can't have open sizes")
         if not answer:
             return ValueError("its answer holds no tensors")
         others = self.other_sizes(unit) if self.dynamic else ()
@@ -443,14 +476,12 @@ class _Search:
         if name not in unit.input_names:
             return unit
         arguments = unit.arguments
-        before = unit.module(*arguments.values())
         mask = torch.ones_like(arguments[name])
         mask[..., mask.shape[-1] // 2 :] = 0
         ones = unit.module(*{**arguments, name: torch.ones_like(mask)}.values())
         after = unit.module(*{**arguments, name: mask}.values())
         if any(not torch.equal(a, b) for a, b in zip(ones, after, strict=True)):
             return unit
-        del before
         inputs = [spec for spec in unit.inputs if spec.name != name]
         names = [spec.name for spec in inputs]
         module = type(unit.module)(unit.module.model, names, unit.module.constants)
@@ -473,8 +504,6 @@ def _with_others(
     others: Sequence[dict[str, int]],
     output_names: Sequence[str] | None = None,
 ) -> ExportUnit:
-    from dataclasses import replace
-
     return replace(
         unit,
         others=tuple(others),
@@ -484,16 +513,12 @@ def _with_others(
 
 def _prompt(spec: InputSpec) -> InputSpec:
     """Token ids without padding or end."""
-    from dataclasses import replace
-
     tokens = spec.tokens and replace(spec.tokens, padding=None, end=None)
     return replace(spec, tokens=tokens)
 
 
 def _renamed(spec: InputSpec, name: str, names: Mapping[str, str]) -> InputSpec:
     """The same input under another name, with other names in its shape."""
-    from dataclasses import replace
-
     shape = tuple(
         names.get(dimension, dimension) if isinstance(dimension, str) else dimension
         for dimension in spec.shape

@@ -81,6 +81,8 @@ class Flat(nn.Module):
         self.constants = dict(constants or {})
         self.default = default
         self.output_names: tuple[str, ...] = ()
+        # Exporters restore a module's mode when they are done, and would train the model.
+        self.eval()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The answer's tensors, each under its own name, none of them twice."""
