@@ -10,7 +10,6 @@ import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
 import { VERSION } from "../version.ts";
 import { type ConversionStep, ModelConverter, type StepOutcome, UNVERIFIED } from "./converter.ts";
-import { OpenVinoAnswer } from "./openvino_answer.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
 import type { ConverterOptions } from "./options.ts";
 import { registerConverter } from "./registry.ts";
@@ -89,6 +88,7 @@ export class OnnxToOpenVino extends ModelConverter {
       },
       step.signal,
     );
+    const { OpenVinoAnswer } = await import("./openvino_answer.ts");
     const { files, ...told } = OpenVinoAnswer.parse(answer.value);
     const failures = told.verification?.failures ?? [];
     const target = dirname(step.outputPath);
