@@ -41,6 +41,11 @@ export class StagingFolder {
             "Report this with the command that led here.",
         );
       }
+      if (isDirectory(target)) {
+        throw new InputError(
+          `Cannot write "${target}": it is a directory. Move it away, or name another output.`,
+        );
+      }
       return { path, target, byteLength: info.size };
     }));
   }
@@ -58,5 +63,13 @@ export class StagingFolder {
     } catch {
       // It is gone, or someone holds it: the next one to write the target removes it.
     }
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isDirectory;
+  } catch {
+    return false;
   }
 }
