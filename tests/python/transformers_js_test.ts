@@ -1,10 +1,15 @@
 /**
- * The folder of `--layout transformers.js`, made of a trained sentence encoder: transformers.js loads
- * every dtype in it, external data too, and its vectors are compared with PyTorch's.
+ * The folder of `--layout transformers.js`: transformers.js loads every dtype of a trained sentence
+ * encoder, external data too, and its vectors are compared with PyTorch's; and it lets a decoder write
+ * what PyTorch writes.
  */
 import assert from "node:assert/strict";
-import { basename, join } from "node:path";
+import { basename, dirname } from "node:path";
+import { pathToFileURL } from "node:url";
 import { type Dtype, writeTransformersJsLayout } from "../../src/layout/transformers_js.ts";
+import { DTYPES } from "../../src/layout/dtypes.ts";
+import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
+import { toFloat64 } from "../../src/verify/values.ts";
 import { run } from "../../src/process.ts";
 import { ALL_MINILM, pythonPath, ROOT, TRANSFORMERS_JS } from "../install.ts";
 import { pairCosines, rankCorrelation, SENTENCES } from "../sentence_pairs.ts";
@@ -38,36 +43,84 @@ interface Loaded {
   readonly sessions: readonly { readonly dtype: string; readonly device: string }[];
 }
 
-/** Loads the folder `folder` with transformers.js, which may read it and nothing else of the tests. */
-async function load(folder: string, dtype: Dtype | null): Promise<Loaded> {
-  const child = `${ROOT}/tests/transformers_js/child.ts`;
+/** Runs `program` with transformers.js, which may read `folder` and nothing else of the tests. */
+async function inTransformersJs(
+  program: "embed.ts" | "generate.ts",
+  folder: string,
+  request: Readonly<Record<string, unknown>>,
+): Promise<unknown> {
+  const path = `${ROOT}/tests/transformers_js/${program}`;
   return await ask(
     "deno",
     [
       ...["run", "-q", "--no-prompt", "--no-check", "--frozen"],
       ...["--config", `${TRANSFORMERS_JS}/deno.json`, `--allow-ffi=${TRANSFORMERS_JS}`],
-      ...[
-        `--allow-read=${TRANSFORMERS_JS},${folder},${child}`,
-        "--allow-env",
-        "--allow-sys",
-        child,
-      ],
+      ...[`--allow-read=${TRANSFORMERS_JS},${folder},${path}`, "--allow-env", "--allow-sys", path],
     ],
-    { models: `${join(folder, "..")}/`, name: basename(folder), dtype, sentences: SENTENCES },
+    { models: `${dirname(folder)}/`, name: basename(folder), ...request },
     TRANSFORMERS_JS,
-  ) as Loaded;
+  );
 }
 
-/** Exports the trained model to `output` by the command line. */
-async function exportModel(output: string): Promise<void> {
+/** What the encoder in `folder` says of the sentences. */
+async function load(folder: string, dtype: Dtype | null): Promise<Loaded> {
+  const request = { dtype, sentences: SENTENCES };
+  return await inTransformersJs("embed.ts", folder, request) as Loaded;
+}
+
+/** The first output of each of `files` in onnxruntime-web, for a text of these tokens. */
+async function runInWeb(files: readonly string[], ids: readonly number[]): Promise<number[][]> {
+  const packages = `${TRANSFORMERS_JS}/node_modules/.deno`;
+  const [version] = [...Deno.readDirSync(packages)].map(({ name }) => name)
+    .filter((name) => name.startsWith("onnxruntime-web@"));
+  const library = `${packages}/${version}/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs`;
+  const program = `${ROOT}/tests/transformers_js/web.ts`;
+  return await ask(
+    "deno",
+    [
+      ...["run", "-q", "--no-prompt", "--no-check", "--no-config", "--allow-env"],
+      ...[`--allow-read=${[TRANSFORMERS_JS, program, ...files].join(",")}`, program],
+      pathToFileURL(library).href,
+    ],
+    { files, ids },
+    TRANSFORMERS_JS,
+  ) as number[][];
+}
+
+/** The same in onnxruntime-node. */
+async function runInNode(file: string, ids: readonly number[]): Promise<number[]> {
+  const runtime = await loadRuntime();
+  const options = { measurePlacement: false, scratch: dirname(file) };
+  await using session = await openSession(runtime, file, "cpu", options);
+  const fill: Readonly<Record<string, number | undefined>> = {
+    attention_mask: 1,
+    token_type_ids: 0,
+  };
+  const feeds = new Map(session.inputs.map(({ name }) => {
+    const data = BigInt64Array.from(ids, (id) => BigInt(fill[name] ?? id));
+    return [name, { dtype: "int64", dims: [1, ids.length], data }] as const;
+  }));
+  const [output] = session.outputs;
+  const results = await session.run(feeds, [output!.name]);
+  return Array.from(toFloat64(results.get(output!.name)!));
+}
+
+function relativeL2(wanted: readonly number[], got: readonly number[]): number {
+  assert.equal(got.length, wanted.length);
+  const noise = wanted.reduce((sum, value, index) => sum + (value - got[index]!) ** 2, 0);
+  return Math.sqrt(noise / wanted.reduce((sum, value) => sum + value ** 2, 0));
+}
+
+/** Exports the model in `source` to `output` by the command line. */
+async function exportModel(source: string, output: string, task: string): Promise<void> {
   const { code, stderr } = await run({
     program: "deno",
     args: [
       ...["run", "-q", "--no-prompt", "--frozen", "-P=convert-python"],
       `--allow-run=uv,bwrap,${pythonPath("pytorch")}`,
-      ...[`${ROOT}/main.ts`, "convert", "--source", ALL_MINILM, "--source-format", "pytorch"],
+      ...[`${ROOT}/main.ts`, "convert", "--source", source, "--source-format", "pytorch"],
       ...["--target-format", "onnx", "--precision", "float32", "--no-verify", "--output", output],
-      ...["--python", pythonPath("pytorch")],
+      ...["--task", task, "--python", pythonPath("pytorch")],
     ],
     cwd: ROOT,
     inheritEnv: HANDED_ON,
@@ -88,7 +141,7 @@ const BARS = { fp32: 0.9999, fp16: 0.999, q8: 0.999, q4: 0.95, q4f16: 0.95, q2: 
 Deno.test("transformers.js loads every dtype of a trained model and ranks sentences alike", async (t) => {
   const scratch = await Deno.makeTempDir();
   const model = `${scratch}/float32.onnx`;
-  await exportModel(model);
+  await exportModel(ALL_MINILM, model, "base");
   const wanted = pairCosines(
     await ask(
       pythonPath("pytorch"),
@@ -121,6 +174,19 @@ Deno.test("transformers.js loads every dtype of a trained model and ranks senten
     const got = pairCosines((await load(folder, "fp32")).vectors);
     const worst = Math.max(...got.map((value, index) => Math.abs(value - wanted[index]!)));
     assert.ok(worst < 1e-5, `off by ${worst}`);
+  });
+
+  await t.step("onnxruntime-web's WebAssembly computes what onnxruntime-node does", async () => {
+    const files = written.models.map(({ conversion }) => conversion.files[0]!.path);
+    const ids = [101, 7592, 2088, 2003, 1037, 2307, 2173, 102];
+    const web = await runInWeb(files, ids);
+    for (const [index, file] of files.entries()) {
+      const node = await runInNode(file, ids);
+      const distance = relativeL2(node, web[index]!);
+      // Two builds add in another order; float16 rounds what they add up differently.
+      const bar = DTYPES[written.models[index]!.dtype].suffix.includes("16") ? 1e-2 : 1e-4;
+      assert.ok(distance < bar, `${basename(file)}: ${distance}`);
+    }
   });
 
   await t.step("a folder without float32 names what is loaded instead", async () => {
@@ -158,4 +224,28 @@ Deno.test("transformers.js loads every dtype of a trained model and ranks senten
     const got = pairCosines((await load(output, "fp32")).vectors);
     assert.ok(rankCorrelation(wanted, got) > 0.9999);
   });
+});
+
+Deno.test("transformers.js writes what PyTorch writes, with the decoder's cache", async () => {
+  const scratch = await Deno.makeTempDir();
+  const source = `${scratch}/gpt2`;
+  const [prompt, tokens] = [[5, 17, 80, 3], 16];
+  const wanted = await ask(
+    pythonPath("pytorch"),
+    [`${ROOT}/tests/python/write_on.py`],
+    { folder: source, prompt, tokens },
+  );
+  const model = `${scratch}/gpt2.onnx`;
+  await exportModel(source, model, "causal-lm-with-past");
+  const output = `${scratch}/decoder`;
+  const dtypes: Dtype[] = ["fp32", "fp16", "q8"];
+  await writeTransformersJsLayout(
+    { source, models: [{ path: model, role: "model" }], output, dtypes, engine: "wasm" },
+    silent,
+    signal,
+  );
+  for (const dtype of dtypes) {
+    const got = await inTransformersJs("generate.ts", output, { dtype, prompt, tokens });
+    assert.deepEqual(got, wanted, dtype);
+  }
 });

@@ -1,8 +1,8 @@
 /**
  * Loads a folder with transformers.js and prints the vectors of sentences: reads one line of JSON,
- * `{ models, name, dtype, sentences }`, and prints `{ vectors, files }`, the files being those of the
- * folder `onnx` that were opened. Runs with the `deno.json` of the folder that transformers.js is
- * installed in.
+ * `{ models, name, dtype, sentences }`, and prints `{ vectors, sessions }`, where the sessions tell
+ * which dtype was loaded on which device. Runs with the `deno.json` of the folder that transformers.js
+ * is installed in.
  */
 
 /** What is used of the library. */
