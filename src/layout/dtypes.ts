@@ -36,9 +36,6 @@ export type Dtype = keyof typeof DTYPES;
 /** The names, from the most bits to the fewest. */
 export const DTYPE_NAMES: readonly Dtype[] = Object.keys(DTYPES) as Dtype[];
 
-/** What a person who names none gets. */
-export const DEFAULT_DTYPES: readonly Dtype[] = ["fp32", "fp16", "q8", "q4", "q4f16", "q2"];
-
 /** What transformers.js knows and modelcast does not write, and why. */
 const NOT_WRITTEN: Readonly<Record<string, string>> = {
   q1: "modelcast makes no 1-bit weights",

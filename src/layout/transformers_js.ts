@@ -22,13 +22,7 @@ import { readSourceCard } from "./source_card.ts";
 import { copyFile, isLicence } from "./source_folder.ts";
 import { poolingOf, taskOf } from "./tasks.ts";
 
-export {
-  DEFAULT_DTYPES,
-  type Dtype,
-  DTYPE_NAMES,
-  dtypesOfPrecisions,
-  parseDtype,
-} from "./dtypes.ts";
+export { type Dtype, DTYPE_NAMES, dtypesOfPrecisions, parseDtype } from "./dtypes.ts";
 export type { Measurement } from "./measure.ts";
 export type { LayoutModel, LayoutRequest } from "./plan.ts";
 export type { ModelRole } from "./roles.ts";
