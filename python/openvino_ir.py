@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from dialog import Dialog, Refusal, open_channel, serve
@@ -24,6 +25,11 @@ from dialog import Dialog, Refusal, open_channel, serve
 if TYPE_CHECKING:
     from quantized_weights import QuantizedWeight
 
+# A constant's line in an IR.
+_CONSTANT = re.compile(
+    r'<data element_type="(?P<type>\w+)" shape="(?P<shape>[^"]*)" offset="(?P<offset>\d+)" '
+    r'size="(?P<size>\d+)"'
+)
 _NNCF_MODES = ("INT8_SYM", "INT8_ASYM", "INT4_SYM", "INT4_ASYM")
 
 
@@ -70,7 +76,6 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     dialog.progress("write the IR")
     path = os.path.join(folder, name)
     ov.save_model(model, path, compress_to_fp16=request["precision"] == "float16")
-    constants = _constants(model)
     del model
     files = [name, f"{name[: -len('.xml')]}.bin"]
     if device is not None:
@@ -90,7 +95,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         ],
         "openvino": openvino_frontend.version(),
         "weights": taken,
-        "constants": constants,
+        "constants": _constants(path),
         "verification": verification,
     }
 
@@ -167,14 +172,21 @@ def _describe(model: Any, metadata: dict[str, str]) -> None:
         model.set_rt_info(value, ["modelcast", key])
 
 
-def _constants(model: Any) -> list[dict[str, Any]]:
-    """Elements and bytes of the constants by element type, the largest first."""
+def _constants(path: str) -> list[dict[str, Any]]:
+    """Elements and bytes of the constants in an IR's file by element type, the largest first."""
     totals: dict[str, list[int]] = {}
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant":
-            entry = totals.setdefault(node.get_element_type().get_type_name(), [0, 0])
-            entry[0] += math.prod(node.get_output_shape(0))
-            entry[1] += node.get_byte_size()
+    seen: set[str] = set()
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            found = _CONSTANT.search(line)
+            # Equal constants are stored once.
+            if found is None or found["offset"] in seen:
+                continue
+            seen.add(found["offset"])
+            dims = [int(dim) for dim in found["shape"].split(",") if dim.strip()]
+            entry = totals.setdefault(found["type"], [0, 0])
+            entry[0] += math.prod(dims)
+            entry[1] += int(found["size"])
     return [
         {"element": element, "elements": count, "byteLength": size}
         for element, (count, size) in sorted(totals.items(), key=lambda item: -item[1][1])

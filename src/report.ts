@@ -90,12 +90,16 @@ function formatOpenVino(report: OpenVinoReport): string[] {
     forms.set(element, { count: form.count + 1, bytes: form.bytes + byteLength });
   }
   const errors =
-    verification?.outputs.flatMap(({ name, relativeToLargest }) =>
-      relativeToLargest === null ? [] : [{ name, error: relativeToLargest }]
+    verification?.outputs.flatMap((output) =>
+      output.relativeToLargest === null || output.maximumAbsoluteError === null ? [] : [{
+        name: output.name,
+        relative: output.relativeToLargest,
+        absolute: output.maximumAbsoluteError,
+      }]
     ) ?? [];
   const worst = errors.reduce(
-    (most, next) => next.error > most.error || Number.isNaN(next.error) ? next : most,
-    errors[0] ?? { name: "", error: 0 },
+    (most, next) => next.relative > most.relative || Number.isNaN(next.relative) ? next : most,
+    errors[0] ?? { name: "", relative: 0, absolute: 0 },
   );
   return [
     ...[...forms].map(([element, { count, bytes }]) =>
@@ -110,9 +114,12 @@ function formatOpenVino(report: OpenVinoReport): string[] {
     verification === null
       ? "not checked: what the model computes; --verify runs ONNX Runtime and OpenVINO"
       : `verified ${verification.runtime} against ${verification.reference}: ` +
-        `${verification.passed ? "passed" : "FAILED"}, largest error ` +
-        `${worst.error.toExponential(1)} of the largest magnitude of "${worst.name}" (limit ` +
-        `${verification.tolerance}), ${verification.samples} samples`,
+        `${verification.passed ? "passed" : "FAILED"}, ${verification.samples} samples, ` +
+        (errors.length === 0
+          ? "no float outputs"
+          : `largest error ${worst.absolute.toExponential(1)}, which is ` +
+            `${worst.relative.toExponential(1)} of the largest magnitude of "${worst.name}" ` +
+            `(limit ${verification.tolerance})`),
     ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
   ];
 }

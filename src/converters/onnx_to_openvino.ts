@@ -8,6 +8,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../error.ts";
 import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
+import { probabilityOutputs } from "../verify/bounds.ts";
 import { VERSION } from "../version.ts";
 import { type ConversionStep, ModelConverter, type StepOutcome, UNVERIFIED } from "./converter.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
@@ -23,6 +24,9 @@ export type { OpenVinoReport, OpenVinoVerification } from "./openvino_answer.ts"
  * computes in float16, or has its weights rounded to float16 here, results are off by 2^-11 and more.
  */
 const TOLERANCES = { float32: 1e-4, quantized: 1e-3, float16: 2e-2 } as const;
+
+/** |error| that passes in an output that is a probability: of one near 0 much is still nothing. */
+const PROBABILITY_TOLERANCES = { float32: 1e-6, float16: 1e-2 } as const;
 
 /** Different inputs to compare on. */
 const SAMPLES = 3;
@@ -49,6 +53,7 @@ export class OnnxToOpenVino extends ModelConverter {
     const model = await readModel(step.modelPath);
     const facts = sourceFacts(model);
     const half = step.precisions[0] === "float16" && this.writesPrecision(step);
+    const rounding = half || computesInHalf(model) ? "float16" : "float32";
     const verify = step.verify ?? true;
     const folder = resolve(step.folder);
     const { runPython } = await import("../python/child.ts");
@@ -65,7 +70,9 @@ export class OnnxToOpenVino extends ModelConverter {
           compress: null,
           compile: step.compile,
           verify,
-          tolerance: half || computesInHalf(model) ? TOLERANCES.float16 : TOLERANCES.float32,
+          tolerance: TOLERANCES[rounding],
+          probabilityTolerance: PROBABILITY_TOLERANCES[rounding],
+          probabilities: [...probabilityOutputs(model)],
           toleranceQuantized: TOLERANCES.quantized,
           seed: step.seed,
           samples: SAMPLES,
