@@ -5,6 +5,7 @@
  *
  *   dist/modelcast.js        the program
  *   dist/lib/js/             its parts, and the script of the wasm engine's workers
+ *   dist/lib/js/python/      what runs in Python, and the lock file of its packages
  *   dist/build/              the SIMD kernels
  *   dist/node_modules/       ONNX Runtime, which `--verify` loads
  */
@@ -32,6 +33,12 @@ export async function build(folder: string): Promise<void> {
   await bundle(scripts, [], `src/quantization/${WORKER}.ts`);
   // The engine starts its workers by the name that the script has in the repository.
   await Deno.rename(`${scripts}/${WORKER}.js`, `${scripts}/${WORKER}.ts`);
+  // Programs lie beside the script that starts them.
+  await copyFolder(
+    `${ROOT}/python`,
+    `${scripts}/python`,
+    (path) => /(python|\.py|\.lock)$/.test(path),
+  );
   await Deno.mkdir(`${unfinished}/build`);
   await Deno.copyFile(`${ROOT}/build/quantize.wasm`, `${unfinished}/build/quantize.wasm`);
   await Deno.copyFile(`${ROOT}/LICENSE`, `${unfinished}/LICENSE`);

@@ -15,7 +15,7 @@ export interface CommandOptions {
   /** A folder to read and to write beside the repository's. */
   readonly folder?: string;
   /** The permission set; `convert` if absent. */
-  readonly permissions?: "convert" | "convert-verify";
+  readonly permissions?: "convert" | "convert-verify" | "convert-python";
   /** A line for `sh` to run before the program, which then takes the shell's place. */
   readonly shell?: string;
 }

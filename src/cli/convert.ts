@@ -1,6 +1,6 @@
 /** `modelcast convert`: finds the way from format to format, converts, and reports. */
 import { convertModel } from "../converters/convert.ts";
-import type { ConversionResult } from "../converters/converter.ts";
+import type { ConversionResult, StepReport } from "../converters/converter.ts";
 import { formatStep, printableJson } from "../report.ts";
 import type { ConvertArguments } from "./arguments.ts";
 import { untilInterrupted } from "./signals.ts";
@@ -34,10 +34,21 @@ function print(
   }
   for (const [index, step] of result.steps.entries()) {
     if (index > 0) reporter.line("");
-    for (const line of formatStep(step, result.files)) reporter.line(line);
+    // A file that a later step names is that step's.
+    const later = result.steps.slice(index + 1).flatMap(filesOf);
+    const kept = result.files.filter((path) => !later.includes(path));
+    for (const line of formatStep(step, kept)) reporter.line(line);
   }
   if (result.steps.length > 1 && result.files.length > 0) {
     reporter.line("");
     reporter.line(`written  ${result.files.join(", ")}`);
   }
+}
+
+/** The files that a step made. */
+function filesOf(step: StepReport): string[] {
+  const files = step.kind === "onnx"
+    ? step.conversions.flatMap((conversion) => conversion.files)
+    : step.files;
+  return files.map(({ path }) => path);
 }
