@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from archives import check_torch_legacy, check_torch_zip
 from configurations import read_json
 from dialog import Dialog, Refusal, is_memory_error
-from file_formats import FileFormat, clip, identify, listing, refuse_file
+from file_formats import FileFormat, clip, count, identify, listing, refuse_file
 from safetensors_check import read_header
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def read_state_dict(checkpoint: Checkpoint, trust_pickle: bool, dialog: Dialog) 
             if absent:
                 raise refuse_file(
                     path,
-                    f"it lacks {len(absent)} tensors that the index says it has: {listing(absent)}",
+                    f"it lacks {count(len(absent), 'tensor')} that the index says it has: "
+                    f"{listing(absent)}",
                     "Download it again.",
                 )
             loaded.tensors = {key: loaded.tensors[key] for key in wanted}
@@ -305,7 +306,7 @@ def _unwrapped(path: Path, loaded: Any, dialog: Dialog) -> StateDict:
     if not isinstance(loaded, dict):
         raise refuse_file(
             path,
-            f"it holds a {type(loaded).__name__} where a state dict belongs",
+            f"it holds something of the type {type(loaded).__name__} where a state dict belongs",
             "Save model.state_dict().",
         )
     strip_first = "pytorch-lightning_version" in loaded

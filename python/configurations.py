@@ -88,8 +88,8 @@ def _cleaned(path: Path, fields: dict[str, Any], depth: int) -> dict[str, Any]:
             raise Refusal(
                 "input",
                 f'Cannot load "{path}": its "{name}" asks for code that comes with the model '
-                f"({clip(_first_text(fields[name]))}), which is never run. If transformers knows "
-                f'the model type "{clip(fields.get("model_type"))}" itself, remove "{name}".',
+                f"({clip(_first_text(fields[name]))}), which is never run. Remove "
+                f'"{name}" where transformers knows the model type itself.',
             )
     quantization = fields.get("quantization_config")
     if quantization:

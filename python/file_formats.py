@@ -95,7 +95,7 @@ def identify(path: Path) -> FileFormat:
     for offset, magic, what, advice in _FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise refuse_file(path, f"it is {what}", advice)
-    if _may_be_safetensors(head, size):
+    if path.suffix == ".safetensors" or _may_be_safetensors(head, size):
         return FileFormat.SAFETENSORS
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise refuse_file(
@@ -111,8 +111,6 @@ def identify(path: Path) -> FileFormat:
             f'"{path.suffix}" is a format of TensorFlow, Keras or Flax',
             "Give a PyTorch checkpoint of the model.",
         )
-    if path.suffix == ".safetensors":
-        raise refuse_file(path, "its header is damaged", "Download or save it again.")
     raise refuse_file(
         path,
         "it is neither safetensors nor anything that torch.save, torch.jit.save or "
@@ -192,6 +190,11 @@ def clip(text: object, length: int = 120) -> str:
     """`text` made fit for a message: control characters escaped, cut at `length`."""
     plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text)[: length + 1])
     return plain if len(plain) <= length else plain[:length] + "..."
+
+
+def count(number: int, noun: str) -> str:
+    """Such as "1 tensor" or "2 tensors"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listing(names: list[str], most: int = 3) -> str:

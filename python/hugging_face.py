@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from configurations import nearest
 from dialog import Dialog, Refusal, is_memory_error
-from file_formats import clip, listing
+from file_formats import clip, count, listing
 from memory_budget import weight_budget
-from tasks import WITHOUT_HEAD, classes_for, classes_of, task_of
+from tasks import classes_for, classes_of, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -190,7 +190,7 @@ def with_weights(
         options = {"add_pooling_layer": False}
         model, report = _load(choice, config, tensors, attention, source, options)
         missing = sorted(report["missing_keys"])
-    _refuse_mismatches(choice, config, report, source)
+    _refuse_mismatches(choice, list(report["mismatched_keys"]), source)
     if missing:
         raise _missing(choice, config, missing, set(tensors), len(model.state_dict()), source)
     _sort_unexpected(choice, model, sorted(report["unexpected_keys"]), source, dialog)
@@ -207,25 +207,50 @@ def _load(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     import torch
 
-    with (
-        _as_refusals(f'Cannot load "{source}": its configuration or weights do not fit'),
-        weight_budget(source),
-    ):
-        return _with_attention(
-            config,
-            attention,
-            lambda **attention_option: choice.architecture.from_pretrained(
-                None,
-                config=config,
-                state_dict=tensors,
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                local_files_only=True,
-                **attention_option,
-                **options,
-            ),
+    def make(**attention_option: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        return choice.architecture.from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            local_files_only=True,
+            **attention_option,
+            **options,
         )
+
+    try:
+        with weight_budget(source, len(tensors)):
+            return _with_attention(config, attention, make)
+    except Refusal:
+        raise
+    except Exception as error:
+        if is_memory_error(error):
+            raise
+        # It stumbles over some tensors of other shapes before it reports them.
+        _refuse_mismatches(choice, _mismatched(choice, config, tensors), source)
+        raise _unfit(
+            f'Cannot load "{source}": its configuration or weights do not fit', error
+        ) from error
+
+
+def _mismatched(
+    choice: Choice, config: PretrainedConfig, tensors: dict[str, torch.Tensor]
+) -> list[tuple[str, Any, Any]]:
+    """The tensors whose shape is not the one by the configuration, both shapes with each."""
+    model = _described(choice.architecture, config, len(tensors))
+    if model is None:
+        return []
+    prefix = f"{model.base_model_prefix}."
+    own = model.state_dict()
+    found = []
+    for key, tensor in tensors.items():
+        names = (key, f"{prefix}{key}", key.removeprefix(prefix))
+        name = next((name for name in names if name in own), None)
+        if name is not None and own[name].shape != tensor.shape:
+            found.append((name, tensor.shape, own[name].shape))
+    return found
 
 
 def _with_attention(config: PretrainedConfig, attention: str, make: Any) -> Any:
@@ -244,15 +269,14 @@ def _has_pooling(choice: Choice) -> bool:
 
 
 def _refuse_mismatches(
-    choice: Choice, config: PretrainedConfig, report: dict[str, Any], source: Path
+    choice: Choice, mismatched: list[tuple[str, Any, Any]], source: Path
 ) -> None:
-    mismatched = sorted(report["mismatched_keys"])
     if not mismatched:
         return
-    key, stored, wanted = mismatched[0]
+    key, stored, wanted = min(mismatched)
     raise Refusal(
         "input",
-        f'Cannot load "{source}": {_count(len(mismatched), "tensor")} of the checkpoint '
+        f'Cannot load "{source}": {count(len(mismatched), "tensor")} of the checkpoint '
         f"{'has' if len(mismatched) == 1 else 'have'} another shape than the configuration of "
         f'{choice.architecture.__name__} gives, first "{clip(key)}": {list(stored)} in the '
         f"checkpoint, {list(wanted)} by the configuration. Give the config.json that belongs to "
@@ -312,12 +336,12 @@ def _sort_unexpected(
     if inner:
         raise Refusal(
             "input",
-            f'Cannot load "{source}": {len(unexpected)} tensors of the checkpoint have no place '
+            f'Cannot load "{source}": {count(len(inner), "tensor")} of the checkpoint fit nowhere '
             f"in {choice.architecture.__name__} ({listing(inner)}). Give the config.json that "
             "belongs to the checkpoint.",
         )
     dialog.warn(
-        f"{_count(len(unexpected), 'tensor')} of the checkpoint "
+        f"{count(len(unexpected), 'tensor')} of the checkpoint "
         f"{'is' if len(unexpected) == 1 else 'are'} no part of {choice.architecture.__name__} "
         f"and left out: {listing(unexpected)}."
     )
@@ -338,18 +362,12 @@ def fitting_classes(config: PretrainedConfig, keys: set[str], *, exactly: bool) 
 
 def _left_over(name: str, config: PretrainedConfig, keys: set[str]) -> int | None:
     """How many of `keys` the class does not take; None where it lacks some of its own."""
-    import torch
     import transformers
 
     architecture = getattr(transformers, name, None)
-    if not inspect.isclass(architecture):
-        return None
-    try:
-        with weight_budget(None), torch.device("meta"):
-            model = architecture(config)
-    except Exception as error:
-        if is_memory_error(error):
-            raise
+    known = inspect.isclass(architecture)
+    model = _described(architecture, config, len(keys)) if known else None
+    if model is None:
         return None
     wanted = set(model.state_dict())
     tied = {key for key in wanted if _is_tied(model, key)}
@@ -361,6 +379,21 @@ def _left_over(name: str, config: PretrainedConfig, keys: set[str]) -> int | Non
     ]
     left = [len(form - wanted) for form in forms if wanted - tied <= form]
     return min(left, default=None)
+
+
+def _described(
+    architecture: type[PreTrainedModel], config: PretrainedConfig, tensors: int
+) -> PreTrainedModel | None:
+    """The model without memory for its weights; None where it can't be made."""
+    import torch
+
+    try:
+        with weight_budget(None, tensors), torch.device("meta"):
+            return architecture(config)
+    except Exception as error:
+        if is_memory_error(error):
+            raise
+        return None
 
 
 def _is_tied(model: PreTrainedModel, key: str) -> bool:
@@ -383,18 +416,13 @@ def _as_refusals(beginning: str) -> Iterator[None]:
     except Exception as error:
         if is_memory_error(error):
             raise
-        said = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise Refusal(
-            "input",
-            f"{beginning} ({type(error).__name__}: {clip(said, 300)}). Correct config.json or "
-            "give the one that belongs to the checkpoint.",
-        ) from error
+        raise _unfit(beginning, error) from error
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def is_without_head(task: str) -> bool:
-    """Whether a task takes the model without the head of another task."""
-    return task in WITHOUT_HEAD
+def _unfit(beginning: str, error: Exception) -> Refusal:
+    said = next((line for line in str(error).splitlines() if line.strip()), "")
+    return Refusal(
+        "input",
+        f"{beginning} ({type(error).__name__}: {clip(said, 300)}). Correct config.json or give "
+        "the one that belongs to the checkpoint.",
+    )

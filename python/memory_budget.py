@@ -17,17 +17,25 @@ from dialog import Refusal
 if TYPE_CHECKING:
     import torch
 
-_MAXIMUM_LAYERS = 300_000
+_MAXIMUM_LAYERS = 100_000
 _BYTES_PER_WEIGHT = 4
+# A tensor of a checkpoint may become several weights (queries, keys and values); not more.
+_WEIGHTS_PER_TENSOR = 8
+_SPARE_WEIGHTS = 2_000
 
 
 @contextlib.contextmanager
-def weight_budget(source: Path | None) -> Iterator[None]:
-    """Within it, making a model that needs more than the memory there is raises `Refusal`."""
+def weight_budget(source: Path | None, tensors: int | None = None) -> Iterator[None]:
+    """Within it, making a model that needs more than the memory there is raises `Refusal`.
+
+    So does one of many more weights than the checkpoint has `tensors`, where that is given.
+    """
     from torch.nn.modules import module
 
     available = available_memory()
     layers = 0
+    weights_made = 0
+    most_weights = None if tensors is None else tensors * _WEIGHTS_PER_TENSOR + _SPARE_WEIGHTS
     needed = 0
     name = f'"{source}"' if source is not None else "the model"
 
@@ -42,10 +50,18 @@ def weight_budget(source: Path | None) -> Iterator[None]:
             )
 
     def count_weights(_: object, _name: str, weights: torch.Tensor | None) -> None:
-        nonlocal needed
+        nonlocal needed, weights_made
         # Weights that are put into their place later are registered once more, with data.
         if weights is None or not weights.is_meta:
             return
+        weights_made += 1
+        if most_weights is not None and weights_made > most_weights:
+            raise Refusal(
+                "input",
+                f"Cannot load {name}: its configuration asks for more than {most_weights} weights "
+                f"and the checkpoint has {tensors} tensors. Give the config.json that belongs to "
+                "the checkpoint.",
+            )
         needed += weights.numel() * _BYTES_PER_WEIGHT
         if needed > available:
             raise Refusal(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from file_formats import clip, refuse_file
+from pickle_names import DTYPES, HARMLESS, STORAGE_BYTES, STRIDED
 
 MAXIMUM_PICKLE_BYTES = 64 * 2**20
 """Bytes of a pickle, which holds names and sizes, not weights."""
@@ -27,70 +28,6 @@ _MAXIMUM_DEPTH = 200
 # Elements of a tensor that repeats its storage by strides of zero, as `expand` makes them.
 _MAXIMUM_EXPANDED_ELEMENTS = 2**22
 _DAMAGED = "It is damaged: download or save it again."
-
-_STORAGE_BYTES = {
-    "BoolStorage": 1,
-    "ByteStorage": 1,
-    "CharStorage": 1,
-    "QInt8Storage": 1,
-    "QUInt8Storage": 1,
-    "ShortStorage": 2,
-    "HalfStorage": 2,
-    "BFloat16Storage": 2,
-    "IntStorage": 4,
-    "FloatStorage": 4,
-    "QInt32Storage": 4,
-    "LongStorage": 8,
-    "DoubleStorage": 8,
-    "ComplexFloatStorage": 8,
-    "ComplexDoubleStorage": 16,
-    "UntypedStorage": 1,
-    "QUInt4x2Storage": 1,
-    "QUInt2x4Storage": 1,
-}
-_DTYPES = frozenset(
-    "bool uint8 int8 int16 short int32 int int64 long float16 half bfloat16 float32 float float64 "
-    "double complex32 complex64 cfloat complex128 cdouble uint16 uint32 uint64 float8_e5m2 "
-    "float8_e4m3fn float8_e5m2fnuz float8_e4m3fnuz float8_e8m0fnu float4_e2m1fn_x2 qint8 quint8 "
-    "qint32 quint4x2 quint2x4 bits8 bits16 bits1x8 bits2x4 bits4x2 per_tensor_affine "
-    "per_tensor_symmetric per_channel_affine per_channel_symmetric "
-    "per_channel_affine_float_qparams".split()
-)
-# What `torch.load(weights_only=True)` calls.
-_HARMLESS = frozenset(
-    [
-        "collections.OrderedDict",
-        "collections.Counter",
-        "torch.nn.parameter.Parameter",
-        "torch.Size",
-        "torch.Tensor",
-        "torch.device",
-        "_codecs.encode",
-        "builtins.bytearray",
-        "builtins.set",
-        "builtins.complex",
-        "torch.serialization._get_layout",
-        "torch._tensor._rebuild_from_type_v2",
-        "torch._utils._rebuild_parameter",
-        "torch._utils._rebuild_parameter_with_state",
-        "torch._utils._rebuild_qtensor",
-        "torch._utils._rebuild_tensor",
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_tensor_v3",
-        "torch._utils._rebuild_sparse_tensor",
-        "torch._utils._rebuild_meta_tensor_no_storage",
-        "torch._utils._rebuild_device_tensor_from_numpy",
-        "torch._utils._rebuild_device_tensor_from_cpu_tensor",
-        "torch.storage.UntypedStorage",
-        "torch.storage.TypedStorage",
-    ]
-)
-_STRIDED = {
-    "torch._utils._rebuild_tensor",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_tensor_v3",
-    "torch._utils._rebuild_qtensor",
-}
 
 
 @dataclass(frozen=True)
@@ -173,7 +110,7 @@ def inspect_stream(path: Path, stream: Any) -> Inspection:
         RecursionError,
         UnicodeDecodeError,
     ) as error:
-        raise refuse_file(path, "its pickle is damaged", _DAMAGED) from error
+        raise refuse_file(path, "its pickle is damaged", "Download or save it again.") from error
 
 
 def _operations(stream: Any) -> Iterator[tuple[str, Any]]:
@@ -321,9 +258,9 @@ class _Machine:
     def _push_global(self, module: str, name: str) -> None:
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         full = f"{module}.{name}"
-        harmless = full in _HARMLESS or (
+        harmless = full in HARMLESS or (
             module == "torch"
-            and (name in _DTYPES or name in _STORAGE_BYTES or name.endswith("Tensor"))
+            and (name in DTYPES or name in STORAGE_BYTES or name.endswith("Tensor"))
             and "." not in name
         )
         if not harmless:
@@ -347,7 +284,7 @@ class _Machine:
         ):
             raise ValueError
         _, storage, key, _, elements = identifier[:5]
-        width = _STORAGE_BYTES.get(storage.name.rsplit(".", 1)[-1])
+        width = STORAGE_BYTES.get(storage.name.rsplit(".", 1)[-1])
         if width is None or elements < 0:
             raise ValueError
         self._storages[key] = max(self._storages.get(key, 0), elements * width)
@@ -357,7 +294,7 @@ class _Machine:
         arguments, function = self._stack.pop(), self._stack.pop()
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise ValueError
-        if function.name in _STRIDED:
+        if function.name in STRIDED:
             _check_strided(arguments)
         elif function.name == "builtins.bytearray":
             if any(isinstance(argument, int) for argument in arguments):
@@ -481,8 +418,10 @@ def _handlers() -> dict[str, Callable[[_Machine, Any], None]]:
 
 
 _HANDLERS = _handlers()
-_PUSHED = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "
-    "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE "
-    "BINUNICODE8".split()
-)
+# fmt: off
+_PUSHED = frozenset((
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+))
+# fmt: on

@@ -31,8 +31,6 @@ _OWN_TASKS: dict[str, tuple[str, ...]] = {
 _VAGUE = {"MODEL_FOR_PRETRAINING_MAPPING_NAMES", "MODEL_FOR_RETRIEVAL_MAPPING_NAMES"}
 _LIST_NAME = re.compile(r"MODEL_FOR_(\w+?)(?:_MAPPING)?_NAMES")
 
-WITHOUT_HEAD = frozenset({"base", "feature-extraction"})
-"""Tasks that take the model without the head of another task."""
 TASKS = (
     "auto",
     "base",

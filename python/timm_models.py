@@ -123,7 +123,7 @@ def make(
     if tensors is None:
         return _create(choice, {}, source).eval().requires_grad_(False)
     inferred = _inferred(choice, tensors, headless)
-    model = _create(choice, inferred, source)
+    model = _create(choice, inferred, source, len(tensors))
     tensors = _floats(tensors)
     problem = _problem(model, tensors)
     if problem.missing or problem.unexpected or problem.mismatched:
@@ -140,14 +140,16 @@ def make(
     return model.eval().requires_grad_(False)
 
 
-def _create(choice: TimmChoice, inferred: dict[str, Any], source: Path) -> Any:
+def _create(
+    choice: TimmChoice, inferred: dict[str, Any], source: Path, tensors: int | None = None
+) -> Any:
     import timm
     import torch
 
     arguments = {**inferred, **choice.arguments}
     options = {"pretrained": False, "pretrained_cfg_overlay": dict(choice.pictures)}
     try:
-        with weight_budget(source), torch.device("meta"):
+        with weight_budget(source, tensors), torch.device("meta"):
             timm.create_model(choice.architecture, **options, **arguments)
     except Refusal:
         raise

@@ -52,12 +52,15 @@ def _folders(folder: Path) -> Iterator[Case]:
     config = folder / "undeclared" / "config.json"
     config.write_text(config.read_text().replace('"architectures"', '"once_architectures"'))
     yield "a configuration without architectures", {"source": str(folder / "undeclared")}
-    yield "random weights", {
-        "source": str(folder / "single" / "config.json"),
-        "randomWeights": True,
-        "task": "classification",
-        "seed": 3,
-    }
+    yield (
+        "random weights",
+        {
+            "source": str(folder / "single" / "config.json"),
+            "randomWeights": True,
+            "task": "classification",
+            "seed": 3,
+        },
+    )
 
 
 def _state_dicts(folder: Path) -> Iterator[Case]:
@@ -69,16 +72,22 @@ def _state_dicts(folder: Path) -> Iterator[Case]:
         "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
     }
     torch.save(wrapped, folder / "wrapped.pth")
-    yield "a wrapped state dict of parallel training", {
-        "source": str(folder / "wrapped.pth"),
-        **config,
-    }
+    yield (
+        "a wrapped state dict of parallel training",
+        {
+            "source": str(folder / "wrapped.pth"),
+            **config,
+        },
+    )
     torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
     yield "a state dict of before PyTorch 1.6", {"source": str(folder / "legacy.pth"), **config}
-    yield "a safetensors file", {
-        "source": str(folder / "single" / "model.safetensors"),
-        **config,
-    }
+    yield (
+        "a safetensors file",
+        {
+            "source": str(folder / "single" / "model.safetensors"),
+            **config,
+        },
+    )
 
 
 def _programs(folder: Path) -> Iterator[Case]:
@@ -114,12 +123,18 @@ def _timm(folder: Path) -> Iterator[Case]:
     save_for_hf(model, folder / "timm")
     yield "a folder of timm", {"source": str(folder / "timm")}
     torch.save(model.state_dict(), folder / "timm.pth")
-    yield "a timm name and a state dict", {
-        "source": str(folder / "timm.pth"),
-        "modelType": "timm/mobilenetv3_small_050",
-    }
+    yield (
+        "a timm name and a state dict",
+        {
+            "source": str(folder / "timm.pth"),
+            "modelType": "timm/mobilenetv3_small_050",
+        },
+    )
     torch.save(model, folder / "whole.pth")
-    yield "a trusted pickle of a whole module", {
-        "source": str(folder / "whole.pth"),
-        "trustPickle": True,
-    }
+    yield (
+        "a trusted pickle of a whole module",
+        {
+            "source": str(folder / "whole.pth"),
+            "trustPickle": True,
+        },
+    )
