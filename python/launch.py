@@ -8,8 +8,9 @@ The first line of standard input says how, before the line of the request:
 
 Then, before anything of the model is opened or a library imported: the memory limit, the namespaces
 (if those are asked for; bubblewrap's are there already), the audit hook. The first line of the
-answer, {"type": "confined"}, says that all of it holds. A process that ends without that line could
-not be confined in the way asked for; its standard error says why.
+answer, {"type": "confined", "natively": true}, says that all of it holds, and whether the kernel
+holds native code where no namespace does. A process that ends without that line could not be
+confined in the way asked for; its standard error says why.
 """
 
 from __future__ import annotations
@@ -48,14 +49,15 @@ def main() -> NoReturn:
         if setting["sandbox"] != "bubblewrap":
             _watch_over(setting)
     channel = dialog.open_channel()
-    if setting["hook"] or setting["sandbox"] == "audit hook":
+    natively = _LINUX and setting["sandbox"] == "audit hook" and _hold_natively(setting)
+    if setting["hook"] or (setting["sandbox"] == "audit hook" and not natively):
         guard.Guard(
             writable=[setting["writable"]],
             libraries=[*setting["libraries"], *_system_folders()],
             network=setting["network"],
             tell=lambda text: channel.send({"type": "warning", "message": text}),
         ).install()
-    channel.send({"type": "confined"})
+    channel.send({"type": "confined", "natively": natively})
     _run(setting["program"], channel)
 
 
@@ -150,6 +152,14 @@ def _watch_over(setting: dict[str, Any]) -> None:
         _split_off_first_process(namespaces)
     else:
         namespaces.drop_privileges(kept=(_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH))
+
+
+def _hold_natively(setting: dict[str, Any]) -> bool:
+    """Has the kernel refuse what the audit hook refuses; whether it does all of it."""
+    import kernel_filters
+
+    writes = kernel_filters.hold_writes([setting["writable"]])
+    return kernel_filters.hold_calls(setting["network"]) and writes
 
 
 def _split_off_first_process(namespaces: Any) -> None:

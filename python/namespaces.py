@@ -81,51 +81,53 @@ class _CapabilityData(ctypes.Structure):
 _libc: ctypes.CDLL | None = None
 
 
-def _call(function: str, *arguments: object) -> None:
+def call(function: str, *arguments: object) -> int:
     """Calls a function of the C library that gives -1 on failure; OSError says which and why."""
     global _libc
     if _libc is None:
         _libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(_libc, function)(*arguments) == -1:
+    result = getattr(_libc, function)(*arguments)
+    if result == -1:
         number = ctypes.get_errno()
         what = " ".join(str(argument) for argument in arguments)
         raise OSError(number, f"{os.strerror(number)} ({function} {what})")
+    return result
 
 
 def die_with_parent(parent: int) -> None:
     """Kills this process when its parent, which is `parent`, ends."""
-    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *_zeros(3))
+    call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *_zeros(3))
     if os.getppid() != parent:
         os._exit(1)
 
 
 def drop_privileges(kept: Sequence[int] = ()) -> None:
     """Gives up every capability but `kept`, for good, and what programs with set-user-id give."""
-    _call("prctl", _PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *_zeros(3))
+    call("prctl", _PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), *_zeros(3))
     for capability in range(_LAST_CAPABILITY + 1):
         if capability in kept:
             continue
         try:
-            _call("prctl", _PR_CAPBSET_DROP, ctypes.c_ulong(capability), *_zeros(3))
+            call("prctl", _PR_CAPBSET_DROP, ctypes.c_ulong(capability), *_zeros(3))
         except OSError:
             # There are no more capabilities, or this process has none to drop.
             break
     header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
     data = (_CapabilityData * 2)()
-    _call("capget", ctypes.byref(header), data)
+    call("capget", ctypes.byref(header), data)
     for index in range(2):
         mask = sum(1 << (number - 32 * index) for number in kept if number // 32 == index)
         data[index].effective &= mask
         data[index].permitted &= mask
         data[index].inheritable = 0
-    _call("capset", ctypes.byref(header), data)
+    call("capset", ctypes.byref(header), data)
 
 
 def enter(network: bool) -> None:
     """Puts this process into namespaces of its own; its next child is the first process in them."""
     user, group = os.geteuid(), os.getegid()
     flags = _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID | _CLONE_NEWIPC | _CLONE_NEWUTS
-    _call("unshare", flags | (0 if network else _CLONE_NEWNET))
+    call("unshare", flags | (0 if network else _CLONE_NEWNET))
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),
@@ -157,10 +159,10 @@ def change_root(view: View) -> None:
     for outside, inside in view.writable:
         _bind(_OLD + outside, _NEW + inside, 0)
 
-    _call("umount2", _OLD.encode(), _MNT_DETACH)
+    call("umount2", _OLD.encode(), _MNT_DETACH)
     os.chdir(_NEW)
     _pivot_root(".", ".")
-    _call("umount2", b".", _MNT_DETACH)
+    call("umount2", b".", _MNT_DETACH)
     os.chdir("/")
     _restrict("/", _MOUNT_ATTR_RDONLY, recursive=False)
     os.chdir(working)
@@ -202,7 +204,7 @@ def _bind(outside: str, inside: str, attributes: int) -> None:
 def _restrict(path: str, attributes: int, recursive: bool = True) -> None:
     """Sets attributes of the mount at `path` and of those below; never set-user-id or devices."""
     wanted = _MountAttributes(attributes | _MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, 0, 0, 0)
-    _call(
+    call(
         "syscall",
         ctypes.c_long(_SYS_MOUNT_SETATTR),
         ctypes.c_int(_AT_FDCWD),
@@ -214,7 +216,7 @@ def _restrict(path: str, attributes: int, recursive: bool = True) -> None:
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    _call(
+    call(
         "mount",
         os.fsencode(source),
         os.fsencode(target),
@@ -229,7 +231,7 @@ def _pivot_root(new: str, old: str) -> None:
     number = _SYS_PIVOT_ROOT.get(machine)
     if number is None:
         raise OSError(f"the number of pivot_root is not known on {machine}")
-    _call("syscall", ctypes.c_long(number), os.fsencode(new), os.fsencode(old))
+    call("syscall", ctypes.c_long(number), os.fsencode(new), os.fsencode(old))
 
 
 def _zeros(count: int) -> list[ctypes.c_ulong]:

@@ -100,8 +100,11 @@ export async function runConfined(
     const deadline = performance.now() + 1000 * job.timeoutSeconds;
     for (const sandbox of job.sandboxes) {
       if (unavailable.has(sandbox)) continue;
-      const value = await attempt(job, sandbox, work, deadline, events, signal);
-      if (value !== null) return { value: value.value, sandbox, held: heldBy(sandbox, job) };
+      const answer = await attempt(job, sandbox, work, deadline, events, signal);
+      if (answer !== null) {
+        const { value, natively } = answer;
+        return { value, sandbox, held: heldBy(sandbox, natively, job.allowHub) };
+      }
     }
     const reasons = job.sandboxes.map((sandbox) => `${sandbox}: ${unavailable.get(sandbox)}`);
     throw new MissingToolError(
@@ -122,7 +125,7 @@ async function attempt(
   deadline: number,
   events: PythonEvents,
   signal: AbortSignal,
-): Promise<{ value: unknown } | null> {
+): Promise<{ value: unknown; natively: boolean } | null> {
   const { interpreter, allowHub, writable } = job;
   const folder = pythonFolder();
   const view = sandbox === "audit hook" ? null : await viewOf({
@@ -170,13 +173,14 @@ async function attempt(
       environment,
     };
     await send(child, setting, job.request);
-    const first = await child.receive();
-    if (first === null || parseMessage(first)?.type !== "confined") {
+    const line = await child.receive();
+    const first = line === null ? null : parseMessage(line);
+    if (first?.type !== "confined") {
       const { code, stderr } = await child.finish();
       unavailable.set(sandbox, lastWords(stderr) || `exit code ${code}`);
       return null;
     }
-    return { value: await converse(child, job, events) };
+    return { value: await converse(child, job, events), natively: first.natively };
   } catch (error) {
     if (error instanceof ProcessError) throw limitError(error, job);
     throw error;
@@ -342,6 +346,19 @@ function bubblewrapOptions(view: View, network: boolean): string[] {
   return options;
 }
 
+/** How the network is reached, where that is told by variables that may be read. */
+function handedOn(): Record<string, string> {
+  const names = "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy " +
+    "no_proxy SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE";
+  const found: Record<string, string> = {};
+  for (const variable of names.split(" ")) {
+    if (Deno.permissions.querySync({ name: "env", variable }).state !== "granted") continue;
+    const value = Deno.env.get(variable);
+    if (value !== undefined) found[variable] = value;
+  }
+  return found;
+}
+
 /** The whole environment of the child. */
 function environmentOf(work: string, allowHub: boolean): Record<string, string> {
   const offline = {
@@ -359,7 +376,7 @@ function environmentOf(work: string, allowHub: boolean): Record<string, string> 
     PYTHONDONTWRITEBYTECODE: "1",
     PYTHONHASHSEED: "0",
     PYTHONUTF8: "1",
-    ...(allowHub ? {} : offline),
+    ...(allowHub ? handedOn() : offline),
     HF_HOME: join(work, "huggingface"),
     HF_HUB_DISABLE_TELEMETRY: "1",
     HF_HUB_DISABLE_IMPLICIT_TOKEN: "1",
@@ -374,7 +391,7 @@ function environmentOf(work: string, allowHub: boolean): Record<string, string> 
   };
 }
 
-function heldBy(sandbox: Sandbox, { allowHub }: ConfinedJob): string {
+function heldBy(sandbox: Sandbox, natively: boolean, allowHub: boolean): string {
   const network = allowHub ? "the network open (--allow-hub)" : "no network";
   switch (sandbox) {
     case "bubblewrap":
@@ -382,12 +399,12 @@ function heldBy(sandbox: Sandbox, { allowHub }: ConfinedJob): string {
       const by = sandbox === "bubblewrap" ? "bubblewrap" : "namespaces of its own";
       return `Python ran in ${by}: only the source readable, only the output writable, ${network}.`;
     }
-    case "audit hook":
-      return `Python ran under an audit hook, without namespaces: writes outside the output, ` +
-        `subprocesses${
-          allowHub ? "" : " and sockets"
-        } are refused to Python code; native code is ` +
-        `not held.`;
+    case "audit hook": {
+      const held = `only the output writable, no subprocesses, ${network}; reading was not held`;
+      return natively
+        ? `Python ran under an audit hook, and native code under Landlock and seccomp: ${held}.`
+        : `Python ran under an audit hook: ${held}, nor was native code.`;
+    }
     default:
       return sandbox satisfies never;
   }

@@ -5,7 +5,11 @@
 
 /** A line of the answer. */
 export type Message =
-  | { readonly type: "confined" }
+  | {
+    readonly type: "confined";
+    /** Whether the kernel holds native code where no namespace does. */
+    readonly natively: boolean;
+  }
   | { readonly type: "progress"; readonly stage: string; readonly fraction: number | null }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "result"; readonly value: unknown }
@@ -41,7 +45,7 @@ export function parseMessage(line: string): Message | null {
   const { stage, fraction = null, message, kind, traceback = null } = fields;
   switch (fields.type) {
     case "confined":
-      return { type: "confined" };
+      return { type: "confined", natively: fields.natively === true };
     case "progress":
       if (!isText(stage) || !(fraction === null || isFraction(fraction))) return null;
       return { type: "progress", stage, fraction };
