@@ -2,8 +2,9 @@
  * The folder that a layout is written to: it appears whole or not at all, and takes the place of an
  * older one only where nothing but a layout of modelcast's would be lost.
  */
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
-import { InputError } from "../error.ts";
+import { dirname, join, relative, resolve, sep } from "node:path";
+import { InputError, ModelcastError } from "../error.ts";
+import { uncreatable } from "../onnx/files.ts";
 import { DTYPE_NAMES, DTYPES } from "./dtypes.ts";
 import { CARD_MARK } from "./model_card.ts";
 import { ROLE_FILES } from "./roles.ts";
@@ -72,9 +73,19 @@ export function publishFolder(made: string, output: string): void {
       throw error;
     }
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new InputError(`Cannot write "${output}": ${reason}. Check the folder.`, { cause });
+    throw unwritable(output, cause);
   }
+}
+
+/** `cause` as an error of the output, where it is the system's: a full disk, a missing right. */
+export function unwritable(output: string, cause: unknown): unknown {
+  if (!(cause instanceof Error) || cause instanceof ModelcastError) return cause;
+  if (cause instanceof Deno.errors.NotCapable) return uncreatable(output, cause);
+  if (!/\(os error \d+\)/.test(cause.message)) return cause;
+  return new InputError(
+    `Cannot write "${output}": ${cause.message}. Check the folder and the space on its disk.`,
+    { cause },
+  );
 }
 
 /** Names of all files below `folder`, with `/`, as far as they are looked at. */
@@ -113,9 +124,6 @@ function stat(path: string): Deno.FileInfo | null {
     return Deno.lstatSync(path);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return null;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new InputError(`Cannot write "${path}": ${reason}. Check "${basename(path)}".`, {
-      cause,
-    });
+    throw uncreatable(path, cause);
   }
 }

@@ -15,7 +15,7 @@ import { configText, dataFileSuffix, defaultDtypes, modelFileName, REPOSITORY } 
 import { type Dtype, DTYPE_NAMES, DTYPES } from "./dtypes.ts";
 import { describeComparison, failuresOf, measure, type Verified } from "./measure.ts";
 import { type CardFile, modelCard } from "./model_card.ts";
-import { checkOutput, publishFolder } from "./output_folder.ts";
+import { checkOutput, publishFolder, unwritable } from "./output_folder.ts";
 import { type LayoutRequest, type Part, type Plan, prepare } from "./plan.ts";
 import { type ModelRole, ROLE_FILES } from "./roles.ts";
 import { readSourceCard } from "./source_card.ts";
@@ -131,7 +131,7 @@ export async function writeTransformersJsLayout(
     return { output, files, models: byDtype(models).map((model) => published(model, output)) };
   } catch (error) {
     throwIfAborted(signal);
-    throw error;
+    throw unwritable(plan.output, error);
   } finally {
     staging.discard();
   }

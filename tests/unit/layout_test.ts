@@ -281,6 +281,33 @@ Deno.test("what fails on the way leaves nothing behind", async () => {
   });
 });
 
+Deno.test("a full disk is an error of the output, and leaves it as it was", async () => {
+  await withSource(ENCODER_FILES, async ({ write, root }) => {
+    await write(["q8"]);
+    const before = namesBelow(root);
+    const full = () => {
+      throw Object.assign(new Error("No space left on device (os error 28)"), { code: "ENOSPC" });
+    };
+    const { writeTextFileSync, renameSync } = Deno;
+    const stubs = [
+      { writeTextFileSync: full },
+      {
+        renameSync: (from: string, to: string) =>
+          from.endsWith("layout") ? full() : renameSync(from, to),
+      },
+    ];
+    for (const stub of stubs) {
+      Object.assign(Deno, stub);
+      try {
+        await refused(() => write(["q4"]), /out": No space left.*space on its disk/);
+      } finally {
+        Object.assign(Deno, { writeTextFileSync, renameSync });
+      }
+      assert.deepEqual(namesBelow(root), before);
+    }
+  });
+});
+
 Deno.test("what transformers.js will miss is said", async () => {
   const { "tokenizer.json": _, ...files } = ENCODER_FILES;
   await withSource(files, async ({ write, warnings }) => {
