@@ -55,7 +55,7 @@ export function checkDecoder(
   if (caches.length === 0) {
     const remedy = role === "model"
       ? "Export it with --task causal-lm-with-past."
-      : "Export its decoder with its cache.";
+      : "Give a decoder that takes its cache; modelcast exports encoder-decoder models without one.";
     throw new InputError(
       `Cannot lay "${path}" out for transformers.js: it has no input ${CACHE}0..., and transformers.js ` +
         `hands a model that writes text only the newest token at each step. ${remedy}`,

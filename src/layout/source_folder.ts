@@ -10,6 +10,9 @@ import { folderFlag } from "../onnx/identify.ts";
 
 /** Bytes of a file that is copied, at most; the largest tokenizers have some 40 MB. */
 const COPIED_BYTES = 256 * 1024 * 1024;
+/** Bytes of a licence, and licences, at most. */
+const LICENCE_BYTES = 1024 * 1024;
+const MOST_LICENCES = 32;
 /** Bytes of a file that is read as text, at most. */
 const TEXT_BYTES = 16 * 1024 * 1024;
 /** Names of a folder that are looked at, at most. */
@@ -192,13 +195,20 @@ export class SourceFolder {
     } catch (cause) {
       throw unreadable(this.#root, this.path, cause);
     }
+    if (licences.length > MOST_LICENCES) {
+      throw new InputError(
+        `Cannot copy the licences of "${this.path}": there are ${licences.length} of them. Leave at ` +
+          `most ${MOST_LICENCES} there.`,
+      );
+    }
     const files = [...COMPANIONS, ...licences.sort()]
       .map((name) => this.find(name)).filter((file) => file !== null);
-    for (const { path, byteLength } of files) {
-      if (byteLength <= COPIED_BYTES) continue;
+    for (const { name, path, byteLength } of files) {
+      const most = LICENCE.test(name) ? LICENCE_BYTES : COPIED_BYTES;
+      if (byteLength <= most) continue;
       throw new InputError(
         `Cannot copy "${path}": it has ${byteLength} bytes, and no such file needs more than ` +
-          `${COPIED_BYTES}. Check the file.`,
+          `${most}. Check the file.`,
       );
     }
     return files;

@@ -126,6 +126,12 @@ Deno.test("a file that is far too large is refused before it is read", async () 
     const source = new SourceFolder(folder);
     assert.match(refusal(() => source.companions()), /vocab\.txt.*268435457 bytes/);
     assert.match(refusal(() => readConfig(source)), /config\.json.*16777217 bytes/);
+    Deno.removeSync(join(folder, "vocab.txt"));
+    writeFiles(folder, { LICENSE: "x".repeat(2 ** 20 + 1) });
+    assert.match(refusal(() => source.companions()), /LICENSE.*1048577 bytes/);
+    const many = Array.from({ length: 33 }, (_, index) => [`LICENSE.${index}`, ""]);
+    writeFiles(folder, { ...Object.fromEntries(many), LICENSE: "" });
+    assert.match(refusal(() => source.companions()), /there are 34 of them/);
     return Promise.resolve();
   });
 });
