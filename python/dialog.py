@@ -140,15 +140,16 @@ def serve(handler: Callable[[dict[str, Any], Dialog], dict[str, Any]]) -> NoRetu
 
 
 def report(channel: Channel, error: BaseException) -> None:
-    """Sends the line that tells of `error`."""
+    """Sends the line that tells of `error`, or of the refusal that libraries wrapped in it."""
+    refusal = next((cause for cause in _causes(error) if isinstance(cause, Refusal)), None)
     if is_memory_error(error):
         # The frames hold what filled the memory.
         error.__traceback__ = None
         limit = _memory_limit()
         _grant_reserve()
         kind, message, trace = "memory", _memory_message(limit), None
-    elif isinstance(error, Refusal):
-        kind, message, trace = error.kind, error.message, None
+    elif refusal is not None:
+        kind, message, trace = refusal.kind, refusal.message, None
     elif isinstance(error, ModuleNotFoundError):
         name = (error.name or "?").partition(".")[0]
         kind, trace = "missing-tool", None
@@ -175,7 +176,7 @@ def is_memory_error(error: BaseException) -> bool:
     return any(
         isinstance(cause, MemoryError)
         or (isinstance(cause, OSError) and cause.errno == 12)
-        or (isinstance(cause, RuntimeError) and _REFUSED_MEMORY.search(str(cause)) is not None)
+        or (not isinstance(cause, Refusal) and _REFUSED_MEMORY.search(str(cause)) is not None)
         for cause in _causes(error)
     )
 

@@ -1,15 +1,15 @@
 """An audit hook that refuses sockets, writes outside the writable folders, and subprocesses.
 
-It is what confines the program where no namespace can (see `namespaces.py`), and a second wall where
-one does. It is in place before the first library is imported and before any file of a model is
-opened, and it can't be taken out again.
+It confines the program where no namespace can (see `namespaces.py`), and is a second wall where one
+does. It is in place before the first library is imported and before any file of a model is opened,
+and it can't be taken out again.
 
 What it cannot hold: an audit hook sees what Python's own functions do. Native code that is already
 running in the process (a library with a hole in its parser, a function called through ctypes) acts
-unseen, and Python code that is free to run, as in a pickle that is trusted, can reach native code. A
-path is judged before it is opened, so a thread that swaps a folder for a link in between wins.
-Reading is free. A model is therefore never given the chance to run code in the first place; this
-hook is for what gets past that.
+unseen, and Python code that is free to run, as in a pickle that is trusted, can reach native code:
+`kernel_filters.py` is for that, where the kernel has it. A path is judged before it is opened, so a
+thread that swaps a folder for a link in between wins. Reading is free. A model is therefore never
+given the chance to run code in the first place; this hook is for what gets past that.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Guard:
     def _change(
         self, verb: str, directory: int | None = 1
     ) -> Callable[[tuple[Any, ...]], None]:
-        """A handler of events whose first argument is a path; `directory` is where its folder is."""
+        """A handler of events about a path; `directory` is which argument is its open folder."""
 
         def handle(arguments: tuple[Any, ...]) -> None:
             beside = -1 if directory is None else _at(arguments, directory)
@@ -294,7 +294,9 @@ class Guard:
 
 
 def _is_below(path: str, folders: Sequence[str]) -> bool:
-    return any(path == folder or path.startswith(folder.rstrip("/\\") + os.sep) for folder in folders)
+    return any(
+        path == folder or path.startswith(folder.rstrip("/\\") + os.sep) for folder in folders
+    )
 
 
 def _at(arguments: tuple[Any, ...], index: int) -> Any:

@@ -3,9 +3,11 @@ Landlock every write outside some folders and the start of any program, with sec
 processes and signals to others. It holds native code too, which an audit hook does not see. Most
 containers that forbid namespaces allow both.
 
+It does not see changes of a file's attributes (its mode, owner, times).
+
 Interfaces as in landlock(7), landlock_create_ruleset(2), seccomp(2) and the kernel's headers
-linux/landlock.h, linux/filter.h and linux/seccomp.h. Everything here holds for the thread that calls
-and what it starts, so it is called before there are others.
+linux/landlock.h, linux/filter.h and linux/seccomp.h. All of it holds for the thread that calls and
+what that starts, so it is called before there are others.
 """
 
 from __future__ import annotations

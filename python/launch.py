@@ -37,7 +37,8 @@ _CAP_DAC_READ_SEARCH = 2
 
 def main() -> NoReturn:
     """Confines this process and runs the program in it."""
-    os.closerange(3, 1024)
+    if sys.platform != "win32":
+        os.closerange(3, 1024)
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         os._exit(1)
@@ -105,13 +106,18 @@ def _limit_memory(limit: int | None) -> None:
 
 
 def _machine_memory() -> int | None:
-    """Bytes of memory and swap of the machine; None where that can't be found out."""
+    """Bytes of memory and swap of the machine or the container; None where they aren't told."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             rows = dict(line.split(":", 1) for line in file)
-        return sum(int(rows[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
+        memory = sum(int(rows[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
     except (OSError, KeyError, ValueError):
         return None
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            return min(memory, int(file.read()))
+    except (OSError, ValueError):
+        return memory
 
 
 def _watch_over(setting: dict[str, Any]) -> None:

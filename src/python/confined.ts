@@ -7,9 +7,10 @@
 import { join } from "node:path";
 import { InputError, MissingToolError, VerificationError } from "../error.ts";
 import { type Child, ProcessError, start } from "../process.ts";
+import { bubblewrapOptions, environmentOf } from "./command.ts";
 import { INSTALL_UV, type Interpreter, pythonFolder } from "./environment.ts";
 import { type Message, parseMessage } from "./messages.ts";
-import { type View, viewOf } from "./view.ts";
+import { viewOf } from "./view.ts";
 
 /** Means of confinement, the strongest first. */
 export const SANDBOXES = ["bubblewrap", "namespaces", "audit hook"] as const;
@@ -76,6 +77,8 @@ const LAST_WORDS_CHARACTERS = 2_000;
 const SIGKILL_CODE = 137;
 /** Exit codes from here on say which signal ended the program. */
 const SIGNAL_CODES = 128;
+/** Programs that a sandbox is started by, and that may be missing where another works. */
+const FALLIBLE: readonly string[] = ["bwrap", "uv"];
 const WINDOWS = Deno.build.os === "windows";
 
 /** Why a means does not work on this machine. */
@@ -138,14 +141,15 @@ async function attempt(
   const environment = environmentOf(work, allowHub);
   // A PATH of the child would be where the program itself is looked for.
   const { PATH: _, ...unfound } = environment;
-  const python = [interpreter.program, "-P", "-s", join(folder, "launch.py")];
-  const [program = "", ...args] = commandOf(sandbox, interpreter, python, view, allowHub);
+  const [program, ...args] = view !== null && sandbox === "bubblewrap"
+    ? ["bwrap", ...bubblewrapOptions(view, allowHub), "--", interpreter.program]
+    : interpreter.command;
   const milliseconds = Math.min(deadline - performance.now(), MAXIMUM_TIMEOUT_SECONDS * 1000);
   let started: Child;
   try {
     started = start({
       program,
-      args,
+      args: [...args, "-P", "-s", join(folder, "launch.py")],
       cwd: work,
       env: unfound,
       inheritEnv: WINDOWS ? ["SYSTEMROOT"] : [],
@@ -155,7 +159,7 @@ async function attempt(
       install: program === "uv" ? INSTALL_UV : "Install it with the system's package manager.",
     });
   } catch (error) {
-    if (!(error instanceof MissingToolError) || program === python[0]) throw error;
+    if (!(error instanceof MissingToolError) || !FALLIBLE.includes(program)) throw error;
     unavailable.set(sandbox, error.message);
     return null;
   }
@@ -203,7 +207,7 @@ async function converse(child: Child, job: ConfinedJob, events: PythonEvents): P
   let warnings = 0;
   for (let lines = 0; lines < MAXIMUM_LINES; lines++) {
     const line = await child.receive();
-    if (line === null) throw endedEarly(name, await child.finish());
+    if (line === null) throw endedEarly(name, await endOf(child));
     const message = parseMessage(line);
     switch (message?.type) {
       case "progress":
@@ -212,9 +216,12 @@ async function converse(child: Child, job: ConfinedJob, events: PythonEvents): P
       case "warning":
         if (++warnings <= MAXIMUM_WARNINGS) events.warn(message.message);
         break;
-      case "result":
-        await awaitEnd(child, name);
+      case "result": {
+        // Only now is what it wrote final.
+        const end = await endOf(child);
+        if (!end?.success) throw endedEarly(name, end);
         return message.value;
+      }
       case "error":
         throw await errorOf(message, child, name);
       default:
@@ -231,17 +238,15 @@ async function converse(child: Child, job: ConfinedJob, events: PythonEvents): P
   );
 }
 
-/** Waits for the end of a program that has answered: only then is what it wrote final. */
-async function awaitEnd(child: Child, name: string): Promise<void> {
+/** The end of a program that has nothing more to say; null where it does not end. */
+async function endOf(
+  child: Child,
+): Promise<{ success: boolean; code: number; stderr: string } | null> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<null>((done) => timer = setTimeout(() => done(null), END_MS));
   const end = child.wait();
-  const ended = await Promise.race([end, late]).finally(() => clearTimeout(timer));
-  if (ended === null) {
-    end.catch(() => undefined);
-    throw new PythonError(`Cannot finish "${name}": it answered and did not end.`, null);
-  }
-  if (!ended.success) throw endedEarly(name, ended);
+  end.catch(() => undefined);
+  return await Promise.race([end, late]).finally(() => clearTimeout(timer));
 }
 
 /** The error that a program told of. */
@@ -259,16 +264,21 @@ async function errorOf(
     case "missing-tool":
       return new MissingToolError(message);
     case "bug": {
-      const { stderr } = await child.finish();
-      return new PythonError(`Cannot finish "${name}": ${message}${quoted(stderr)}`, traceback);
+      const end = await endOf(child);
+      const words = quoted(end?.stderr ?? "");
+      return new PythonError(`Cannot finish "${name}": ${message}${words}`, traceback);
     }
     default:
       return kind satisfies never;
   }
 }
 
-/** The error for a program that ended without an answer. */
-function endedEarly(name: string, { code, stderr }: { code: number; stderr: string }): Error {
+/** The error for a program that ended without an answer, or (null) does not end. */
+function endedEarly(name: string, end: { code: number; stderr: string } | null): Error {
+  if (end === null) {
+    return new PythonError(`Cannot finish "${name}": it closed its output and did not end.`, null);
+  }
+  const { code, stderr } = end;
   if (
     /bad_alloc|[Cc]annot allocate memory|MemoryError/.test(stderr.slice(-LAST_WORDS_CHARACTERS))
   ) {
@@ -316,79 +326,6 @@ function limitError(error: ProcessError, { program, timeoutSeconds }: ConfinedJo
     default:
       return error.reason satisfies never;
   }
-}
-
-/** The command that starts `python` by a means. */
-function commandOf(
-  sandbox: Sandbox,
-  interpreter: Interpreter,
-  python: readonly string[],
-  view: View | null,
-  network: boolean,
-): string[] {
-  if (sandbox === "bubblewrap" && view !== null) {
-    return ["bwrap", ...bubblewrapOptions(view, network), "--", ...python];
-  }
-  if (interpreter.startedBy === "itself") return [...python];
-  const flags = "--no-project --no-config --offline --no-env-file --no-cache --quiet --python";
-  return ["uv", "run", ...flags.split(" "), interpreter.program, ...python];
-}
-
-function bubblewrapOptions(view: View, network: boolean): string[] {
-  const options = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"];
-  if (network) options.push("--share-net");
-  options.push("--proc", "/proc", "--dev", "/dev");
-  for (const path of view.system) options.push("--ro-bind-try", path, path);
-  for (const [outside, inside] of view.readable) options.push("--ro-bind", outside, inside);
-  for (const [outside, inside] of view.writable) options.push("--bind", outside, inside);
-  // Files there would be memory that no limit counts.
-  options.push("--remount-ro", "/dev", "--remount-ro", "/");
-  return options;
-}
-
-/** How the network is reached, where that is told by variables that may be read. */
-function handedOn(): Record<string, string> {
-  const names = "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy " +
-    "no_proxy SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE";
-  const found: Record<string, string> = {};
-  for (const variable of names.split(" ")) {
-    if (Deno.permissions.querySync({ name: "env", variable }).state !== "granted") continue;
-    const value = Deno.env.get(variable);
-    if (value !== undefined) found[variable] = value;
-  }
-  return found;
-}
-
-/** The whole environment of the child. */
-function environmentOf(work: string, allowHub: boolean): Record<string, string> {
-  const offline = {
-    HF_HUB_OFFLINE: "1",
-    HF_DATASETS_OFFLINE: "1",
-    TRANSFORMERS_OFFLINE: "1",
-  };
-  return {
-    ...(WINDOWS ? { TEMP: work, TMP: work } : { PATH: "/usr/bin:/bin", TMPDIR: work }),
-    HOME: work,
-    USER: "modelcast",
-    LOGNAME: "modelcast",
-    LANG: "C.UTF-8",
-    XDG_CACHE_HOME: join(work, "cache"),
-    PYTHONDONTWRITEBYTECODE: "1",
-    PYTHONHASHSEED: "0",
-    PYTHONUTF8: "1",
-    ...(allowHub ? handedOn() : offline),
-    HF_HOME: join(work, "huggingface"),
-    HF_HUB_DISABLE_TELEMETRY: "1",
-    HF_HUB_DISABLE_IMPLICIT_TOKEN: "1",
-    HF_HUB_DISABLE_PROGRESS_BARS: "1",
-    DO_NOT_TRACK: "1",
-    ORT_DISABLE_TELEMETRY: "1",
-    TOKENIZERS_PARALLELISM: "false",
-    TORCHINDUCTOR_CACHE_DIR: join(work, "inductor"),
-    TRITON_CACHE_DIR: join(work, "triton"),
-    CUDA_VISIBLE_DEVICES: "",
-    NO_COLOR: "1",
-  };
 }
 
 function heldBy(sandbox: Sandbox, natively: boolean, allowHub: boolean): string {

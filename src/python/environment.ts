@@ -5,7 +5,7 @@
  * wait. What a killed one left is made anew.
  */
 import { createHash } from "node:crypto";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFolder } from "../cache.ts";
 import { InterruptedError, MissingToolError } from "../error.ts";
@@ -17,8 +17,8 @@ export interface Interpreter {
   readonly program: string;
   /** Folders that it runs from: its own, its packages', those of the libraries it is linked to. */
   readonly folders: readonly string[];
-  /** Who may start it outside bubblewrap: uv, which the permission sets name, or nobody else. */
-  readonly startedBy: "uv" | "itself";
+  /** The command that starts it: itself, or uv where the permissions name only that. */
+  readonly command: readonly [program: string, ...args: string[]];
 }
 
 /** Which Python is wanted, and what goes on while it is made. */
@@ -63,7 +63,7 @@ for name in ("bz2", "ctypes", "lzma", "sqlite3", "ssl", "zlib"):
     except ImportError:
         pass
 folders = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-folders |= {os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))}
+folders |= {os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))} - {"/"}
 folders |= {path for path in sys.path if os.path.isdir(path)}
 try:
     with open("/proc/self/maps") as maps:
@@ -71,7 +71,7 @@ try:
     folders |= {os.path.dirname(path) for path in mapped if ".so" in path}
 except OSError:
     pass
-print(json.dumps({"version": list(sys.version_info[:3]), "folders": sorted(folders)}))
+print(json.dumps({"executable": sys.executable, "folders": sorted(folders)}))
 `;
 
 /**
@@ -138,9 +138,9 @@ function digestOf(lock: string): string {
 async function readStamp(folder: string): Promise<Interpreter | null> {
   const program = programIn(folder);
   try {
-    const folders = foldersIn(await Deno.readTextFile(join(folder, STAMP)));
-    if (folders === null || !(await Deno.stat(program)).isFile) return null;
-    return { program, folders, startedBy: "uv" };
+    const described = parseDescription(await Deno.readTextFile(join(folder, STAMP)));
+    if (described === null || !(await Deno.stat(program)).isFile) return null;
+    return startedByUv(program, described);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw unusable(folder, error);
@@ -218,12 +218,19 @@ async function make(folder: string, request: EnvironmentRequest): Promise<Interp
     "Remove the folder and try again.",
   );
   const text = new TextDecoder().decode(described.stdout);
-  const folders = foldersIn(text);
-  if (folders === null) throw new Error(`"${program}" did not describe itself but said: ${text}`);
+  const description = parseDescription(text);
+  if (description === null) {
+    throw new Error(`"${program}" did not describe itself but said: ${text}`);
+  }
   const stamp = join(folder, STAMP);
   await Deno.writeTextFile(`${stamp}.tmp`, text);
   await Deno.rename(`${stamp}.tmp`, stamp);
-  return { program, folders, startedBy: "uv" };
+  return startedByUv(program, description);
+}
+
+function startedByUv(program: string, { folders }: Description): Interpreter {
+  const flags = "--no-project --no-config --offline --no-env-file --no-cache --quiet --python";
+  return { program, folders, command: ["uv", "run", ...flags.split(" "), program, program] };
 }
 
 /** Runs uv; its failure is an error that ends in `advice`. */
@@ -251,11 +258,12 @@ async function uv(
 }
 
 /** The interpreter that a person named. */
-async function describeNamed(python: string, signal: AbortSignal): Promise<Interpreter> {
+async function describeNamed(named: string, signal: AbortSignal): Promise<Interpreter> {
+  const python = /[/\\]/.test(named) ? resolve(named) : named;
   if (Deno.permissions.querySync({ name: "run", command: python }).state !== "granted") {
     throw new MissingToolError(
-      `Cannot run "${python}": Deno was not given the permission. Run with ` +
-        `--allow-run=uv,bwrap,${python}, which takes the place of the permission set's.`,
+      `Cannot run "${named}": it is not there, or Deno was not given the permission. Run with ` +
+        `--allow-run=uv,bwrap,${named}, which takes the place of the permission set's.`,
     );
   }
   const result = await run({
@@ -267,27 +275,35 @@ async function describeNamed(python: string, signal: AbortSignal): Promise<Inter
     timeoutMs: 60_000,
     signal,
   });
-  const folders = result.success ? foldersIn(new TextDecoder().decode(result.stdout)) : null;
-  if (folders === null) {
+  const description = result.success
+    ? parseDescription(new TextDecoder().decode(result.stdout))
+    : null;
+  if (description === null) {
     throw new MissingToolError(
-      `Cannot use "${python}": it is no Python 3.11 or later. It said: ${
+      `Cannot use "${named}": it is no Python 3.11 or later. It said: ${
         result.stderr.trim().slice(-1000)
       }`,
     );
   }
-  return { program: python, folders, startedBy: "itself" };
+  return { program: description.executable, folders: description.folders, command: [python] };
 }
 
-/** The folders in what {@link DESCRIBE} printed; null where it is nothing of the kind. */
-function foldersIn(text: string): string[] | null {
+/** What {@link DESCRIBE} prints. */
+interface Description {
+  readonly executable: string;
+  readonly folders: readonly string[];
+}
+
+/** Parses what {@link DESCRIBE} printed; null where it is nothing of the kind. */
+function parseDescription(text: string): Description | null {
   try {
-    const described: unknown = JSON.parse(text);
-    if (typeof described !== "object" || described === null || !("folders" in described)) {
-      return null;
-    }
-    const { folders } = described;
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null) return null;
+    if (!("folders" in value && "executable" in value)) return null;
+    const { executable, folders } = value;
     const isText = (item: unknown): item is string => typeof item === "string";
-    return Array.isArray(folders) && folders.every(isText) ? folders : null;
+    if (!isText(executable) || !Array.isArray(folders) || !folders.every(isText)) return null;
+    return { executable, folders };
   } catch {
     return null;
   }

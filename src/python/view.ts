@@ -33,6 +33,7 @@ export interface ViewRequest {
 const SYSTEM: readonly string[] = [
   ..."/usr /lib /lib32 /lib64 /bin /sbin /nix/store /gnu/store".split(" "),
   ..."/etc/ld.so.cache /etc/alternatives /etc/localtime /sys/devices/system".split(" "),
+  "/sys/fs/cgroup/memory.max",
 ];
 /** How a host's name is looked up and its certificate checked. */
 const NETWORK: readonly string[] =

@@ -126,14 +126,10 @@ async function makePairs(
 async function takeOver(folder: string, pairs: readonly Pair[]): Promise<Answer[]> {
   const list = `${folder}/pairs.json`;
   await Deno.writeTextFile(list, JSON.stringify(pairs.map((pair) => pair.case)));
+  const [program, ...args] = interpreter.command;
   const result = await run({
-    program: interpreter.startedBy === "uv" ? "uv" : interpreter.program,
-    args: [
-      ...(interpreter.startedBy === "uv" ? ["run", "--no-project", interpreter.program] : []),
-      PROGRAM,
-      MODULES,
-      list,
-    ],
+    program,
+    args: [...args, PROGRAM, MODULES, list],
     env: { ORT_DISABLE_TELEMETRY: "1" },
     inheritEnv: ["PATH", "HOME"],
     install: "Run the tests with: deno task test",
