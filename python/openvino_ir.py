@@ -149,7 +149,7 @@ def _compile(core: Any, path: str, device: str) -> str:
 
 
 def _compress(model: Any, compress: dict[str, Any]) -> Any:
-    """Weights compressed by NNCF."""
+    """Weights compressed by NNCF; rows that are no whole groups get smaller groups."""
     import nncf
 
     mode = compress["mode"]
@@ -158,9 +158,25 @@ def _compress(model: Any, compress: dict[str, Any]) -> Any:
     parameter = nncf.parameters.CompressWeightsMode[mode]
     if mode.startswith("INT8"):
         return nncf.compress_weights(model, mode=parameter)
-    return nncf.compress_weights(
-        model, mode=parameter, group_size=compress["groupSize"], ratio=1.0, all_layers=True
+    fallback = nncf.AdvancedCompressionParameters(
+        group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST
     )
+    try:
+        return nncf.compress_weights(
+            model,
+            mode=parameter,
+            group_size=compress["groupSize"],
+            ratio=1.0,
+            all_layers=True,
+            advanced_parameters=fallback,
+        )
+    except nncf.ValidationError as error:
+        from openvino_frontend import first_line
+
+        raise Refusal(
+            "input",
+            f"Cannot compress the weights: NNCF says: {first_line(error)}. Leave out --method nncf.",
+        ) from error
 
 
 def _describe(model: Any, metadata: dict[str, str]) -> None:

@@ -118,9 +118,12 @@ function addConvert(
     .option("--symmetric", "no zero points: codes around the middle of their range")
     .option("--asymmetric", "a zero point for each block (the default)")
     .addOption(
-      choice("--method <name>", "how scales are chosen", ["rtn", "mse", "hqq"]).default(
-        DEFAULTS.method,
-      ),
+      choice("--method <name>", "how scales are chosen (nncf: for OpenVINO, by NNCF)", [
+        "rtn",
+        "mse",
+        "hqq",
+        "nncf",
+      ]).default(DEFAULTS.method),
     )
     .addOption(
       choice("--scales <type>", "type of the stored scales", ["float16", "float32"])
@@ -227,7 +230,7 @@ interface ConvertOptions {
   blockSize?: BlockSize;
   symmetric?: true;
   asymmetric?: true;
-  method: Method;
+  method: Method | "nncf";
   scales: ScaleType;
   activations: "float32" | "float16";
   ioF16?: true;
@@ -323,7 +326,8 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     precisions,
     blockSize: options.blockSize ?? DEFAULTS.blockSize,
     symmetric: options.symmetric ?? false,
-    method: options.method,
+    method: options.method === "nncf" ? DEFAULTS.method : options.method,
+    nncf: options.method === "nncf",
     scales: options.scales,
     activations: options.activations,
     ioFloat16: options.ioF16 ?? false,

@@ -23,7 +23,7 @@ const differs = (key: keyof typeof UNASKED) => (request: ConverterRequest) =>
   request[key] !== UNASKED[key];
 const reads = (format: string) => (_: ConverterRequest, path: readonly ModelConverter[]) =>
   path[0]!.sourceFormat === format;
-const writes = (format: string) => (_: ConverterRequest, path: readonly ModelConverter[]) =>
+const writes = (format: string) => (_: unknown, path: readonly ModelConverter[]) =>
   path.at(-1)!.targetFormat === format;
 
 const FROM_PYTORCH = "belongs to a PyTorch source";
@@ -70,6 +70,14 @@ const RULES: readonly Rule[] = [
   { option: "--allow-hub", given: differs("allowHub"), serves: usesPython, needs: USES_PYTHON },
   { option: "--timeout", given: differs("timeout"), serves: usesPython, needs: USES_PYTHON },
   { option: "--max-memory", given: differs("maxMemory"), serves: usesPython, needs: USES_PYTHON },
+  {
+    option: "--method nncf",
+    given: differs("nncf"),
+    serves: ({ blockSize }, path) =>
+      writes("openvino")(null, path) && typeof blockSize === "number" &&
+      !path.some(({ sourceFormat, targetFormat }) => sourceFormat === targetFormat),
+    needs: "compresses to 8 or 4 bits in blocks, for OpenVINO alone",
+  },
   {
     option: "--compile",
     given: differs("compile"),

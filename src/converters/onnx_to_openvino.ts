@@ -12,7 +12,7 @@ import { probabilityOutputs } from "../verify/bounds.ts";
 import { VERSION } from "../version.ts";
 import { type ConversionStep, ModelConverter, type StepOutcome, UNVERIFIED } from "./converter.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
-import type { ConverterOptions } from "./options.ts";
+import type { ConverterOptions, Precision } from "./options.ts";
 import { registerConverter } from "./registry.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
 
@@ -27,6 +27,12 @@ const TOLERANCES = { float32: 1e-4, quantized: 1e-3, float16: 2e-2 } as const;
 
 /** |error| that passes in an output that is a probability: of one near 0 much is still nothing. */
 const PROBABILITY_TOLERANCES = { float32: 1e-6, float16: 1e-2 } as const;
+
+/**
+ * The same for weights that NNCF compresses: there is no ONNX model of the same weights, so the
+ * comparison is with the original, and only what is broken fails.
+ */
+const NNCF_TOLERANCES = { 8: 0.3, 4: 1 } as const;
 
 /** Different inputs to compare on. */
 const SAMPLES = 3;
@@ -44,8 +50,9 @@ export class OnnxToOpenVino extends ModelConverter {
   }
 
   override writesPrecision(options: ConverterOptions): boolean {
+    const own: readonly Precision[] = options.nncf ? ["8bit", "4bit"] : ["float32", "float16"];
     return options.activations === "float32" &&
-      options.precisions.every((precision) => precision === "float32" || precision === "float16");
+      options.precisions.every((precision) => own.includes(precision));
   }
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
@@ -54,6 +61,7 @@ export class OnnxToOpenVino extends ModelConverter {
     const facts = sourceFacts(model);
     const half = step.precisions[0] === "float16" && this.writesPrecision(step);
     const rounding = half || computesInHalf(model) ? "float16" : "float32";
+    const compress = nncfModeOf(step);
     const verify = step.verify ?? true;
     const folder = resolve(step.folder);
     const { runPython } = await import("../python/child.ts");
@@ -67,17 +75,17 @@ export class OnnxToOpenVino extends ModelConverter {
           outputFolder: folder,
           outputName: basename(step.outputPath),
           precision: half ? "float16" : "float32",
-          compress: null,
+          compress,
           compile: step.compile,
           verify,
-          tolerance: TOLERANCES[rounding],
+          tolerance: compress === null ? TOLERANCES[rounding] : NNCF_TOLERANCES[compress.bits],
           probabilityTolerance: PROBABILITY_TOLERANCES[rounding],
           probabilities: [...probabilityOutputs(model)],
           toleranceQuantized: TOLERANCES.quantized,
           seed: step.seed,
           samples: SAMPLES,
           ...(verify ? await describeInputs(model) : { inputs: [], unknowns: [] }),
-          metadata: metadataOf(model, facts, step, half),
+          metadata: metadataOf(model, facts, step, half, compress),
         },
         readable: readableFiles(facts),
         writable: folder,
@@ -119,6 +127,16 @@ export class OnnxToOpenVino extends ModelConverter {
   }
 }
 
+/** How NNCF is to compress; null where it is not. */
+function nncfModeOf(
+  step: ConversionStep,
+): { readonly mode: string; readonly groupSize: number; readonly bits: 8 | 4 } | null {
+  if (!step.nncf || typeof step.blockSize !== "number") return null;
+  const bits = step.precisions[0] === "8bit" ? 8 : 4;
+  const mode = `INT${bits}_${step.symmetric ? "SYM" : "ASYM"}`;
+  return { mode, groupSize: step.blockSize, bits };
+}
+
 /** A file that the child says it wrote; only a regular one of the folder is taken. */
 function written(folder: string, name: string): string {
   if (Deno.lstatSync(join(folder, name)).isFile) return name;
@@ -137,10 +155,14 @@ function metadataOf(
   facts: SourceFacts,
   step: ConversionStep,
   half: boolean,
+  compress: { readonly mode: string; readonly groupSize: number } | null,
 ): Record<string, string> {
   const before = Object.fromEntries(model.metadata.filter(([key]) => key.startsWith("modelcast.")));
   const made = step.modelPath === step.sourceName ? undefined : before["modelcast.source_sha256"];
-  const options = { weights: half ? "float16" : "as in the source" };
+  const weights = half ? "float16" : "as in the source";
+  const options = compress === null
+    ? { weights }
+    : { weights: `NNCF ${compress.mode}`, blockSize: compress.groupSize };
   return {
     version: VERSION,
     source_sha256: made ?? facts.sha256,

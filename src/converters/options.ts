@@ -141,6 +141,8 @@ export interface ConverterOptions
   extends OutputOptions, EngineOptions, ExportOptions, PythonOptions, VerificationOptions {
   /** One precision is written to the output, several to `OUTPUT.PRECISION.onnx` each. */
   readonly precisions: readonly Precision[];
+  /** Whether NNCF compresses the weights of an OpenVINO result, in place of modelcast. */
+  readonly nncf: boolean;
   /** OpenVINO device to compile for beside writing the IR, such as "CPU"; null for none. */
   readonly compile: string | null;
   readonly dryRun: boolean;
@@ -180,6 +182,7 @@ export const DEFAULTS = {
   provider: "cpu",
   seed: 1,
   perOp: false,
+  nncf: false,
   compile: null,
   dryRun: false,
   sha256: false,

@@ -70,6 +70,7 @@ const Request = z.strictObject({
   provider: z.string().min(1).default(DEFAULTS.provider),
   seed: count.default(DEFAULTS.seed),
   perOp: z.boolean().default(DEFAULTS.perOp),
+  nncf: z.boolean().default(DEFAULTS.nncf),
   compile: z.string().min(1).nullable().default(DEFAULTS.compile),
   dryRun: z.boolean().default(DEFAULTS.dryRun),
   sha256: z.boolean().default(DEFAULTS.sha256),
