@@ -17,9 +17,12 @@ import { makeReporter, type Reporter } from "./terminal.ts";
 /** Runs the command; returns the exit code. Throws what it failed of. */
 export async function layoutCommand(options: LayoutArguments): Promise<number> {
   const reporter = await makeReporter(options);
-  const { writeTransformersJsLayout } = await import("../layout/transformers_js.ts");
+  const { checkLayout, writeTransformersJsLayout } = await import("../layout/transformers_js.ts");
   return await untilInterrupted(async (signal) => {
-    const { request } = options;
+    const suited = checkLayout(options.request.modelPath, options.request.outputPath);
+    const request = options.request.task === "auto"
+      ? { ...options.request, task: suited }
+      : options.request;
     // The models lie there until the folder is written.
     const work = new StagingFolder(request.outputPath);
     try {

@@ -10,7 +10,7 @@ import { readModel } from "../onnx/reader.ts";
 import { hasSettings, type ModelConfig, readConfig, REPOSITORY } from "./config.ts";
 import { type Dtype, DTYPE_NAMES } from "./dtypes.ts";
 import { checkOutput } from "./output_folder.ts";
-import { checkDecoder, checkRoles, type ModelRole } from "./roles.ts";
+import { checkDecoder, checkRoles, type ModelRole, writesText } from "./roles.ts";
 import { SourceFolder } from "./source_folder.ts";
 
 /** A float32 ONNX model that was made from the source folder. */
@@ -71,6 +71,19 @@ export interface Plan {
   readonly provider: string;
   /** What is read. */
   readonly sources: readonly string[];
+}
+
+/**
+ * Checks what can be known before the source is exported, which takes minutes. Returns the task to
+ * export it for where a person names none.
+ *
+ * @throws InputError where the source folder or the output can't be used.
+ */
+export function checkLayout(source: string, output: string): "auto" | "causal-lm-with-past" {
+  const folder = new SourceFolder(source);
+  const { architectures } = readConfig(folder);
+  checkOutput(resolve(output), [folder.realPath]);
+  return architectures.some(writesText) ? "causal-lm-with-past" : "auto";
 }
 
 /** Checks everything that can be known before the work. */

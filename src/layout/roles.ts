@@ -34,6 +34,11 @@ export function checkRoles(roles: readonly ModelRole[]): void {
   );
 }
 
+/** Whether models of the architecture `name` write text, without an encoder before them. */
+export function writesText(name: string): boolean {
+  return /(ForCausalLM|LMHeadModel)$/.test(name);
+}
+
 /**
  * Checks that transformers.js can run `model` as `role`. It hands a decoder that writes text only the
  * newest token at each step and expects the rest in a cache, and it makes the empty cache of the first
@@ -48,8 +53,7 @@ export function checkDecoder(
   role: ModelRole,
   architectures: readonly string[],
 ): void {
-  const writes = role === "decoder" ||
-    (role === "model" && architectures.some((name) => /(ForCausalLM|LMHeadModel)$/.test(name)));
+  const writes = role === "decoder" || (role === "model" && architectures.some(writesText));
   if (!writes) return;
   const caches = model.graph.inputs.filter(({ name }) => name.startsWith(CACHE));
   if (caches.length === 0) {

@@ -24,7 +24,7 @@ import { poolingOf, taskOf } from "./tasks.ts";
 
 export { type Dtype, DTYPE_NAMES, dtypesOfPrecisions, parseDtype } from "./dtypes.ts";
 export type { Measurement } from "./measure.ts";
-export type { LayoutModel, LayoutRequest } from "./plan.ts";
+export { checkLayout, type LayoutModel, type LayoutRequest } from "./plan.ts";
 export type { ModelRole } from "./roles.ts";
 
 /** A model file that was written. */

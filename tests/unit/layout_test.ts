@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { InputError, InterruptedError } from "../../src/error.ts";
 import {
+  checkLayout,
   type Dtype,
   dtypesOfPrecisions,
   type LayoutRequest,
@@ -154,6 +155,24 @@ Deno.test("a decoder that transformers.js would run wrongly is refused", async (
   await refused(() => laidOut(decoderModel(2)), /not called "batch_size"/);
   await laidOut(decoderModel("batch_size"));
   await laidOut(decoderModel(1));
+});
+
+Deno.test("what is wrong shows before the export, and a decoder is exported with its cache", async () => {
+  await withSource(ENCODER_FILES, async ({ root, output }) => {
+    const source = join(root, "source");
+    assert.equal(checkLayout(source, output), "auto");
+    for (const name of ["GPT2LMHeadModel", "LlamaForCausalLM"]) {
+      const config = JSON.stringify({ model_type: "any", architectures: [name] });
+      writeFiles(source, { "config.json": config });
+      assert.equal(checkLayout(source, output), "causal-lm-with-past");
+    }
+    const early = (source: string, output: string) => () =>
+      Promise.resolve().then(() => checkLayout(source, output));
+    await refused(early(source, source), /which is read/);
+    writeFiles(output, { "thesis.doc": "mine" });
+    await refused(early(source, output), /someone else's work/);
+    await refused(early(root, join(root, "new")), /no config\.json/);
+  });
 });
 
 Deno.test("large weights lie in data files that config.json counts", async () => {
