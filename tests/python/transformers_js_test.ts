@@ -1,7 +1,7 @@
 /**
  * The folder of `--layout transformers.js`: transformers.js loads every dtype of a trained sentence
- * encoder, external data too, and its vectors are compared with PyTorch's; and it lets a decoder write
- * what PyTorch writes.
+ * encoder, external data too, and its vectors are compared with PyTorch's; and it lets a decoder,
+ * exported and laid out by one command, write what PyTorch writes.
  */
 import assert from "node:assert/strict";
 import { basename, dirname } from "node:path";
@@ -111,16 +111,15 @@ function relativeL2(wanted: readonly number[], got: readonly number[]): number {
   return Math.sqrt(noise / wanted.reduce((sum, value) => sum + value ** 2, 0));
 }
 
-/** Exports the model in `source` to `output` by the command line. */
-async function exportModel(source: string, output: string, task: string): Promise<void> {
+/** Runs `modelcast convert` on the Hugging Face folder `source`. */
+async function convert(source: string, output: string, options: readonly string[]): Promise<void> {
   const { code, stderr } = await run({
     program: "deno",
     args: [
       ...["run", "-q", "--no-prompt", "--frozen", "-P=convert-python"],
       `--allow-run=uv,bwrap,${pythonPath("pytorch")}`,
-      ...[`${ROOT}/main.ts`, "convert", "--source", source, "--source-format", "pytorch"],
-      ...["--target-format", "onnx", "--precision", "float32", "--no-verify", "--output", output],
-      ...["--task", task, "--python", pythonPath("pytorch")],
+      ...[`${ROOT}/main.ts`, "convert", "--source", source, "--output", output, "--quiet"],
+      ...["--python", pythonPath("pytorch"), ...options],
     ],
     cwd: ROOT,
     inheritEnv: HANDED_ON,
@@ -141,7 +140,8 @@ const BARS = { fp32: 0.9999, fp16: 0.999, q8: 0.999, q4: 0.95, q4f16: 0.95, q2: 
 Deno.test("transformers.js loads every dtype of a trained model and ranks sentences alike", async (t) => {
   const scratch = await Deno.makeTempDir();
   const model = `${scratch}/float32.onnx`;
-  await exportModel(ALL_MINILM, model, "base");
+  const format = ["--source-format", "pytorch", "--target-format", "onnx", "--task", "base"];
+  await convert(ALL_MINILM, model, [...format, "--precision", "float32", "--no-verify"]);
   const wanted = pairCosines(
     await ask(
       pythonPath("pytorch"),
@@ -235,15 +235,9 @@ Deno.test("transformers.js writes what PyTorch writes, with the decoder's cache"
     [`${ROOT}/tests/python/write_on.py`],
     { folder: source, prompt, tokens },
   );
-  const model = `${scratch}/gpt2.onnx`;
-  await exportModel(source, model, "causal-lm-with-past");
   const output = `${scratch}/decoder`;
   const dtypes: Dtype[] = ["fp32", "fp16", "q8"];
-  await writeTransformersJsLayout(
-    { source, models: [{ path: model, role: "model" }], output, dtypes, engine: "wasm" },
-    silent,
-    signal,
-  );
+  await convert(source, output, ["--layout", "transformers.js", "--dtypes", dtypes.join()]);
   for (const dtype of dtypes) {
     const got = await inTransformersJs("generate.ts", output, { dtype, prompt, tokens });
     assert.deepEqual(got, wanted, dtype);
