@@ -5,6 +5,9 @@
 import type { VerificationReport } from "../verify/report.ts";
 import type { Precision } from "./options.ts";
 
+/** What the names of files end in that failed their verification. */
+export const UNVERIFIED = ".unverified";
+
 /** One weight that was converted. */
 export interface ConvertedWeight {
   /** Name of the tensor. */

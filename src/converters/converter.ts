@@ -39,9 +39,6 @@ export interface ConversionStep extends ConverterRequest {
   readonly signal: AbortSignal;
 }
 
-/** What the names of files end in that failed their verification. */
-export const UNVERIFIED = ".unverified";
-
 /** One model that a step wrote. */
 export interface WrittenModel {
   /** What stands between the output's name and its extension: "", ".encoder", ".4bit". */

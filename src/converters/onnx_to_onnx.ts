@@ -22,13 +22,12 @@ import type { Weight } from "../quantization/weights.ts";
 import type { Original, VerificationReport } from "../verify.ts";
 import { defaultTolerance, type Tolerance } from "../verify/tolerance.ts";
 import { VERSION } from "../version.ts";
-import type { Conversion, VerifiedConversion } from "./conversion.ts";
+import { type Conversion, UNVERIFIED, type VerifiedConversion } from "./conversion.ts";
 import {
   type ConversionEvents,
   type ConversionStep,
   ModelConverter,
   type StepOutcome,
-  UNVERIFIED,
   type WrittenModel,
 } from "./converter.ts";
 import type { EngineOptions, OutputOptions, Precision } from "./options.ts";

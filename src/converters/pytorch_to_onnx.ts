@@ -9,10 +9,9 @@ import {
   type ConversionStep,
   ModelConverter,
   type StepOutcome,
-  UNVERIFIED,
   type WrittenModel,
 } from "./converter.ts";
-import type { OutputFile } from "./conversion.ts";
+import { type OutputFile, UNVERIFIED } from "./conversion.ts";
 import type { ConverterOptions } from "./options.ts";
 import { registerConverter } from "./registry.ts";
 import { sha256OfFile } from "./source.ts";

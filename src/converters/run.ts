@@ -8,14 +8,14 @@ import { InterruptedError, ModelcastError, VerificationError } from "../error.ts
 import { checkTarget } from "../onnx/files.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { checkOptions } from "./check_options.ts";
-import {
-  type ConversionEvents,
-  type ConversionResult,
-  type ConverterRequest,
-  type ModelConverter,
-  type StepReport,
-  UNVERIFIED,
-  type WrittenModel,
+import { UNVERIFIED } from "./conversion.ts";
+import type {
+  ConversionEvents,
+  ConversionResult,
+  ConverterRequest,
+  ModelConverter,
+  StepReport,
+  WrittenModel,
 } from "./converter.ts";
 import { MODEL_FORMATS } from "./options.ts";
 
