@@ -4,7 +4,8 @@ Both compute the same seeded inputs, of several sizes where the file has open di
 batch, other lengths, rows that end in padding, an empty cache. An output passes where no element
 differs by more than the tolerance, or, where its largest magnitude is above 1, by more than the
 tolerance times that: float32 keeps 24 bits of a sum's largest terms, so what cancels leaves errors
-of their size. A NaN on one side only never passes.
+of their size. The error of an output as a whole may be a hundred tolerances of its norm. A NaN on
+one side only never passes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import torch
 
 from dialog import Dialog, Refusal
 from units import ExportUnit
+
+_RELATIVE = 100.0
+"""How many times the tolerance the relative L2 error of an output may be. Outputs near zero, as
+random weights give them, would otherwise pass whatever was computed."""
 
 
 def compare(
@@ -126,6 +131,8 @@ def _difference(
     allowed = tolerance * max(1.0, float(np.abs(finite).max(initial=0.0)))
     if largest > allowed:
         return f"maximum absolute error {largest:.3g}, allowed {allowed:.3g}"
+    if norm > 0 and relative > _RELATIVE * tolerance:
+        return f"relative L2 error {relative:.3g}, allowed {_RELATIVE * tolerance:.3g}"
     return None
 
 

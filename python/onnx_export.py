@@ -24,7 +24,7 @@ import torch
 
 from capture import repaired
 from dialog import Dialog, Refusal
-from graph import describe_values, polish
+from graph import describe_values, optimize, polish
 from onnx_file import ExternalData, save
 from units import ExportUnit
 
@@ -175,9 +175,11 @@ def _dynamo(unit: ExportUnit, opset: int, dialog: Dialog) -> ir.Model:
             opset_version=opset,
             custom_translation_table=repairs.translations,
             dynamo=True,
-            optimize=True,
+            optimize=False,
             verbose=False,
         )
+        dialog.progress("optimize")
+        optimize(onnx_program.model)
         repairs.fix_graph(onnx_program)
     return onnx_program.model
 
@@ -185,7 +187,6 @@ def _dynamo(unit: ExportUnit, opset: int, dialog: Dialog) -> ir.Model:
 def _torchscript(unit: ExportUnit, opset: int, dialog: Dialog) -> ir.Model:
     import onnx
     import onnx_ir as ir
-    from onnxscript import optimizer
 
     dialog.progress("trace the model")
     buffer = io.BytesIO()
@@ -221,7 +222,7 @@ def _torchscript(unit: ExportUnit, opset: int, dialog: Dialog) -> ir.Model:
         value.const_value = ir.tensor(weights[value.name].detach(), name=value.name)
         model.graph.initializers[value.name] = value
     dialog.progress("optimize")
-    optimizer.optimize_ir(model)
+    optimize(model)
     return model
 
 
