@@ -7,10 +7,11 @@ The first line of standard input says how, before the line of the request:
      "hook": true, "memory": null | bytes, "environment": {...}}
 
 Then, before anything of the model is opened or a library imported: the memory limit, the namespaces
-(if those are asked for; bubblewrap's are there already), the audit hook. The first line of the
+(if those are asked for; bubblewrap's are there already), the kernel's filters, the audit hook.
+Without "hook" namespaces are the only wall, which is for tests of them. The first line of the
 answer, {"type": "confined", "natively": true}, says that all of it holds, and whether the kernel
-holds native code where no namespace does. A process that ends without that line could not be
-confined in the way asked for; its standard error says why.
+holds native code to the same as the hook holds Python's. A process that ends without that line could
+not be confined in the way asked for; its standard error says why.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def main() -> NoReturn:
         if setting["sandbox"] != "bubblewrap":
             _watch_over(setting)
     channel = dialog.open_channel()
-    natively = _LINUX and setting["sandbox"] == "audit hook" and _hold_natively(setting)
+    natively = _LINUX and _hold_natively(setting)
     if setting["hook"] or (setting["sandbox"] == "audit hook" and not natively):
         guard.Guard(
             writable=[setting["writable"]],
@@ -161,10 +162,18 @@ def _watch_over(setting: dict[str, Any]) -> None:
 
 
 def _hold_natively(setting: dict[str, Any]) -> bool:
-    """Has the kernel refuse what the audit hook refuses; whether it does all of it."""
+    """Has the kernel refuse what the audit hook refuses; whether it does all of it.
+
+    Namespaces hold the files already.
+    """
     import kernel_filters
 
-    writes = kernel_filters.hold_writes([setting["writable"]])
+    if setting["sandbox"] == "audit hook":
+        writes = kernel_filters.hold_writes([setting["writable"]])
+    else:
+        writes = True
+        if not setting["hook"]:
+            return False
     return kernel_filters.hold_calls(setting["network"]) and writes
 
 

@@ -5,7 +5,7 @@
  * probe, so the usual case costs nothing, and what failed is not tried again.
  */
 import { join } from "node:path";
-import { InputError, MissingToolError, VerificationError } from "../error.ts";
+import { InputError, InterruptedError, MissingToolError, VerificationError } from "../error.ts";
 import { type Child, ProcessError, start } from "../process.ts";
 import { bubblewrapOptions, environmentOf } from "./command.ts";
 import { INSTALL_UV, type Interpreter, pythonFolder } from "./environment.ts";
@@ -34,7 +34,7 @@ export interface ConfinedJob {
   readonly interpreter: Interpreter;
   /** The means to try, in this order. */
   readonly sandboxes: readonly Sandbox[];
-  /** False only to see what namespaces hold without the audit hook, their second wall. */
+  /** False only to see what namespaces hold without their second wall, hook and filters. */
   readonly hook?: boolean;
 }
 
@@ -75,6 +75,8 @@ const MAXIMUM_TIMEOUT_SECONDS = 2 ** 31 / 1000 - 1;
 const LAST_WORDS_LINES = 12;
 const LAST_WORDS_CHARACTERS = 2_000;
 const SIGKILL_CODE = 137;
+/** Codes of SIGHUP, SIGINT and SIGTERM, which a terminal sends to the child as well. */
+const INTERRUPTED_CODES: readonly number[] = [129, 130, 143];
 /** Exit codes from here on say which signal ended the program. */
 const SIGNAL_CODES = 128;
 /** Programs that a sandbox is started by, and that may be missing where another works. */
@@ -286,6 +288,9 @@ function endedEarly(name: string, end: { code: number; stderr: string } | null):
       `Cannot finish "${name}": it ran out of memory. Raise the limit with --max-memory, or ` +
         `convert on a machine with more memory.${quoted(stderr)}`,
     );
+  }
+  if (INTERRUPTED_CODES.includes(code)) {
+    return new InterruptedError(`Interrupted while "${name}" was running.`);
   }
   if (code === SIGKILL_CODE) {
     return new InputError(

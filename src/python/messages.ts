@@ -7,7 +7,7 @@
 export type Message =
   | {
     readonly type: "confined";
-    /** Whether the kernel holds native code where no namespace does. */
+    /** Whether the kernel holds native code to the same as the audit hook holds Python's. */
     readonly natively: boolean;
   }
   | { readonly type: "progress"; readonly stage: string; readonly fraction: number | null }

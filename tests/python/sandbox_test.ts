@@ -445,6 +445,7 @@ for (const sandbox of SANDBOXES) {
     await assert.rejects(probe(sandbox, folders, "kill", 9), saying(/was killed.*more memory/));
     await assert.rejects(probe(sandbox, folders, "kill", 11), saying(/crashed with signal 11/));
     await assert.rejects(probe(sandbox, folders, "kill", 6), saying(/crashed with signal 6/));
+    await assert.rejects(probe(sandbox, folders, "kill", 15), InterruptedError);
     await assert.rejects(
       probe(sandbox, folders, "exit", 7),
       (error) => error instanceof PythonError && /exit code 7 and no answer/.test(error.message),
