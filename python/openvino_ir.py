@@ -1,14 +1,14 @@
 """Converts an ONNX model to OpenVINO IR: the program that the parent starts.
 
-Request: {"command": "convert", "source": "/abs/model.onnx", "reference": "/abs/model.onnx" | null,
-"outputFolder": "/abs", "outputName": "model.xml", "precision": "float32" | "float16",
+Request: {"command": "convert", "source": "/abs/model.onnx", "sourceName": "model.onnx" | null,
+"outputFolder": "/abs", "outputName": "model.xml",
 "compress": null | {"mode": "INT4_ASYM", "groupSize": 32}, "compile": null | "CPU", "verify": bool,
-"tolerance": float, "toleranceQuantized": float, "seed": int, "samples": int, "inputs": [...],
-"unknowns": [...], "sourceName": "model.onnx" | null, "metadata": {"version": "...", ...}}.
-`inputs` and `unknowns` are those of `openvino_check`; `sourceName` is what messages call the source.
+"tolerance": float, "toleranceQuantized": float, "probabilityTolerance": float,
+"probabilities": [...], "seed": int, "samples": int, "inputs": [...], "unknowns": [...],
+"metadata": {"version": "...", ...}}. `sourceName` is what messages call the source; for what is
+verified on see `openvino_check`.
 
-Quantized weights keep their codes whatever the precision, which is that of the other constants:
-"float32" leaves those as they are. The answer names the files written into the output folder, bytes
+Weights keep their codes and types. The answer names the files written into the output folder, bytes
 by element type, the weights, and the verification. `toleranceQuantized` holds where weights were
 taken over with their codes, if it is the wider one.
 """
@@ -75,7 +75,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
 
     dialog.progress("write the IR")
     path = os.path.join(folder, name)
-    ov.save_model(model, path, compress_to_fp16=request["precision"] == "float16")
+    ov.save_model(model, path, compress_to_fp16=False)
     del model
     files = [name, f"{name[: -len('.xml')]}.bin"]
     if device is not None:
@@ -84,10 +84,9 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     verification = None
     if request["verify"]:
         tolerance = float(request["tolerance"])
-        if taken:
+        if any(weight["element"] not in ("f16", "bf16") for weight in taken):
             tolerance = max(tolerance, float(request["toleranceQuantized"]))
-        reference = request.get("reference") or source
-        verification = openvino_check.compare(request, reference, path, tolerance, dialog)
+        verification = openvino_check.compare(request, source, path, tolerance, dialog)
     return {
         "files": [
             {"name": file, "byteLength": os.path.getsize(os.path.join(folder, file))}

@@ -36,6 +36,8 @@ from onnx_constants import (
 Step = Reshape | Transpose | First
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+# Fewer integers than these are no weight.
+_FEWEST = 64
 # Operators between a weight's use and its scales that are followed.
 _LONGEST = 32
 
@@ -96,6 +98,30 @@ def parse_value(scope: Scope, name: str, rows_of: str | None = None) -> Weight:
 
     With `rows_of`, lookups by the index of that name are taken for the tables themselves.
     """
+    try:
+        return _parse_scaled(scope, name, rows_of)
+    except Unknown:
+        if rows_of is not None:
+            raise
+        return _parse_whole(scope, name)
+
+
+def _parse_whole(scope: Scope, name: str) -> Weight:
+    """Integers of few bits as floats: OpenVINO 2026.4 computes with shifted uint8 wrongly."""
+    value = Evaluator(scope).value(name)
+    if not value.whole or value.type not in _FLOATS or value.array.size < _FEWEST:
+        raise Unknown(name)
+    bits = _bits(value.low, value.high)
+    if value.low >= 0:
+        codes = Codes(value.array.astype(np.uint8, copy=False), f"u{bits}", None, None)
+    elif bits in (4, 8):
+        codes = Codes(value.array.astype(np.int8, copy=False), f"i{bits}", None, None)
+    else:
+        raise Unknown(name)
+    return _finish(codes, [], value.type, "arithmetic")
+
+
+def _parse_scaled(scope: Scope, name: str, rows_of: str | None) -> Weight:
     evaluator = Evaluator(scope, rows_of)
     movements: list[Movement] = []
     kind: int | None = None

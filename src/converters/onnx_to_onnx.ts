@@ -261,6 +261,7 @@ function describeOptions(precision: Precision, options: OutputOptions): string {
     activations,
     ioFloat16,
     exclude: options.exclude,
+    ...(options.storeFloats === true ? { storeFloats: true } : {}),
   });
 }
 

@@ -13,6 +13,7 @@ import { VERSION } from "../version.ts";
 import { UNVERIFIED } from "./conversion.ts";
 import { type ConversionStep, ModelConverter, type StepOutcome } from "./converter.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
+import { convertOnnx } from "./onnx_to_onnx.ts";
 import type { ConverterOptions, Precision } from "./options.ts";
 import { registerConverter } from "./registry.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
@@ -21,8 +22,8 @@ export type { OpenVinoReport, OpenVinoVerification } from "./openvino_answer.ts"
 
 /**
  * Largest |error| against ONNX Runtime on the same weights, as a part of the output's largest
- * magnitude. Where weights are quantized OpenVINO scales inside of its kernels. Where the model
- * computes in float16, or has its weights rounded to float16 here, results are off by 2^-11 and more.
+ * magnitude. Where weights are quantized OpenVINO scales inside of its kernels. Where the ONNX model
+ * computes in float16, which OpenVINO does in float32 here, results are off by 2^-11 and more.
  */
 const TOLERANCES = { float32: 1e-4, quantized: 1e-3, float16: 2e-2 } as const;
 
@@ -58,10 +59,11 @@ export class OnnxToOpenVino extends ModelConverter {
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const started = performance.now();
-    const model = await readModel(step.modelPath);
+    const half = this.writesPrecision(step) && step.precisions[0] === "float16";
+    const modelPath = half ? await storeInHalf(step) : step.modelPath;
+    const model = await readModel(modelPath);
     const facts = sourceFacts(model);
-    const half = step.precisions[0] === "float16" && this.writesPrecision(step);
-    const rounding = half || computesInHalf(model) ? "float16" : "float32";
+    const rounding = computesInHalf(model) ? "float16" : "float32";
     const compress = nncfModeOf(step);
     const verify = step.verify ?? true;
     const folder = resolve(step.folder);
@@ -71,22 +73,21 @@ export class OnnxToOpenVino extends ModelConverter {
         program: "openvino_ir.py",
         request: {
           command: "convert",
-          source: resolve(step.modelPath),
+          source: resolve(modelPath),
           sourceName: step.sourceName,
           outputFolder: folder,
           outputName: basename(step.outputPath),
-          precision: half ? "float16" : "float32",
           compress,
           compile: step.compile,
           verify,
           tolerance: compress === null ? TOLERANCES[rounding] : NNCF_TOLERANCES[compress.bits],
+          toleranceQuantized: TOLERANCES.quantized,
           probabilityTolerance: PROBABILITY_TOLERANCES[rounding],
           probabilities: [...probabilityOutputs(model)],
-          toleranceQuantized: TOLERANCES.quantized,
           seed: step.seed,
           samples: SAMPLES,
           ...(verify ? await describeInputs(model) : { inputs: [], unknowns: [] }),
-          metadata: metadataOf(model, facts, step, half, compress),
+          metadata: metadataOf(model, facts, modelPath !== step.sourceName, compress),
         },
         readable: readableFiles(facts),
         writable: folder,
@@ -128,6 +129,24 @@ export class OnnxToOpenVino extends ModelConverter {
   }
 }
 
+/** Writes the model with its weights in float16 into the step's folder, and gives its path. */
+async function storeInHalf(step: ConversionStep): Promise<string> {
+  const [conversion] = await convertOnnx(
+    {
+      ...step,
+      source: step.modelPath,
+      output: join(step.folder, "float16.onnx"),
+      storeFloats: true,
+      dryRun: false,
+      sha256: false,
+    },
+    step.events,
+    step.signal,
+  );
+  for (const warning of conversion!.warnings) step.events.warn(warning);
+  return conversion!.files[0]!.path;
+}
+
 /** How NNCF is to compress; null where it is not. */
 function nncfModeOf(
   step: ConversionStep,
@@ -150,27 +169,28 @@ function readableFiles(facts: SourceFacts): string[] {
   return [...new Set([...files, ...files.map((file) => realpathSync(file))])];
 }
 
-/** What the IR says of its making: no paths, no times. A quantizer's own words are handed on. */
+/**
+ * What the IR says of its making: no paths, no times. What a step before this one said of the source
+ * and of its own options is handed on.
+ */
 function metadataOf(
   model: Model,
   facts: SourceFacts,
-  step: ConversionStep,
-  half: boolean,
+  made: boolean,
   compress: { readonly mode: string; readonly groupSize: number } | null,
 ): Record<string, string> {
   const before = Object.fromEntries(model.metadata.filter(([key]) => key.startsWith("modelcast.")));
-  const made = step.modelPath === step.sourceName ? undefined : before["modelcast.source_sha256"];
-  const weights = half ? "float16" : "as in the source";
   const options = compress === null
-    ? { weights }
+    ? { weights: "as in the ONNX model" }
     : { weights: `NNCF ${compress.mode}`, blockSize: compress.groupSize };
+  const sample = made ? before["modelcast.source_data_sample_sha256"] : facts.dataSample;
   return {
     version: VERSION,
-    source_sha256: made ?? facts.sha256,
-    ...(facts.dataSample === null ? {} : { source_data_sample_sha256: facts.dataSample }),
+    source_sha256: (made ? before["modelcast.source_sha256"] : undefined) ?? facts.sha256,
+    ...(sample === undefined || sample === null ? {} : { source_data_sample_sha256: sample }),
     options: JSON.stringify(options),
     ...(before["modelcast.options"] === undefined
       ? {}
-      : { quantization: before["modelcast.options"] }),
+      : { onnx_options: before["modelcast.options"] }),
   };
 }

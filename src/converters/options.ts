@@ -82,6 +82,8 @@ export interface OutputOptions {
   readonly runtimes: readonly string[];
   readonly exclude: readonly string[];
   readonly nan: "error" | "keep";
+  /** Whether float16 weights are only stored in float16 and computed with in float32. */
+  readonly storeFloats?: boolean;
 }
 
 /** How the weights are quantized; none of it changes the output's bytes. */

@@ -149,7 +149,7 @@ async function prepareFloat(
   const conversion: FloatConversionOptions = {
     to,
     // Runtimes lack bfloat16 operators: weights are stored in it and computed with in float32.
-    form: to === "bfloat16" ? "storage" : "compute",
+    form: to === "bfloat16" || options.storeFloats === true ? "storage" : "compute",
     io: options.ioFloat16,
     keep: matches,
     exclude: isExcluded,
