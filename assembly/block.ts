@@ -44,8 +44,11 @@ function addTo(at: usize, number: f64): void {
   store<f64>(at, load<f64>(at) + number);
 }
 
-/** Quantizes block `index` of up to 16 rows from `row` on, and measures it where it is sampled. */
-export function quantizeBlock(row: u32, end: u32, index: u32): void {
+/**
+ * Quantizes block `index` of up to 16 rows from `row` on, and measures it where it is sampled, unless
+ * `elsewhere` says that it is measured elsewhere.
+ */
+export function quantizeBlock(row: u32, end: u32, index: u32, elsewhere: bool): void {
   chooseBlock(row, end, index);
   for (let quad: usize = 0; quad < quads << 4; quad += 16) {
     nonFinite += popcnt(i32x4.bitmask(v128.load(scratch + quad, NON_FINITE)));
@@ -53,14 +56,14 @@ export function quantizeBlock(row: u32, end: u32, index: u32): void {
   }
   // A search leaves the tile normalized.
   const normalized = job.method != RTN;
-  if (isSampled(row, index)) {
+  if (!elsewhere && isSampled(row, index)) {
     measureBlock(normalized);
     measured += lanes;
   }
   storeBlock(normalized);
 }
 
-/** Measures what is sampled of blocks that the fast way quantizes. */
+/** Measures what is sampled of blocks that the fast way takes. */
 export function sampleBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): void {
   for (let row = first; row < end; row += 16) {
     for (let index = firstBlock; index < endBlock; index++) {

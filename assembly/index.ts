@@ -66,7 +66,7 @@ export function quantize(
 function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): void {
   if (!job.columnsOrder) {
     for (let row = first; row < end; row += 16) {
-      for (let index = firstBlock; index < endBlock; index++) quantizeBlock(row, end, index);
+      for (let index = firstBlock; index < endBlock; index++) quantizeBlock(row, end, index, false);
     }
     return;
   }
@@ -75,7 +75,7 @@ function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): v
   for (let index = firstBlock; index < endBlock; index += 8) {
     const last = min(index + 8, endBlock);
     for (let row = first; row < end; row += 16) {
-      for (let each = index; each < last; each++) quantizeBlock(row, end, each);
+      for (let each = index; each < last; each++) quantizeBlock(row, end, each, false);
     }
   }
 }

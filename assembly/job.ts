@@ -33,6 +33,8 @@ export class Job {
   /** Candidate steps as f32. Symmetric: those of `lower`, then as many of `upper`. */
   steps: usize;
   stepCount: u32;
+  /** 1 where an asymmetric search goes in stages: no block is longer than a chunk then. */
+  staged: u32;
   /** 864 values of x^-0.3 by the upper bits of x, then the 8 shrinkages, as f32. */
   powers: usize;
 }
@@ -82,8 +84,10 @@ export const PANEL_INVERSE: usize = PANEL_LOW + PANEL_BYTES;
 export const PANEL_BIAS: usize = PANEL_INVERSE + PANEL_BYTES;
 /** A byte a quad of the panel: how many of its scales were clamped, or {@link CARE}. */
 export const PANEL_FLAGS: usize = PANEL_BIAS + PANEL_BYTES;
+/** Bytes of codes, by twos: [eight pairs][16 rows]. */
+export const TWO_BYTES: usize = PANEL_FLAGS + 256;
 /** Bytes that `quantize` needs as scratch; the engine gives as many. */
-export const SCRATCH_BYTES: usize = PANEL_FLAGS + 256;
+export const SCRATCH_BYTES: usize = TWO_BYTES + 256;
 
 /** In PANEL_FLAGS: a block of the quad must go the general way. */
 export const CARE: u8 = 0x80;
@@ -125,3 +129,8 @@ export const BEST_SATURATED: usize = STATE + 21 * QUADS;
 export const INVERSE: usize = STATE + 22 * QUADS;
 /** Zero points of the strip's rows, 16 bits each. */
 export const SHORT_ZERO_POINTS: usize = STATE + 23 * QUADS;
+/** The best candidate of a search: A A, A, B and its steps; its zero point is OTHER_ZERO_POINT. */
+export const BEST_SQUARE: usize = STATE + 24 * QUADS;
+export const BEST_A: usize = STATE + 25 * QUADS;
+export const BEST_B: usize = STATE + 26 * QUADS;
+export const BEST_STEPS: usize = STATE + 27 * QUADS;

@@ -2,10 +2,12 @@
  * Least squared error: every candidate's codes are judged at their own best scale, the winner's best
  * scale is stored, and its error is compared with that of rounding to nearest.
  */
+import { beginSelection, highest, importanceAt, keepBetter, limitedCode, stepsAt } from "./candidates.ts";
 import { constant, MAGIC, ONE } from "./constants.ts";
 import { clamp, isClamped, reciprocal, roundToEven, storedScale } from "./float.ts";
 import {
-  CHUNK,
+  BEST_A,
+  BEST_B,
   DOWN,
   OTHER_SATURATED,
   OTHER_SCALE,
@@ -25,9 +27,10 @@ import {
   ZEROED,
 } from "./job.ts";
 import { clearNonFinite, loadChunk } from "./load.ts";
+import { searchInStages } from "./stages.ts";
 import { accumulate, joinParts } from "./sums.ts";
 import { normalizeTile, range, signedLargest } from "./rtn.ts";
-import { block, chunkCount, chunkLength, job, quads, scratch, sumScale } from "./strip.ts";
+import { chunkCount, chunkLength, job, quads, scratch, sumScale } from "./strip.ts";
 
 /**
  * Replaces the choices of the strip by those of the search where these are better. The tile of a
@@ -42,16 +45,21 @@ export function searchByError(): void {
       : range(quad);
     v128.store(scratch + quad, f32x4.div(one, extent), UNIT);
   }
+  const staged = job.staged && !job.symmetric;
   for (let chunk: u32 = 0; chunk < chunks; chunk++) {
     if (chunks > 1) loadChunk(chunk);
     for (let quad: usize = 0; quad < quads << 4; quad += 16) {
       clearNonFinite(quad, chunkLength(chunk));
       normalizeTile(quad, chunkLength(chunk));
       if (job.importance) weigh(quad, chunk);
-      sumCandidates(quad, chunk);
+      if (staged) searchInStages(quad);
+      else sumCandidates(quad, chunk);
     }
   }
-  for (let quad: usize = 0; quad < quads << 4; quad += 16) selectCandidate(quad);
+  for (let quad: usize = 0; quad < quads << 4; quad += 16) {
+    if (!staged) selectCandidate(quad);
+    storeCandidate(quad);
+  }
   for (let chunk: u32 = 0; chunk < chunks; chunk++) {
     if (chunks > 1) loadChunk(chunk);
     for (let quad: usize = 0; quad < quads << 4; quad += 16) {
@@ -94,21 +102,6 @@ function candidateZeroPoint(quad: usize, index: u32): v128 {
   return f32x4.add(zeroPoint, f32x4.splat(shift));
 }
 
-/** The highest code. */
-// @ts-ignore: decorator
-@inline
-function highest(): v128 {
-  return f32x4.splat(<f32>((1 << job.bits) - 1));
-}
-
-/** Importance of the weight at index `i` of chunk `chunk`; padding has none. */
-// @ts-ignore: decorator
-@inline
-function importanceAt(chunk: u32, i: u32): v128 {
-  const column = block * job.blockLength + chunk * CHUNK + i;
-  return column < job.columns ? v128.load32_splat(job.importance + column * 4) : f32x4.splat(0);
-}
-
 /** Multiplies a quad of the normalized tile by importance. */
 function weigh(quad: usize, chunk: u32): void {
   const count = chunkLength(chunk);
@@ -120,10 +113,6 @@ function weigh(quad: usize, chunk: u32): void {
 
 /** Adds the sums of one chunk for all candidates. */
 function sumCandidates(quad: usize, chunk: u32): void {
-  if (!job.symmetric && !job.importance) {
-    for (let step: u32 = 0; step < job.stepCount; step++) sumThreeCandidates(quad, chunk, step);
-    return;
-  }
   const count = candidateCount();
   for (let index: u32 = 0; index < count; index++) {
     const inverse = candidateInverse(quad, index);
@@ -134,13 +123,6 @@ function sumCandidates(quad: usize, chunk: u32): void {
     if (job.importance) sumWeightedCandidate(quad, chunk, inverse, lower, upper, sums);
     else sumCandidate(quad, chunk, inverse, lower, upper, sums);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function limitedCode(shifted: v128, magic: v128, floor: v128, ceiling: v128): v128 {
-  // Numbers near the magic one are in the order of their bits.
-  return f32x4.sub(i32x4.min_s(i32x4.max_s(shifted, floor), ceiling), magic);
 }
 
 /**
@@ -189,57 +171,6 @@ function sumCandidate(
   accumulate(chunk, sums + 64, f32x4.add(even, odd));
 }
 
-/** The sums of one scale with the three zero points around that of the strip. */
-function sumThreeCandidates(quad: usize, chunk: u32, step: u32): void {
-  const magic = constant(MAGIC);
-  const one = constant(ONE);
-  const inverse = candidateInverse(quad, step);
-  const floor = f32x4.sub(magic, v128.load(scratch + quad, ZERO_POINT));
-  const floorBelow = f32x4.add(floor, one);
-  const floorAbove = f32x4.sub(floor, one);
-  const ceiling = f32x4.add(floor, highest());
-  const ceilingBelow = f32x4.add(ceiling, one);
-  const ceilingAbove = f32x4.sub(ceiling, one);
-  let b = f32x4.splat(0);
-  let bBelow = f32x4.splat(0);
-  let bAbove = f32x4.splat(0);
-  const base = scratch + TILE + quad;
-  const bytes = chunkLength(chunk) * TILE_STRIDE;
-  for (let part: u32 = 0; part < 4; part++) {
-    let a = f32x4.splat(0);
-    let aBelow = f32x4.splat(0);
-    let aAbove = f32x4.splat(0);
-    let at = base + part * TILE_STRIDE;
-    const end = at + bytes;
-    while (at < end) {
-      const u = v128.load(at);
-      const shifted = f32x4.add(f32x4.mul(u, inverse), magic);
-      const q = limitedCode(shifted, magic, floor, ceiling);
-      a = f32x4.add(a, f32x4.mul(u, q));
-      b = f32x4.add(b, f32x4.mul(q, q));
-      const qBelow = limitedCode(shifted, magic, floorBelow, ceilingBelow);
-      aBelow = f32x4.add(aBelow, f32x4.mul(u, qBelow));
-      bBelow = f32x4.add(bBelow, f32x4.mul(qBelow, qBelow));
-      const qAbove = limitedCode(shifted, magic, floorAbove, ceilingAbove);
-      aAbove = f32x4.add(aAbove, f32x4.mul(u, qAbove));
-      bAbove = f32x4.add(bAbove, f32x4.mul(qAbove, qAbove));
-      at += 4 * TILE_STRIDE;
-    }
-    v128.store(scratch + part * 16, a, PARTS);
-    v128.store(scratch + part * 16, aBelow, PARTS + 64);
-    v128.store(scratch + part * 16, aAbove, PARTS + 128);
-  }
-  const sums = scratch + SUMS + step * 128 + quad;
-  const below = sums + job.stepCount * 128;
-  const above = below + job.stepCount * 128;
-  accumulate(chunk, sums, joinParts(PARTS));
-  accumulate(chunk, sums + 64, b);
-  accumulate(chunk, below, joinParts(PARTS + 64));
-  accumulate(chunk, below + 64, bBelow);
-  accumulate(chunk, above, joinParts(PARTS + 128));
-  accumulate(chunk, above + 64, bAbove);
-}
-
 /** A = sum((h u) q) and B = sum((h q) q), both in four partial sums. */
 function sumWeightedCandidate(
   quad: usize,
@@ -266,41 +197,30 @@ function sumWeightedCandidate(
   accumulate(chunk, sums + 64, joinParts(PARTS + 64));
 }
 
-/** Makes the other choice of a quad from the sums of its candidates. */
+/** Selects the best candidate of a quad by the sums of all. */
 function selectCandidate(quad: usize): void {
   const scaling = f32x4.splat(sumScale());
-  let bestSquare = f32x4.splat(0);
-  let bestA = f32x4.splat(0);
-  let bestB = constant(ONE);
-  let bestZeroPoint = v128.load(scratch + quad, ZERO_POINT);
   const runs: u32 = job.symmetric ? 2 : 3;
   let sums = scratch + SUMS + quad;
+  beginSelection(quad, 0);
   for (let run: u32 = 0; run < runs; run++) {
     const zeroPoint = candidateZeroPoint(quad, run * job.stepCount);
-    const exists = v128.and(
-      f32x4.ge(zeroPoint, f32x4.splat(0)),
-      f32x4.le(zeroPoint, highest()),
-    );
     for (let step: u32 = 0; step < job.stepCount; step++) {
       const a = f32x4.mul(v128.load(sums), scaling);
       const b = f32x4.mul(v128.load(sums, 64), scaling);
-      const square = f32x4.mul(a, a);
-      const better = v128.and(
-        f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b)),
-        exists,
-      );
+      keepBetter(quad, a, b, zeroPoint, stepsAt(step));
       sums += 128;
-      if (!v128.any_true(better)) continue;
-      bestSquare = v128.bitselect(square, bestSquare, better);
-      bestA = v128.bitselect(a, bestA, better);
-      bestB = v128.bitselect(b, bestB, better);
-      bestZeroPoint = v128.bitselect(zeroPoint, bestZeroPoint, better);
     }
   }
-  const exact = f32x4.mul(f32x4.div(bestA, bestB), v128.load(scratch + quad, UP));
-  v128.store(scratch + quad, storedScale(exact), OTHER_SCALE);
-  v128.store(scratch + quad, bestZeroPoint, OTHER_ZERO_POINT);
-  v128.store(scratch + quad, isClamped(exact), OTHER_SATURATED);
+}
+
+/** Makes the other choice of a quad from the candidate that was selected. */
+function storeCandidate(quad: usize): void {
+  const at = scratch + quad;
+  const best = f32x4.div(v128.load(at, BEST_A), v128.load(at, BEST_B));
+  const exact = f32x4.mul(best, v128.load(at, UP));
+  v128.store(at, storedScale(exact), OTHER_SCALE);
+  v128.store(at, isClamped(exact), OTHER_SATURATED);
 }
 
 /**

@@ -2,12 +2,14 @@
  * Makes codes and stores them. Sixteen rows give a vector of sixteen bytes for each byte of a row's
  * codes (a byte column); sixteen byte columns are transposed and stored, sixteen bytes a row.
  */
-import { constant, FAR, MAGIC } from "./constants.ts";
+import { constant, FAR, MAGIC, MAGIC_TWICE } from "./constants.ts";
 import { float16Patterns, magnitude, reciprocal } from "./float.ts";
 import {
   BYTE_COLUMNS,
   DOWN,
   INVERSE,
+  PANEL_BIAS,
+  PANEL_INVERSE,
   SCALE,
   SHORT_ZERO_POINTS,
   TILE,
@@ -15,6 +17,8 @@ import {
   ZERO_POINT,
 } from "./job.ts";
 import { clearNonFinite, loadChunk, loadTile } from "./load.ts";
+import { storeFour } from "./plain.ts";
+import { storeStrip } from "./plain_columns.ts";
 import { greatest, least, normalizeTile } from "./rtn.ts";
 import { block, chunkCount, chunkLength, firstRow, job, lanes, quads, scratch } from "./strip.ts";
 import { storeTransposed } from "./transpose.ts";
@@ -45,16 +49,36 @@ export function storeBlock(normalized: bool): void {
     );
   }
   if (chunkCount() == 1) limitTile(chunkLength(0), normalized);
-  if (job.bits == 3) packThree(normalized);
+  if (job.bits == 4 && lanes == 16 && job.blockLength % 32 == 0 && chunkCount() == 1) packStrip();
+  else if (job.bits == 3) packThree(normalized);
   else if (job.bits == 8) packWhole(8, normalized);
   else if (job.bits == 4) packWhole(4, normalized);
   else packWhole(2, normalized);
+}
+
+/** A whole strip at 4 bits, by the fast way's last step: the tile is a panel of sixteen rows. */
+function packStrip(): void {
+  for (let quad: usize = 0; quad < 64; quad += 16) {
+    const at = scratch + quad;
+    v128.store(at, v128.load(at, INVERSE), PANEL_INVERSE);
+    const rounded = f32x4.add(v128.load(at, ZERO_POINT), constant(MAGIC));
+    v128.store(at, i32x4.sub(constant(MAGIC_TWICE), rounded), PANEL_BIAS);
+  }
+  const blockBytes = job.blockLength >> 1;
+  const codeStride = <usize>job.blocks * blockBytes;
+  const to = job.codes + <usize>firstRow * codeStride + <usize>block * blockBytes;
+  storeStrip(scratch + TILE, TILE_STRIDE, 0, to, codeStride);
 }
 
 function storeScales(quad: usize, scale: v128): void {
   const lane = <u32>quad >> 2;
   const count = min(4, lanes - lane);
   let index = (firstRow + lane) * job.blocks + block;
+  if (count == 4) {
+    const zeroPoints = f32x4.add(v128.load(scratch + quad, ZERO_POINT), constant(MAGIC));
+    storeFour(index, job.blocks, scale, zeroPoints);
+    return;
+  }
   v128.store(scratch, job.wideScales ? scale : float16Patterns(scale), BYTE_COLUMNS);
   for (let i: usize = 0; i < count; i++) {
     const pattern = load<u32>(scratch + i * 4, BYTE_COLUMNS);

@@ -56,15 +56,18 @@ export function choosePanel(first: u32, step: u32, count: u32): void {
       flag = v128.any_true(care) ? CARE : <u8>popcnt(i32x4.bitmask(clamped));
     }
     store<u8>(scratch + (index >> 2), flag, PANEL_FLAGS);
-    storeScales(first, step, scale, rounded);
+    storeFour(first, step, scale, rounded);
     first += 4 * step;
   }
 }
 
-/** Stores four scales and zero points. */
+/**
+ * Stores the scales of four blocks and their zero points, which are the lowest bytes of lanes. The first
+ * is number `first` of all blocks of the job, each next one is `step` further.
+ */
 // @ts-ignore: decorator
 @inline
-function storeScales(first: u32, step: u32, scale: v128, zeroPoints: v128): void {
+export function storeFour(first: u32, step: u32, scale: v128, zeroPoints: v128): void {
   if (job.wideScales) {
     let at = job.scales + <usize>first * 4;
     v128.store_lane<u32>(at, scale, 0);

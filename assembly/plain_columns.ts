@@ -10,7 +10,7 @@ import {
   PANEL_HIGH,
   PANEL_INVERSE,
   PANEL_LOW,
-  TILE,
+  TWO_BYTES,
 } from "./job.ts";
 import { choosePanel } from "./plain.ts";
 import { job, origin, pitch, scratch } from "./strip.ts";
@@ -29,7 +29,7 @@ export function quantizePlainColumns(row: u32, count: u32, block: u32): void {
   for (let strip: u32 = 0; strip < count; strip += 16) {
     const flags = load<u32>(scratch + (strip >> 2), PANEL_FLAGS);
     if (flags & 0x80808080) {
-      quantizeBlock(row + strip, row + strip + 16, block);
+      quantizeBlock(row + strip, row + strip + 16, block, true);
       continue;
     }
     countSaturated((flags * 0x01010101) >> 24);
@@ -80,8 +80,11 @@ function eightCodes(at: usize, inverse: v128, otherInverse: v128, magic: v128, b
   );
 }
 
-/** The codes of sixteen rows of the panel from `strip` on: row k's at `to + k * codeStride`. */
-function storeStrip(from: usize, stride: usize, strip: u32, to: usize, codeStride: usize): void {
+/**
+ * The codes of sixteen rows of the panel from `strip` on, whose weights lie from `from` on, `stride` from
+ * one index along K to the next. Those of row k go to `to + k * codeStride`.
+ */
+export function storeStrip(from: usize, stride: usize, strip: u32, to: usize, codeStride: usize): void {
   const panel = scratch + (strip << 2);
   const inverse0 = v128.load(panel, PANEL_INVERSE);
   const inverse1 = v128.load(panel, PANEL_INVERSE + 16);
@@ -93,7 +96,7 @@ function storeStrip(from: usize, stride: usize, strip: u32, to: usize, codeStrid
   const bias3 = v128.load(panel, PANEL_BIAS + 48);
   const magic = constant(MAGIC);
   const highest = constant(BYTE_FIFTEEN);
-  const words = scratch + TILE;
+  const words = scratch + TWO_BYTES;
   const length = job.blockLength;
   const pair = 2 * stride;
   let at = from;

@@ -22,7 +22,7 @@ export function quantizePlainRow(row: u32, first: u32, last: u32): void {
     for (let index: u32 = 0; index < count; index += 4) {
       const flag = load<u8>(scratch + (index >> 2), PANEL_FLAGS);
       if (flag != CARE) countSaturated(flag);
-      else for (let i: u32 = 0; i < 4; i++) quantizeBlock(row, row + 1, block + index + i);
+      else for (let i: u32 = 0; i < 4; i++) quantizeBlock(row, row + 1, block + index + i, true);
     }
   }
 }

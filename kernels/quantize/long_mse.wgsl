@@ -48,7 +48,7 @@ fn pick_candidate(
     let candidate = candidate_at(index, unit, plain.zero_point);
     if (candidate.valid) {
       let sum_uq = gathered_sum(2u * index);
-      best = better(best, sum_uq, gathered_sum(2u * index + 1u), candidate.zero_point);
+      best = better(best, sum_uq, gathered_sum(2u * index + 1u), candidate);
     }
   }
   if (plain.saturated == 0u) {

@@ -10,8 +10,9 @@ const REQUIRED_GAIN = 0.9998779296875;
 
 // What codes are made with to be judged.
 struct Candidate {
-  // Reciprocal of the scale.
+  // Reciprocal of the scale: the unit times as many steps, of either sign.
   inverse: f32,
+  steps: f32,
   zero_point: u32,
   valid: bool,
 }
@@ -21,6 +22,7 @@ struct Best {
   square: f32,
   sum_uq: f32,
   sum_qq: f32,
+  steps: f32,
   zero_point: u32,
 }
 
@@ -45,9 +47,9 @@ fn candidate_at(index: u32, unit: f32, zero_point: u32) -> Candidate {
   let place = f32(index - series * matrix.grid_count) * matrix.grid_step;
   if (is_symmetric()) {
     if (series == 0u) {
-      return Candidate(opaque(unit * (matrix.grid_lower + place)), center(), true);
+      return candidate_of(unit, matrix.grid_lower + place, i32(center()));
     }
-    return Candidate(opaque(-unit * (matrix.grid_upper + place)), center(), true);
+    return candidate_of(unit, -(matrix.grid_upper + place), i32(center()));
   }
   var shifted = i32(zero_point);
   if (series == 1u) {
@@ -55,22 +57,26 @@ fn candidate_at(index: u32, unit: f32, zero_point: u32) -> Candidate {
   } else if (series == 2u) {
     shifted += 1;
   }
-  let valid = shifted >= 0 && shifted <= i32(highest());
-  let inverse = opaque(unit * (matrix.grid_lower + place));
-  return Candidate(inverse, u32(max(shifted, 0)), valid);
+  return candidate_of(unit, matrix.grid_lower + place, shifted);
+}
+
+// The candidate of a number of steps and a zero point, which is valid where it is a code.
+fn candidate_of(unit: f32, steps: f32, zero_point: i32) -> Candidate {
+  let valid = zero_point >= 0 && zero_point <= i32(highest());
+  return Candidate(opaque(unit * steps), steps, u32(max(zero_point, 0)), valid);
 }
 
 fn no_best(zero_point: u32) -> Best {
-  return Best(0.0, 0.0, 1.0, zero_point);
+  return Best(0.0, 0.0, 1.0, matrix.grid_lower + matrix.grid_step, zero_point);
 }
 
 // The better one of `best` and a candidate with these sums; of equally good ones the first.
-fn better(best: Best, sum_uq: f32, sum_qq: f32, zero_point: u32) -> Best {
+fn better(best: Best, sum_uq: f32, sum_qq: f32, candidate: Candidate) -> Best {
   let uq = sum_uq * matrix.sum_scale;
   let qq = sum_qq * matrix.sum_scale;
   let square = opaque(uq * uq);
   if (square * best.sum_qq > best.square * qq) {
-    return Best(square, uq, qq, zero_point);
+    return Best(square, uq, qq, candidate.steps, candidate.zero_point);
   }
   return best;
 }

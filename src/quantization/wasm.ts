@@ -225,6 +225,7 @@ class WasmEngine implements Engine {
         zeroPoints,
         steps: stepsAt,
         stepCount: count,
+        staged: format.blockSize === 0 ? 0 : 1,
         powers: this.#powers,
       });
       await this.#run({ record, plan, weights, counter, statistics });

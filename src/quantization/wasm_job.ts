@@ -27,6 +27,7 @@ const JOB_FIELDS = [
   "zeroPoints",
   "steps",
   "stepCount",
+  "staged",
   "powers",
 ] as const;
 

@@ -3,14 +3,16 @@
  * errors, and an end.
  */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { type Engine, EngineFault } from "../../src/quantization/engine.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
 import { SharedMemory } from "../../src/quantization/shared_memory.ts";
 import { createWasmEngine } from "../../src/quantization/wasm.ts";
 import { differenceBetween } from "../gpu/identical.ts";
 import { randomJobs } from "../gpu/random_jobs.ts";
-import { jobOf, QUANTIZE_CASES } from "../quantize_cases.ts";
+import { jobOf, QUANTIZE_CASES, type QuantizeCase } from "../quantize_cases.ts";
 
+const CACHE = fileURLToPath(new URL("../../.cache/", import.meta.url));
 const FORMAT = { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" } as const;
 
 async function withEngine(
@@ -59,6 +61,104 @@ Deno.test("weights in the engine's memory are quantized where they lie", async (
       memory.release();
     }
   });
+});
+
+/** Every kind of value that rounding treats apart, spread over a matrix of many panels. */
+function troubled(rows: number, columns: number): QuantizeCase {
+  const values = Float32Array.from({ length: rows * columns }, (_, i) => {
+    const place = (i * 2654435761) >>> 0;
+    if (place % 4999 === 0) return [NaN, Infinity, -Infinity, 3e38, 1e9][place % 5]!;
+    const row = Math.floor(i / columns);
+    return row % 37 === 0 ? 0 : (place / 2 ** 32 - 0.4) * 2 ** (row % 11 === 0 ? 20 : -6);
+  });
+  return { name: `${rows} x ${columns}`, rows, columns, values };
+}
+
+Deno.test("panels give the reference's bytes, with blocks among them that need more care", async () => {
+  await withEngine({ workers: 2 }, async (engine) => {
+    const reference = createReferenceEngine();
+    for (const [rows, columns] of [[1100, 70], [40, 1030]] as const) {
+      const entry = troubled(rows, columns);
+      for (const order of ["rows", "columns"] as const) {
+        for (const blockSize of [32, 64] as const) {
+          for (const symmetric of [true, false]) {
+            const scaleType = blockSize === 32 ? "float16" : "float32";
+            const job = jobOf(entry, order, { bits: 4, symmetric, blockSize, scaleType }, "rtn");
+            const result = await engine.quantize(job);
+            const label = `${entry.name}, ${order}, ${blockSize}, ${symmetric}`;
+            assert.ok(result.nonFinite > 0 && result.nonFinite < rows * columns / blockSize, label);
+            assert.equal(differenceBetween(result, await reference.quantize(job)), null, label);
+            result.release();
+          }
+        }
+      }
+    }
+  });
+});
+
+Deno.test("weights in a file are read by the workers, parts of a wider matrix too", async () => {
+  const path = await Deno.makeTempFile({ dir: CACHE });
+  try {
+    await withEngine({ workers: 2 }, async (engine) => {
+      // More than a worker reads at a time, in either order, and a last block that is short.
+      for (const entry of [troubled(3000, 330), troubled(3, 20_000), troubled(20, 17_000)]) {
+        for (const order of ["rows", "columns"] as const) {
+          const job = jobOf(entry, order, FORMAT, "rtn");
+          await Deno.writeFile(path, job.weights);
+          const [outer, inner] = order === "rows"
+            ? [entry.rows, entry.columns]
+            : [entry.columns, entry.rows];
+          const expected = await engine.quantize(job);
+          const whole = await engine.quantizeFile!({
+            ...job,
+            weights: { path, offset: 0, pitch: inner },
+          });
+          const label = `${entry.name}, ${order}`;
+          assert.equal(differenceBetween(whole, expected), null, label);
+          whole.release();
+          expected.release();
+          // All but the first and the last of what lies side by side.
+          const part = new Uint8Array(outer * (inner - 2) * 4);
+          for (let i = 0; i < outer; i++) {
+            const from = (i * inner + 1) * 4;
+            part.set(job.weights.subarray(from, from + (inner - 2) * 4), i * (inner - 2) * 4);
+          }
+          const narrow = {
+            ...job,
+            rows: order === "rows" ? entry.rows : entry.rows - 2,
+            columns: order === "rows" ? entry.columns - 2 : entry.columns,
+          };
+          const of = await engine.quantizeFile!({
+            ...narrow,
+            weights: { path, offset: 4, pitch: inner },
+          });
+          const same = await engine.quantize({ ...narrow, weights: part });
+          assert.equal(differenceBetween(of, same), null, `${label}, a part`);
+          of.release();
+          same.release();
+        }
+      }
+    });
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("a file that is missing or too short is a fault of the job alone", async () => {
+  const path = await Deno.makeTempFile({ dir: CACHE });
+  const job = jobOf(QUANTIZE_CASES[3]!, "columns", FORMAT, "rtn");
+  try {
+    await Deno.writeFile(path, job.weights.subarray(1));
+    await withEngine({ workers: 2 }, async (engine) => {
+      for (const name of [path, `${path}.missing`]) {
+        const weights = { path: name, offset: 0, pitch: job.rows };
+        await assert.rejects(engine.quantizeFile!({ ...job, weights }), EngineFault);
+      }
+      (await engine.quantize(job)).release();
+    });
+  } finally {
+    await Deno.remove(path);
+  }
 });
 
 Deno.test("many jobs in flight do not disturb each other", async () => {
