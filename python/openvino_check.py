@@ -124,10 +124,21 @@ def _reference(
             continue
         varied = any(found.role["kind"] in _VARYING for found in inputs)
         all_feeds, results = [feeds], [first]
-        for number in range(1, samples if varied else 1):
-            feeds = _sample(inputs, assignment, seed, number)
-            all_feeds.append(feeds)
-            results.append(session.run(names, feeds))
+        for number in range(1, samples if varied or unknowns else 1):
+            other = _others(unknowns, assignment, number)
+            for chosen in (other, assignment):
+                feeds = _sample(inputs, chosen, seed, number)
+                try:
+                    results.append(session.run(names, feeds))
+                except MemoryError:
+                    raise
+                except Exception:
+                    # Not every extent that is left open can have any value.
+                    if chosen is assignment:
+                        raise
+                    continue
+                all_feeds.append(feeds)
+                break
         return all_feeds, results, names
     raise Refusal("input", _no_reference(problem or "there was nothing to try"))
 
@@ -243,6 +254,19 @@ def _assignments(unknowns: dict[str, list[int]]) -> Iterator[dict[str, int]]:
     for (one, firsts), (other, seconds) in itertools.combinations(unknowns.items(), 2):
         for value, another in itertools.product(firsts[1:], seconds[1:]):
             yield first | {one: value, other: another}
+
+
+def _others(
+    unknowns: dict[str, list[int]], assignment: dict[str, int], number: int
+) -> dict[str, int]:
+    """Other extents for sample `number`: a model that says it takes any is held to it."""
+    return {
+        key: candidates[(candidates.index(assignment[key]) + number) % min(3, len(candidates))]
+        if assignment[key] in candidates[:3]
+        else assignment[key]
+        for key, candidates in unknowns.items()
+        if key in assignment
+    }
 
 
 def _sample(

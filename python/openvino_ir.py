@@ -40,6 +40,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
 
     import openvino_check
     import openvino_frontend
+    from onnx_preparation import prepare
     from openvino_constants import fill_placeholders
     from quantized_weights import Extraction
 
@@ -55,11 +56,12 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
 
     dialog.progress("read the model")
     message = openvino_frontend.read_onnx(source, called)
+    changed = prepare(message)
     dialog.progress("find quantized weights")
     extraction = Extraction(message, os.path.dirname(os.path.abspath(source)))
     weights = extraction.weights
     dialog.progress("convert to OpenVINO")
-    if weights:
+    if weights or changed:
         scratch = os.path.join(folder, "scratch")
         model = openvino_frontend.convert_message(message, called, source, scratch)
     else:

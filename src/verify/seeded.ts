@@ -244,7 +244,11 @@ function candidatesOf(port: Port, axis: number, role: Role): readonly number[] {
   const rank = port.dims.length;
   if (/past|cache/.test(name)) return [0, 8, 16, 1];
   if (/batch|^n$|^b$|^bs$/.test(name)) return [1, 2];
-  if (role.kind === "state") return /seq|len/.test(name) ? [0, 8, 16, 1] : [1, 2, 16, 64];
+  if (role.kind === "state") {
+    if (!/seq|len/.test(name)) return [1, 2, 16, 64];
+    // A cache may be empty; what an encoder gives is not.
+    return /encoder/.test(name) ? SEQUENCE : [0, 8, 16, 1];
+  }
   if (/height|width/.test(name) && role.kind !== "picture") return SIDES;
   if (axis === 0 && rank > 1) return [1, 2];
   switch (role.kind) {
