@@ -34,10 +34,12 @@ _MESSAGE_CHARACTERS = 8_000
 _TRACEBACK_CHARACTERS = 32_000
 _MAXIMUM_WARNINGS = 500
 _SECONDS_BETWEEN_PROGRESS = 0.1
+# Share of the memory limit from which on a failure is put down to it.
+_NEARLY_ALL = 0.9
 # What the native libraries say where they are refused memory; Python's own says MemoryError.
 _REFUSED_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|bad_alloc|bad allocation|not enough memory"
-    r"|failed to allocate memory|out of memory",
+    r"|failed to allocate memory|out of memory|failed to map segment",
     re.IGNORECASE,
 )
 
@@ -142,14 +144,19 @@ def serve(handler: Callable[[dict[str, Any], Dialog], dict[str, Any]]) -> NoRetu
 def report(channel: Channel, error: BaseException) -> None:
     """Sends the line that tells of `error`, or of the refusal that libraries wrapped in it."""
     refusal = next((cause for cause in _causes(error) if isinstance(cause, Refusal)), None)
+    limit = _memory_limit()
     if is_memory_error(error):
         # The frames hold what filled the memory.
         error.__traceback__ = None
-        limit = _memory_limit()
         _grant_reserve()
         kind, message, trace = "memory", _memory_message(limit), None
     elif refusal is not None:
         kind, message, trace = refusal.kind, refusal.message, None
+    elif limit is not None and _memory_held() > _NEARLY_ALL * limit:
+        # Not everyone who is refused memory says so.
+        _grant_reserve()
+        kind, message = "memory", _memory_message(limit)
+        trace = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
     elif isinstance(error, ModuleNotFoundError):
         name = (error.name or "?").partition(".")[0]
         kind, trace = "missing-tool", None
@@ -221,6 +228,16 @@ def _memory_limit() -> int | None:
         return None
     soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _memory_held() -> int:
+    """Bytes that the process holds of what is limited."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            rows = dict(line.split(":", 1) for line in file)
+        return int(rows["VmData"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 def _grant_reserve() -> None:

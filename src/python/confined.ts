@@ -75,6 +75,9 @@ const MAXIMUM_TIMEOUT_SECONDS = 2 ** 31 / 1000 - 1;
 const LAST_WORDS_LINES = 12;
 const LAST_WORDS_CHARACTERS = 2_000;
 const SIGKILL_CODE = 137;
+/** What libraries say that end the process where memory is refused. */
+const OUT_OF_MEMORY =
+  /bad_alloc|cannot allocate memory|MemoryError|memory allocation|Rust cannot catch foreign exc/i;
 /** Codes of SIGHUP, SIGINT and SIGTERM, which a terminal sends to the child as well. */
 const INTERRUPTED_CODES: readonly number[] = [129, 130, 143];
 /** Exit codes from here on say which signal ended the program. */
@@ -281,9 +284,7 @@ function endedEarly(name: string, end: { code: number; stderr: string } | null):
     return new PythonError(`Cannot finish "${name}": it closed its output and did not end.`, null);
   }
   const { code, stderr } = end;
-  if (
-    /bad_alloc|[Cc]annot allocate memory|MemoryError/.test(stderr.slice(-LAST_WORDS_CHARACTERS))
-  ) {
+  if (OUT_OF_MEMORY.test(stderr.slice(-LAST_WORDS_CHARACTERS))) {
     return new InputError(
       `Cannot finish "${name}": it ran out of memory. Raise the limit with --max-memory, or ` +
         `convert on a machine with more memory.${quoted(stderr)}`,
@@ -301,7 +302,8 @@ function endedEarly(name: string, end: { code: number; stderr: string } | null):
   if (code > SIGNAL_CODES) {
     return new InputError(
       `Cannot finish "${name}": it crashed with signal ${code - SIGNAL_CODES}, which a broken ` +
-        `model can cause. Check the model's files.${quoted(stderr)}`,
+        `model can cause, or want of memory. Check the model's files, raise the limit with ` +
+        `--max-memory, or convert on a machine with more memory.${quoted(stderr)}`,
     );
   }
   return new PythonError(
