@@ -56,10 +56,11 @@ def check_torch_legacy(path: Path) -> None:
         inspect_stream(path, file)
         # Each storage is a count of 8 bytes and its elements.
         needed = sum(8 + count for count in storages.values())
-        if needed > size - file.tell():
+        left = size - file.tell()
+        if needed > left:
             raise refuse_file(
                 path,
-                f"its storages claim {needed} bytes and the file has {size}",
+                f"its storages claim {needed} bytes and it has {left} for them",
                 "It is damaged or cut short: download or save it again.",
             )
 

@@ -420,7 +420,7 @@ def _as_refusals(beginning: str) -> Iterator[None]:
 
 
 def _unfit(beginning: str, error: Exception) -> Refusal:
-    said = next((line for line in str(error).splitlines() if line.strip()), "")
+    said = " ".join(line.strip() for line in str(error).splitlines()[:3] if line.strip())
     return Refusal(
         "input",
         f"{beginning} ({type(error).__name__}: {clip(said, 300)}). Correct config.json or give "

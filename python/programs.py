@@ -29,7 +29,7 @@ def open_torchscript(path: Path) -> torch.jit.ScriptModule:
 
     try:
         module = torch.jit.load(str(path), map_location="cpu")
-    except (RuntimeError, ValueError, OSError, UnicodeDecodeError) as error:
+    except Exception as error:
         if is_memory_error(error):
             raise
         said = next((line for line in str(error).splitlines() if line.strip()), "")

@@ -28,10 +28,10 @@ def cases(folder: Path, _evidence: Path) -> Iterator[Case]:
         "an unknown architecture": {"architectures": ["BertForMaskedLN"]},
         "an architecture that is code": {"architectures": ["os.system"]},
         "an architecture of another type": {"architectures": ["GPT2Model"]},
-        "a hidden size of a milliard": {"hidden_size": 10**9, "num_attention_heads": 1},
+        "a hidden size of 10^9": {"hidden_size": 10**9, "num_attention_heads": 1},
         "a vocabulary of 2^39": {"vocab_size": 2**39},
         "a size of 10^30": {"hidden_size": 10**30},
-        "a milliard of layers": {"num_hidden_layers": 10**9},
+        "10^9 layers": {"num_hidden_layers": 10**9},
         "9,999 layers of nothing": {"num_hidden_layers": 9_999},
         "a size that is a word": {"hidden_size": "large"},
         "a negative size": {"hidden_size": -32},
@@ -42,7 +42,7 @@ def cases(folder: Path, _evidence: Path) -> Iterator[Case]:
     for name, change in changes.items():
         yield f"configuration: {name}", _request(folder, good, name, {**fields, **change})
     for name, change in changes.items():
-        if name.startswith(("a hidden", "a vocabulary", "a milliard")):
+        if name.startswith(("a hidden", "a vocabulary", "10^9 layers")):
             request = _request(folder, good, f"random {name}", {**fields, **change})
             yield f"random weights: {name}", {**request, "randomWeights": True}
     for name, text in {
@@ -64,7 +64,7 @@ def cases(folder: Path, _evidence: Path) -> Iterator[Case]:
         "a file as an argument": {"model_args": {"checkpoint_path": "/etc/passwd"}},
         "an unknown argument": {"model_args": {"no_such_argument": 1}},
         "a name that is a list": {"architecture": ["resnet18"]},
-        "a width of a milliard": {"model_args": {"in_chans": 10**9, "stem_width": 10**6}},
+        "a width of 10^9": {"model_args": {"in_chans": 10**9, "stem_width": 10**6}},
     }.items():
         inner = folder / f"timm {name}"
         shutil.copytree(good, inner)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,20 +54,26 @@ def _folders(folder: Path) -> Iterator[Case]:
     config = folder / "undeclared" / "config.json"
     config.write_text(config.read_text().replace('"architectures"', '"once_architectures"'))
     yield "a configuration without architectures", {"source": str(folder / "undeclared")}
-    yield (
-        "random weights",
-        {
-            "source": str(folder / "single" / "config.json"),
-            "randomWeights": True,
-            "task": "classification",
-            "seed": 3,
-        },
-    )
+    for name in ("random weights", "the same random weights"):
+        yield (
+            name,
+            {
+                "source": str(folder / "single" / "config.json"),
+                "randomWeights": True,
+                "task": "classification",
+                "seed": 3,
+                "exporter": "torchscript",
+            },
+        )
 
 
 def _state_dicts(folder: Path) -> Iterator[Case]:
     state = torch.load(folder / "bin" / "pytorch_model.bin")
-    config = {"modelType": "bert", "config": str(folder / "bin" / "config.json")}
+    config = {
+        "modelType": "bert",
+        "config": str(folder / "bin" / "config.json"),
+        "exporter": "torchscript",
+    }
     wrapped = {
         "epoch": 3,
         "state_dict": {f"module.{key}": value for key, value in state.items()},
@@ -97,6 +105,16 @@ def _programs(folder: Path) -> Iterator[Case]:
     program = torch.export.export(model, (picture,), dynamic_shapes=({0: batch},))
     torch.export.save(program, folder / "program.pt2")
     yield "a torch.export program", {"source": str(folder / "program.pt2")}
+    guarded = folder / "guarded.pt2"
+    with zipfile.ZipFile(folder / "program.pt2") as old, zipfile.ZipFile(guarded, "w") as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith("models/model.json"):
+                graph = json.loads(data)
+                graph["guards_code"] = [f"__import__('os').mknod('{folder / 'executed'}') is None"]
+                data = json.dumps(graph).encode()
+            new.writestr(entry, data)
+    yield "a program whose guards are code", {"source": str(guarded)}
     torch.jit.save(torch.jit.script(model), str(folder / "script.pt"))
     yield "TorchScript", {"source": str(folder / "script.pt")}
 
