@@ -3,6 +3,7 @@
  * sandbox for one request.
  */
 import { join } from "node:path";
+import { InputError } from "../error.ts";
 import {
   type PythonAnswer,
   type PythonEvents,
@@ -38,6 +39,9 @@ export interface PythonJob {
   readonly settings: PythonSettings;
 }
 
+/** Memory that PyTorch, SciPy and the others take by being loaded, and a little for a model. */
+const LEAST_MEMORY_BYTES = 1.5e9;
+
 /**
  * Runs a program and returns its answer and what held it. The program has ended when this returns
  * or throws; errors as with `runConfined`, and a `MissingToolError` where uv or a Python is missing.
@@ -48,6 +52,14 @@ export async function runPython(
   signal: AbortSignal,
 ): Promise<PythonAnswer> {
   const { python, allowHub, timeoutSeconds, maxMemoryBytes } = job.settings;
+  if (maxMemoryBytes !== null && maxMemoryBytes < LEAST_MEMORY_BYTES) {
+    throw new InputError(
+      `Cannot run "${job.program}" in ${
+        (maxMemoryBytes / 1e9).toFixed(1)
+      } GB: its libraries take ` +
+        `most of that before there is a model. Give --max-memory 1.5GB or more.`,
+    );
+  }
   const interpreter = await findInterpreter({
     python,
     note: (text) => events.note(text),

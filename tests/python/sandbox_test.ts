@@ -170,7 +170,7 @@ for (const sandbox of SANDBOXES) {
     const variables = Object.keys(value.environment).sort();
     const expected = "CUDA_VISIBLE_DEVICES DO_NOT_TRACK HF_DATASETS_OFFLINE HF_HOME " +
       "HF_HUB_DISABLE_IMPLICIT_TOKEN HF_HUB_DISABLE_PROGRESS_BARS HF_HUB_DISABLE_TELEMETRY " +
-      "HF_HUB_OFFLINE HOME LANG LOGNAME NO_COLOR ORT_DISABLE_TELEMETRY PATH " +
+      "HF_HUB_OFFLINE HOME LANG LOGNAME NO_COLOR OPENBLAS_NUM_THREADS ORT_DISABLE_TELEMETRY PATH " +
       "PYTHONDONTWRITEBYTECODE PYTHONHASHSEED PYTHONUTF8 TMPDIR TOKENIZERS_PARALLELISM " +
       "TORCHINDUCTOR_CACHE_DIR TRANSFORMERS_OFFLINE TRITON_CACHE_DIR USER XDG_CACHE_HOME";
     assert.equal(variables.join(" "), expected);
@@ -535,6 +535,29 @@ Deno.test("the strongest means that works is taken", () =>
     });
     assert.equal(sandbox, strongest);
     console.log(held);
+  }));
+
+Deno.test("a memory limit that the libraries alone would use up is refused", () =>
+  inFolders(async ({ writable }) => {
+    await assert.rejects(
+      runPython(
+        {
+          program: "export.py",
+          request: {},
+          readable: [],
+          writable,
+          settings: {
+            python: null,
+            allowHub: false,
+            timeoutSeconds: 10,
+            maxMemoryBytes: 10 ** 9,
+          },
+        },
+        { progress: () => {}, warn: () => {}, note: () => {} },
+        never,
+      ),
+      (error) => error instanceof InputError && /1\.0 GB.*--max-memory 1\.5GB/.test(error.message),
+    );
   }));
 
 Deno.test("an interpreter that is not permitted is a missing tool that prints the flag", () =>
