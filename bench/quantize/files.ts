@@ -51,7 +51,7 @@ export const files: Part = {
         pair,
         large.bytes,
         1,
-        `whole processes, warm page cache; the command syncs what it wrote, cp does not; ` +
+        `whole processes, warm page cache; neither waits for the disk; ` +
           `${TURNS} turns`,
       )];
     } finally {
