@@ -11,9 +11,11 @@ import random
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+Shrink = Literal["depths", "heads", "widths"]
 
 WIDTH = 32
 VOCABULARY = 160
@@ -33,6 +35,7 @@ _DEPTHS = re.compile(
     r"|num_hidden_groups|num_blocks$|_layers$|num_stages_)"
 )
 _HEADS = re.compile(r"(num_(\w+_)?heads$|n_heads?$|_attention_heads$|num_attention_heads|_heads$)")
+_OF_A_HEAD = re.compile(r"(head_dim|head_size|headdim|d_kv|state|rank|conv_dim$)")
 _POSITIONS = re.compile(r"^(max_position_embeddings|n_positions|n_ctx|max_target_positions)$")
 
 
@@ -50,14 +53,14 @@ def timm_modules() -> list[str]:
     return sorted(module for module in timm.list_modules() if timm.list_models(module=module))
 
 
-def draw(seed: int, count: int) -> list[tuple[str, str]]:
-    """Architectures as ("transformers" or "timm", name), two thirds of them of transformers."""
+def draw(seed: int) -> Iterator[tuple[str, str]]:
+    """Architectures as ("transformers" or "timm", name), two of three of transformers; all once."""
     chosen = random.Random(seed)
-    share = count * 2 // 3
-    return [
-        *(("transformers", name) for name in chosen.sample(architectures(), share)),
-        *(("timm", name) for name in chosen.sample(timm_modules(), count - share)),
-    ]
+    transformers = chosen.sample(architectures(), len(architectures()))
+    timm = chosen.sample(timm_modules(), len(timm_modules()))
+    for index, name in enumerate(timm):
+        yield from (("transformers", other) for other in transformers[2 * index : 2 * index + 2])
+        yield "timm", name
 
 
 def tiny_transformers(model_type: str, seed: int = 0) -> Iterator[torch.nn.Module]:
@@ -111,15 +114,15 @@ def tiny_timm(module: str, seed: int = 0) -> torch.nn.Module:
 
 def _ways() -> Iterator[tuple[Callable[[Any], Any], int]]:
     """Ways to shrink a configuration, and up to how many weights each is taken."""
-    yield lambda config: _shrunk(config, widths=False, pictures=True), 8_000_000
-    yield lambda config: _shrunk(config, widths=True, pictures=True), 40_000_000
-    yield lambda config: _shrunk(config, widths=True, pictures=False), 40_000_000
-    yield lambda config: _shrunk(config, widths=False, pictures=False), 80_000_000
+    yield lambda config: _shrunk(config, "depths"), 8_000_000
+    yield lambda config: _shrunk(config, "heads"), 30_000_000
+    yield lambda config: _shrunk(config, "widths"), 30_000_000
+    yield lambda config: _shrunk(config, "widths", pictures=False), 30_000_000
+    yield lambda config: _shrunk(config, "depths", pictures=False), 60_000_000
 
 
-def _shrunk(config: Any, widths: bool, pictures: bool) -> Any:
-    base = _base_width(config) if widths else WIDTH
-    _shrink(config, max(1, base // WIDTH), pictures)
+def _shrunk(config: Any, what: Shrink, pictures: bool = True) -> Any:
+    _shrink(config, what, pictures)
     return config
 
 
@@ -132,34 +135,54 @@ def _base_width(config: Any) -> int:
     return max((_base_width(value) for value in nested), default=WIDTH * 8)
 
 
-def _shrink(config: Any, factor: int, pictures: bool) -> None:
-    heads = next(
-        (
-            value
-            for name, value in vars(config).items()
-            if _HEADS.search(name) and isinstance(value, int) and not isinstance(value, bool)
-        ),
-        None,
-    )
-    own = _base_width(config)
-    factor = max(1, own // WIDTH) if factor > 1 and own >= WIDTH * 2 else factor
+def _shrink(config: Any, what: Shrink, pictures: bool) -> None:
+    base = _base_width(config)
+    factor = 1 if what == "depths" else max(1, base // WIDTH)
+    heads = [
+        value
+        for name, value in vars(config).items()
+        if _HEADS.search(name) and isinstance(value, int) and not isinstance(value, bool)
+    ]
+    if what == "heads":
+        # As many times fewer heads of the same size: whatever is a product of both keeps fitting.
+        while factor > 1 and (max(heads, default=factor) < factor or base % factor):
+            factor //= 2
+    head = _multimodal_head(config) if what == "widths" else None
     for name, value in list(vars(config).items()):
-        if hasattr(value, "model_type") and hasattr(value, "to_dict"):
-            _shrink(value, factor if factor == 1 else max(1, _base_width(value) // WIDTH), pictures)
+        if head is not None and name == "head_dim":
             continue
-        new = _new_value(name, value, factor, heads, pictures)
+        if hasattr(value, "model_type") and hasattr(value, "to_dict"):
+            _shrink(value, what, pictures)
+            continue
+        new = _new_value(name, value, factor, heads[0] if heads else None, what, pictures)
         if new is not value:
             try:
                 setattr(config, name, new)
             except (AttributeError, ValueError, TypeError):
                 continue
+    if head is not None:
+        config.head_dim = head
     layers = getattr(config, "num_hidden_layers", None)
     types = getattr(config, "layer_types", None)
     if isinstance(layers, int) and isinstance(types, list) and len(types) > layers:
         config.layer_types = types[:layers]
 
 
-def _new_value(name: str, value: Any, factor: int, heads: int | None, pictures: bool) -> Any:
+def _multimodal_head(config: Any) -> int | None:
+    """The head size that rotary positions in sections need, which a width can't change."""
+    ropes = [getattr(config, name, None) for name in ("rope_parameters", "rope_scaling")]
+    if not any(isinstance(rope, dict) and "mrope_section" in rope for rope in ropes):
+        return None
+    head = getattr(config, "head_dim", None)
+    if isinstance(head, int):
+        return head
+    width, heads = (getattr(config, name, 0) for name in ("hidden_size", "num_attention_heads"))
+    return width // heads if width and heads else None
+
+
+def _new_value(
+    name: str, value: Any, factor: int, heads: int | None, what: Shrink, pictures: bool
+) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if name.endswith(("token_id", "token_index")) and isinstance(value, int):
@@ -173,12 +196,21 @@ def _new_value(name: str, value: Any, factor: int, heads: int | None, pictures: 
             return min(value, 128)
         if _DEPTHS.search(name) and "channels" not in name:
             return min(value, 2)
-        if name in ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"):
-            return min(value, 4)
-        if name in ("num_experts_per_tok", "moe_k", "moe_topk", "moe_top_k"):
+        if name in ("n_group", "topk_group", "num_expert_group", "n_groups_moe"):
+            return 1
+        if "expert" in name and re.search(r"(per_tok|top_?k)", name) or re.search(
+            r"^(moe_)?top_?k", name
+        ):
             return min(value, 2)
+        if re.search(r"(num|n)_(\w+_)?experts$", name):
+            return min(value, 4)
         if name in ("image_size", "img_size") and pictures:
             return min(value, 64)
+        if what == "heads":
+            if _HEADS.search(name):
+                return max(1, value // factor)
+            wide = _WIDTHS.search(name) and not _KEPT.search(name) and value >= 64
+            return value // factor if wide and not _OF_A_HEAD.search(name) else value
         if factor > 1 and _HEADS.search(name):
             return min(value, 4) if heads is None or value == heads else min(value, 2)
         if factor > 1 and name in ("head_dim", "d_kv", "attention_head_dim"):
@@ -189,7 +221,7 @@ def _new_value(name: str, value: Any, factor: int, heads: int | None, pictures: 
     if isinstance(value, (list, tuple)) and all(type(item) is int for item in value):
         if name in ("depths", "layers", "num_blocks") or _DEPTHS.search(name):
             return type(value)(min(item, 1) for item in value)
-        if factor > 1 and _WIDTHS.search(name) and not _KEPT.search(name):
+        if what == "widths" and _WIDTHS.search(name) and not _KEPT.search(name):
             smaller = [max(8, item // 4 // 8 * 8) for item in value]
             return type(value)(smaller) if min(value, default=0) >= 32 else value
         if name in ("image_size", "img_size") and pictures:
