@@ -76,7 +76,7 @@ function formatExport(report: ExportReport): string[] {
       : `verified with ONNX Runtime: ${verification.passed ? "passed" : "FAILED"}, ` +
         `largest error ${
           worst(verification.outputs.map(({ maximumAbsoluteError }) => maximumAbsoluteError))
-        } (limit ${verification.tolerance})`,
+        } (limit ${verification.tolerance}, times the largest magnitude where that is above 1)`,
     ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
   ];
 }
