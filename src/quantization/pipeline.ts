@@ -62,7 +62,7 @@ const TILE_BYTES = 32 * 1024 * 1024;
 /** The same where the engine reads them: of its memory, only results of these bytes are taken. */
 const FILE_TILE_BYTES = 64 * 1024 * 1024;
 
-/** Jobs that are worked on at a time: one is computed, one written, one waits. */
+/** Tiles that an engine which reads them works on at a time: one is computed, one written, one waits. */
 const MOST_TILES = 3;
 
 /** Bytes of an element of each weight type. */
@@ -106,19 +106,21 @@ export async function streamWeights(
             throw new InterruptedError("Interrupted: nothing was written.");
           }
           if (failures.length > 0) throw failures[0];
-          const memory = file !== null && engines.readsFiles
-            ? null
-            : await readToMemory(weight, reader, tile, engines);
-          const work: Promise<void> = (file !== null && memory === null
-            ? quantizeFileTile(file, tile, engines)
-            : quantizeTile(weight, tile, memory!, engines))
-            .then(() =>
-              options.onProgress(tileBytesOf(weight, tile))
-            )
+          let started: Promise<void>;
+          if (file !== null && engines.readsFiles) {
+            started = quantizeFileTile(file, tile, engines);
+          } else {
+            // Waits while the engine's memory is in use.
+            const memory = await readToMemory(weight, reader, tile, engines);
+            started = quantizeTile(weight, tile, memory, engines);
+          }
+          const work = started
+            .then(() => options.onProgress(tileBytesOf(weight, tile)))
             .catch((error) => void failures.push(error))
             .finally(() => pending.delete(work));
           pending.add(work);
-          while (pending.size >= MOST_TILES) await Promise.race(pending);
+          // No memory is asked for where the engine reads: there the number of tiles is limited.
+          while (file !== null && pending.size >= MOST_TILES) await Promise.race(pending);
         }
       } finally {
         reader.close();
