@@ -18,13 +18,18 @@ from configurations import nearest
 from dialog import Dialog, Refusal, is_memory_error
 from file_formats import clip, count, listing
 from memory_budget import weight_budget
-from tasks import classes_for, classes_of, task_of
+from tasks import TASKS, classes_for, classes_of, task_of
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 _MAXIMUM_CLASSES_TRIED = 24
+# Buffers that older versions saved and that are computed now.
+_COMPUTED = re.compile(
+    r"(^|\.)(position_ids|masked_bias|inv_freq|num_batches_tracked|relative_position_index|"
+    r"attn_mask|causal_mask|_extra_state|_float_tensor|n_averaged)$"
+)
 
 
 @dataclass
@@ -139,7 +144,7 @@ def _class(name: str, source: Path) -> type[PreTrainedModel]:
 
 
 def _no_class(config: PretrainedConfig, task: str, source: Path) -> Refusal:
-    have = sorted(set(classes_of(config.model_type).values()))
+    have = sorted(set(classes_of(config.model_type).values()) & set(TASKS))
     offer = f" It has: {', '.join(have)}." if have else ""
     return Refusal(
         "input",
@@ -294,9 +299,12 @@ def _missing(
 ) -> Refusal:
     """The error for weights that are not there, which says what would fit."""
     fitting = fitting_classes(config, keys, exactly=False)
-    tasks = list(dict.fromkeys(classes_of(config.model_type)[name] for name in fitting))
+    served = classes_of(config.model_type)
+    tasks = [task for task in dict.fromkeys(served[name] for name in fitting) if task in TASKS]
     if tasks:
         advice = f"The checkpoint fits --task {' or '.join(tasks)}."
+    elif fitting:
+        advice = f'The checkpoint fits {fitting[0]}: name that in "architectures" of config.json.'
     else:
         example = f" It has {listing(sorted(keys))} instead." if keys else ""
         advice = f"Give the config.json that belongs to the checkpoint.{example}"
@@ -316,21 +324,17 @@ def _sort_unexpected(
     dialog: Dialog,
 ) -> None:
     """Leaves out the heads of other tasks with a warning; refuses parts of the model itself."""
+    unexpected = [key for key in unexpected if not _COMPUTED.search(key)]
     if not unexpected:
         return
     base = getattr(model, model.base_model_prefix, model)
     own = {name for name, child in base.named_children() if child is not None} - {"pooler"}
-    if base is not model:
-        own_outer = {name for name, _ in model.named_children()} - {model.base_model_prefix}
-    else:
-        own_outer = set()
 
     def belongs(key: str) -> bool:
         parts = key.split(".")
         if parts[0] == model.base_model_prefix and len(parts) > 1:
             parts = parts[1:]
-            return parts[0] in own
-        return parts[0] in own | own_outer
+        return parts[0] in own
 
     inner = [key for key in unexpected if belongs(key)]
     if inner:

@@ -16,7 +16,7 @@ import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from file_formats import clip, refuse_file
 from pickle_names import DTYPES, HARMLESS, STORAGE_BYTES, STRIDED
@@ -25,6 +25,7 @@ MAXIMUM_PICKLE_BYTES = 64 * 2**20
 """Bytes of a pickle, which holds names and sizes, not weights."""
 _MAXIMUM_OPERATIONS = 5_000_000
 _MAXIMUM_DEPTH = 200
+_MAXIMUM_LINE_BYTES = 65_536
 # Elements of a tensor that repeats its storage by strides of zero, as `expand` makes them.
 _MAXIMUM_EXPANDED_ELEMENTS = 2**22
 _DAMAGED = "It is damaged: download or save it again."
@@ -91,13 +92,13 @@ def inspect_bytes(path: Path, data: bytes) -> Inspection:
     return inspect_stream(path, io.BytesIO(data))
 
 
-def inspect_stream(path: Path, stream: Any) -> Inspection:
+def inspect_stream(path: Path, stream: BinaryIO) -> Inspection:
     """Inspects the pickle at the position of `stream` and leaves the position behind it.
 
     Raises `Refusal` where loading it would run code, or take more than its file holds.
     """
     try:
-        return _Machine().run(_operations(stream))
+        return _Machine().run(_operations(_Bounded(stream)))
     except _Unsafe as error:
         raise refuse_file(path, error.state, error.advice) from error
     except (
@@ -113,7 +114,23 @@ def inspect_stream(path: Path, stream: Any) -> Inspection:
         raise refuse_file(path, "its pickle is damaged", "Download or save it again.") from error
 
 
-def _operations(stream: Any) -> Iterator[tuple[str, Any]]:
+class _Bounded:
+    """A stream that gives no more at once than a pickle may have, whatever length is asked for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tell = stream.tell
+
+    def read(self, count: int) -> bytes:
+        """At most `count` bytes."""
+        return self._stream.read(min(count, MAXIMUM_PICKLE_BYTES))
+
+    def readline(self) -> bytes:
+        """A line, or the beginning of an absurd one."""
+        return self._stream.readline(_MAXIMUM_LINE_BYTES)
+
+
+def _operations(stream: _Bounded) -> Iterator[tuple[str, Any]]:
     start = stream.tell()
     for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
         if count > _MAXIMUM_OPERATIONS or (position or 0) - start > MAXIMUM_PICKLE_BYTES:

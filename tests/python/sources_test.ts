@@ -75,6 +75,7 @@ const EXPORTED: Record<string, { architecture: string; task: string; exporter?: 
     architecture: "BertForMaskedLM",
     task: "masked-lm",
   },
+  "a state dict of old names": { architecture: "BertForMaskedLM", task: "masked-lm" },
   "a state dict of before PyTorch 1.6": { architecture: "BertForMaskedLM", task: "masked-lm" },
   "a safetensors file": { architecture: "BertForMaskedLM", task: "masked-lm" },
   "a torch.export program": { architecture: "ExportedProgram", task: "base", exporter: "dynamo" },
@@ -98,6 +99,7 @@ const EQUAL = [
   ["random weights", "the same random weights"],
   [
     "a wrapped state dict of parallel training",
+    "a state dict of old names",
     "a state dict of before PyTorch 1.6",
     "a safetensors file",
   ],
@@ -107,6 +109,7 @@ const EQUAL = [
 
 const WARNINGS: Record<string, RegExp> = {
   "the base of a masked language model": /5 tensors .* left out/,
+  "a state dict of old names": /^2 tensors .* left out: "bert\.pooler\.dense\.weight", "cls\.seq/,
   "bfloat16 weights": /bfloat16 weights are exported as float32/,
 };
 

@@ -67,6 +67,22 @@ def _folders(folder: Path) -> Iterator[Case]:
         )
 
 
+def _of_old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As the first BERTs were saved: other names, buffers, and the heads of pretraining."""
+    renamed = {
+        key.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): value
+        for key, value in state.items()
+    }
+    return {
+        **renamed,
+        "bert.embeddings.position_ids": torch.arange(48)[None],
+        "bert.pooler.dense.weight": torch.zeros(32, 32),
+        "cls.seq_relationship.weight": torch.zeros(2, 32),
+    }
+
+
 def _state_dicts(folder: Path) -> Iterator[Case]:
     state = torch.load(folder / "bin" / "pytorch_model.bin")
     config = {
@@ -87,6 +103,8 @@ def _state_dicts(folder: Path) -> Iterator[Case]:
             **config,
         },
     )
+    torch.save(_of_old_names(state), folder / "old.bin")
+    yield "a state dict of old names", {"source": str(folder / "old.bin"), **config}
     torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
     yield "a state dict of before PyTorch 1.6", {"source": str(folder / "legacy.pth"), **config}
     yield (
