@@ -23,6 +23,19 @@ _SHORT = 64
 
 
 @dataclass(frozen=True)
+class _Specialized:
+    """An open dimension that an exporter fixed, or made one with another."""
+
+    name: str
+    input: str
+    became: int | str
+
+    def __str__(self) -> str:
+        became = self.became if isinstance(self.became, int) else f'"{self.became}"'
+        return f'"{self.name}" of "{self.input}" is {became}'
+
+
+@dataclass(frozen=True)
 class Polished:
     """What became of a unit in the graph."""
 
@@ -66,10 +79,11 @@ def polish(model: ir.Model, unit: ExportUnit) -> Polished:
             graph.inputs.remove(value)
     unit = unit.without([name for name in unused if name])
     specialized = _name_dimensions(graph, unit)
+    unit = unit.with_fixed({fixed.name: fixed.became for fixed in specialized})
     _name_weights(graph)
     _share_weights(graph)
     _forget_origin(model)
-    return Polished(unit, specialized)
+    return Polished(unit, tuple(str(fixed) for fixed in specialized))
 
 
 def describe_values(values: Iterable[ir.Value]) -> tuple[dict[str, Any], ...]:
@@ -87,13 +101,13 @@ def describe_values(values: Iterable[ir.Value]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> tuple[str, ...]:
+def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> list[_Specialized]:
     """Gives symbolic dimensions the unit's names; tells which of them became numbers."""
     import onnx_ir as ir
 
     renamed: dict[str, str] = {}
     sums: dict[str, str] = {}
-    specialized: list[str] = []
+    specialized: list[_Specialized] = []
     by_name = {value.name: value for value in graph.inputs}
     for spec in unit.inputs:
         if spec.name in unit.unused:
@@ -102,11 +116,11 @@ def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> tuple[str, ...]:
         for axis, name in unit.dynamic_shapes[spec.name].items():
             symbol = _symbol(shape[axis]) if shape is not None else None
             if isinstance(symbol, int):
-                specialized.append(f'"{name}" of "{spec.name}" is {symbol}')
+                specialized.append(_Specialized(name, spec.name, symbol))
             elif symbol is not None:
                 known = (sums if " + " in name else renamed).setdefault(symbol, name)
                 if known != name:
-                    specialized.append(f'"{name}" of "{spec.name}" is "{known}"')
+                    specialized.append(_Specialized(name, spec.name, known))
     renamed = {**sums, **renamed}
     pattern = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
@@ -127,7 +141,7 @@ def _name_dimensions(graph: ir.Graph, unit: ExportUnit) -> tuple[str, ...]:
                 dimension if isinstance(dimension, int) else rename(dimension)
                 for dimension in value.shape
             )
-    return tuple(specialized)
+    return specialized
 
 
 def _symbol(dimension: int | ir.SymbolicDim) -> int | str | None:

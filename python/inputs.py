@@ -20,12 +20,25 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arguments import Fields, describe
-from dialog import Refusal
+from dialog import Refusal, is_memory_error
 from sources import LoadedModel
 from units import ExportUnit, InputSpec, Role, Sizes, names_in
 from wrappers import Decoder, Flat, Positional, TimmFeatures, WithPast, cached_tensors
 
 _TRIALS = 60
+# How often a description is corrected by what a layer expects, and how PyTorch's layers say that.
+_CORRECTIONS = 4
+_EXPECTATIONS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"mat1 and mat2 shapes cannot be multiplied \(\d+x(?P<got>\d+) and (?P<wanted>\d+)x\d+\)",
+        r"size of tensor a \((?P<got>\d+)\) must match the size of tensor b \((?P<wanted>\d+)\)",
+        r"to have (?P<wanted>\d+) channels, but got (?P<got>\d+) channels",
+        r"expected input with shape \[\*, (?P<wanted>\d+)\].*size ?\[(?:\d+, )*(?P<got>\d+)\]",
+        r"[Ee]xpected .{0,60}?(?P<wanted>\d+).{0,40}?but got .{0,40}?(?P<got>\d+)",
+    )
+)
+_OPTIONAL_TRIALS = 8
 _BATCH, _OTHER_BATCHES = 2, (1, 3)
 _SEQUENCES = (11, 16, 64, 128)
 _STATIC_SEQUENCES = (128, 64, 32, 16, 11, 7)
@@ -277,11 +290,35 @@ class _Search:
                     return self.decoupled(self.completed(found, module, constants, missing))
                 failure = found
             more = _missing_arguments(str(failure), parameters, wanted)
+            if not more and "NoneType" in str(failure):
+                # An argument is needed that the signature calls optional, and nobody names it.
+                more = self.needed(role, module, constants, wanted)
             if not more:
                 break
             wanted = _ordered({*wanted, *more}, parameters)
             optional = [name for name in optional if name not in wanted]
         raise self.refusal(failure)
+
+    def needed(
+        self,
+        role: Role,
+        module: nn.Module,
+        constants: Mapping[str, object],
+        given: Sequence[str],
+    ) -> list[str]:
+        """The first optional tensor with which the module runs, or fails for another reason."""
+        parameters = _parameters(module)
+        signature = inspect.signature(module.forward)
+        optional = [
+            name
+            for name in parameters
+            if name not in given and "Tensor" in str(signature.parameters[name].annotation)
+        ]
+        for name in optional[:_OPTIONAL_TRIALS]:
+            found = self.search(role, module, constants, _ordered({*given, name}, parameters))
+            if isinstance(found, ExportUnit) or "NoneType" not in str(found):
+                return [name]
+        return []
 
     def companions(self, main: str, parameters: Mapping[str, bool]) -> list[str]:
         """Optional arguments that belong to the model's usual call."""
@@ -351,7 +388,10 @@ class _Search:
         """The first description of `names` that the module accepts, or why it accepts none."""
         first: Exception | None = None
         choices = [describe(name, self.fields) for name in names]
-        for candidate in itertools.islice(itertools.product(*choices), _TRIALS):
+        candidates = list(itertools.islice(itertools.product(*choices), _TRIALS))
+        corrections = _CORRECTIONS
+        while candidates:
+            candidate = candidates.pop(0)
             fixed = self.fields.picture() if "height" in names_in(candidate) else {}
             failure: Exception | None = None
             for sizes in self.size_candidates(candidate, fixed):
@@ -364,6 +404,10 @@ class _Search:
                     return found
             # The likeliest description, refused at the sizes that the configuration states.
             first = first or failure
+            corrected = _corrected(candidate, str(failure)) if corrections else None
+            if corrected is not None:
+                candidates.insert(0, corrected)
+                corrections -= 1
         return first
 
     def attempt(
@@ -398,6 +442,8 @@ class _Search:
         except Refusal:
             raise
         except Exception as error:
+            if is_memory_error(error):
+                raise
             return error
         if yielding and ranks.highest >= _WINDOWED:
             return ValueError("pictures cut into windows can't have open sizes")
@@ -554,7 +600,7 @@ def _missing_arguments(
 ) -> list[str]:
     """The arguments that an error asks for."""
     if not re.search(
-        r"specif|required|missing|provide|must be|should be|expected|NoneType|need", message
+        r"specif|required|missing|provide|must be|should be|has to|expected|None|need", message
     ):
         return []
     mentioned = set(re.findall(r"[A-Za-z_]+", message))
@@ -563,6 +609,22 @@ def _missing_arguments(
         for name in parameters
         if name in mentioned and name not in given and not name.endswith("inputs_embeds")
     ][:1]
+
+
+def _corrected(specs: Sequence[InputSpec], message: str) -> tuple[InputSpec, ...] | None:
+    """The same inputs with the size that a layer says it expects, where it says so."""
+    for pattern in _EXPECTATIONS:
+        match = pattern.search(message)
+        if match is None:
+            continue
+        got, wanted = int(match["got"]), int(match["wanted"])
+        corrected = tuple(
+            replace(spec, shape=tuple(wanted if size == got else size for size in spec.shape))
+            for spec in specs
+        )
+        if got != wanted and corrected != tuple(specs):
+            return corrected
+    return None
 
 
 def _tensor_arguments(module: nn.Module) -> list[str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from capture import repaired
-from dialog import Dialog, Refusal
+from dialog import Dialog, Refusal, is_memory_error
 from graph import describe_values, optimize, polish
 from onnx_file import ExternalData, save
 from units import ExportUnit
@@ -86,9 +86,11 @@ def export(
             with _quiet():
                 model = _run(attempt, wanted, dialog)
                 polished = polish(model, attempt.unit)
-        except (MemoryError, Refusal):
+        except Refusal:
             raise
         except Exception as error:
+            if is_memory_error(error):
+                raise
             failures.append((attempt, error))
             gc.collect()
             continue

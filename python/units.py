@@ -181,6 +181,24 @@ class ExportUnit:
             fixed={},
         )
 
+    def with_fixed(self, became: Mapping[str, Dimension]) -> ExportUnit:
+        """The same where names became numbers or other names in the file."""
+
+        def following(sizes: dict[str, int]) -> dict[str, int]:
+            changed = {
+                name: size_of(dimension, sizes)
+                for name, dimension in became.items()
+                if name in sizes
+            }
+            return {**sizes, **changed}
+
+        numbers = {name for name, dimension in became.items() if isinstance(dimension, int)}
+        return replace(
+            self,
+            others=tuple(following(other) for other in self.others),
+            dynamic=self.dynamic - numbers,
+        )
+
     def without(self, names: Sequence[str]) -> ExportUnit:
         """The same with some inputs noted as unused."""
         return replace(self, unused=self.unused.union(names))

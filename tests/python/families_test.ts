@@ -124,7 +124,7 @@ Deno.test("the 14 families, static and dynamic", async (test) => {
         await generate(other, "t5", "resnet", "gpt2-with-past");
         const again = await digests(other);
         const first = await digests(folder);
-        assert.ok(again.size > 100, String(again.size));
+        assert.ok(again.size > 80, String(again.size));
         for (const [path, digest] of again) assert.equal(first.get(path), digest, path);
       } finally {
         await Deno.remove(other, { recursive: true });
