@@ -197,7 +197,8 @@ def stored_bytes(tensor: TensorProto, folder: str) -> np.ndarray | None:
         path, offset, length = external_file(tensor, folder)
         if length == 0:
             return np.zeros(0, np.uint8)
-        return np.memmap(path, np.uint8, "r", offset, (length,))
+        # Copy on write: OpenVINO shares writable memory only.
+        return np.memmap(path, np.uint8, "c", offset, (length,))
     if tensor.HasField("raw_data"):
         return np.frombuffer(tensor.raw_data, np.uint8)
     return None

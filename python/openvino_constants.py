@@ -28,6 +28,7 @@ _TYPES = {
     "u2": ov.Type.u2,
     "f16": ov.Type.f16,
     "bf16": ov.Type.bf16,
+    "f32": ov.Type.f32,
 }
 
 
@@ -270,6 +271,9 @@ def _move(value: ov.Output, weight: Weight) -> ov.Output:
 
 def _dequantize(codes: Codes, name: str) -> ov.Output:
     stored = constant(codes.array, codes.element)
+    if codes.element == "f32":
+        stored.set_friendly_name(name)
+        return stored.output(0)
     stored.set_friendly_name(f"{name}/codes")
     value = ops.convert(stored, "f32")
     if codes.zero_points is not None:
@@ -290,8 +294,13 @@ def _dequantize(codes: Codes, name: str) -> ov.Output:
 
 
 def constant(codes: np.ndarray, element: str) -> ov.op.Constant:
-    """A packed constant of codes that take a byte each, or of the bits of 16-bit floats."""
+    """A packed constant of codes that take a byte each, or of the bits of 16-bit floats.
+
+    float32 elements are not copied: the array has to outlive the model.
+    """
     kind = _TYPES[element]
+    if element == "f32":
+        return ov.op.Constant(ov.Tensor(codes, shared_memory=True))
     tensor = ov.Tensor(kind, list(codes.shape))
     flat = np.ascontiguousarray(codes).reshape(-1)
     packed = flat.view(np.uint8) if kind.bitwidth >= 8 else pack(flat.view(np.uint8), kind.bitwidth)

@@ -68,7 +68,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         model = openvino_frontend.convert_file(source, called)
     fill_placeholders(model, weights)
     taken = _taken(weights)
-    del weights, message, extraction
+    del message, extraction
     compress = request.get("compress")
     if compress is not None:
         dialog.progress("compress weights")
@@ -78,7 +78,8 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     dialog.progress("write the IR")
     path = os.path.join(folder, name)
     ov.save_model(model, path, compress_to_fp16=False)
-    del model
+    # Constants of the model may lie in arrays of the weights.
+    del model, weights
     files = [name, f"{name[: -len('.xml')]}.bin"]
     if device is not None:
         dialog.progress(f"compile for {device}")
@@ -103,10 +104,14 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
 
 def _taken(weights: list[QuantizedWeight]) -> list[dict[str, Any]]:
     """The weights for the answer; of those that share their codes the first one has the bytes."""
+    from quantized_weights import STORED
+
     counted: set[int] = set()
     taken = []
     for found in weights:
         codes = found.weight.codes
+        if found.form == STORED:
+            continue
         taken.append(
             {
                 "name": found.name,

@@ -47,9 +47,9 @@ class Codes:
     """Codes with their scales and zero points: `scale * (code - zero point)`, broadcast."""
 
     array: np.ndarray
-    """uint8 or int8; for "f16" and "bf16" the bits, as uint16."""
+    """uint8 or int8; for "f16" and "bf16" the bits, as uint16; for "f32" float32."""
     element: str
-    """"u8", "i8", "u4", "i4", "u3", "u2", "f16" or "bf16"."""
+    """"u8", "i8", "u4", "i4", "u3", "u2", "f16", "bf16" or "f32"."""
     scales: np.ndarray | None
     """float32 or float16, of as many axes as `array`; None for float elements."""
     zero_points: np.ndarray | None

@@ -9,6 +9,7 @@ becomes a new input of the model, a placeholder with the weight's type and exten
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,14 @@ from functools import partial
 import onnx
 from onnx import TensorProto, helper
 
-from onnx_constants import Scope, Unknown, attribute_of, constant_of, subgraphs
+from onnx_constants import Scope, Unknown, attribute_of, constant_of, elements_of, subgraphs
 from quantized_forms import Codes, Weight, parse_lookup, parse_product, parse_value
 
+# Form of a weight that is not quantized at all.
+STORED = "stored"
+
+# Elements from which a float tensor in an external file is not read into memory.
+_LARGE = 1 << 18
 _STANDARD = ("", "ai.onnx")
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"}
 
@@ -66,6 +72,7 @@ class Extraction:
         if self.weights:
             _prune(model.graph)
             self._drop_unread()
+        self._map_large(folder)
 
     def _recognize(self, scope: Scope) -> list[_Change]:
         """The weights of a graph and of those in it."""
@@ -176,6 +183,26 @@ class Extraction:
         value = helper.make_tensor_value_info(placeholder, weight.type, list(weight.dims))
         self.model.graph.input.append(value)
         return placeholder
+
+    def _map_large(self, folder: str) -> None:
+        """Takes out the large floats of external files too, which then need not be in memory."""
+        graph = self.model.graph
+        for at in reversed(range(len(graph.initializer))):
+            tensor = graph.initializer[at]
+            if (
+                tensor.data_location != TensorProto.EXTERNAL
+                or tensor.data_type != TensorProto.FLOAT
+                or math.prod(tensor.dims) < _LARGE
+                or any(value.name == tensor.name for value in graph.input)
+            ):
+                continue
+            array = elements_of(tensor, folder)
+            codes = Codes(array, "f32", None, None)
+            weight = Weight(codes, [], array.shape, tensor.data_type, STORED)
+            self.weights.append(QuantizedWeight(tensor.name, tensor.name, weight, STORED))
+            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            graph.input.append(value)
+            del graph.initializer[at]
 
     def _drop_unread(self) -> None:
         """Forgets constants of which only quantized weights were made."""
