@@ -6,7 +6,7 @@
 prints a line of JSON for each: `registry`, `name`, and `outcome`: "passed", "refused" (a typed
 error, in `message`), "differs" (the comparison failed; its words are in `message`), "unbuildable"
 (transformers or timm can't make it from a shrunk configuration: no verdict on the exporter, and
-another is drawn instead), "slow", or "bug" with a traceback.
+another is drawn instead), "slow" (not done within minutes), or "bug" with a traceback.
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ class _Unbuildable(Exception):
     """No tiny model of this architecture can be made."""
 
 
+class _TooLong(BaseException):
+    """The time is over; no handler of a failed attempt may take it for one."""
+
+
 @contextlib.contextmanager
 def _limit(seconds: int) -> Iterator[None]:
-    """Raises `TimeoutError` where its body takes longer."""
+    """Raises `_TooLong` where its body takes longer."""
 
     def raise_timeout(*_: object) -> None:
-        raise TimeoutError(f"longer than {seconds} seconds")
+        raise _TooLong(f"longer than {seconds} seconds")
 
     if not hasattr(signal, "SIGALRM"):
         yield
@@ -161,7 +165,7 @@ def main(arguments: list[str]) -> None:
             outcome = {"outcome": "refused", "message": refusal.message}
         except _Unbuildable as error:
             outcome = {"outcome": "unbuildable", "message": str(error)[:300]}
-        except TimeoutError as error:
+        except _TooLong as error:
             outcome = {"outcome": "slow", "message": str(error)}
         except Exception:
             outcome = {"outcome": "bug", "message": traceback.format_exc()[-3000:]}
