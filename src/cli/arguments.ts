@@ -12,12 +12,10 @@ import {
   type ModelFormat,
   type Precision,
   PRECISIONS,
-  type Task,
   TASKS,
 } from "../converters/options.ts";
 import { type Dtype, DTYPE_NAMES, dtypesOfPrecisions } from "../layout/dtypes.ts";
-import type { BlockSize, ScaleType } from "../formats.ts";
-import type { EngineName, Method } from "../quantization/engine.ts";
+import { checkTogether, type ConvertOptions } from "./convert_options.ts";
 import { VERSION } from "../version.ts";
 import {
   blockSize,
@@ -217,88 +215,14 @@ function addVerification(command: Command): void {
     .option("--per-op", "find the first node where the original and the result part");
 }
 
-/** What commander hands to the action of `convert`. */
-interface ConvertOptions {
-  source: string;
-  output?: string;
-  sourceFormat?: ModelFormat;
-  targetFormat?: ModelFormat;
-  layout?: "transformers.js";
-  dtypes?: readonly Dtype[];
-  precision?: Precision;
-  allPrecisions?: true;
-  blockSize?: BlockSize;
-  symmetric?: true;
-  asymmetric?: true;
-  method: Method | "nncf";
-  scales: ScaleType;
-  activations: "float32" | "float16";
-  ioF16?: true;
-  encoding: "auto" | "matmulnbits" | "qdq";
-  runtime: string[];
-  exclude: string[];
-  nan: "error" | "keep";
-  engine: "auto" | EngineName;
-  workers?: number;
-  allowInexact?: true;
-  modelType?: string;
-  config?: string;
-  task: Task;
-  opset?: number;
-  static?: true;
-  exporter: "auto" | "dynamo" | "torchscript";
-  externalData: "auto" | "always" | "never";
-  trustPickle?: true;
-  randomWeights?: true;
-  python?: string;
-  allowHub?: true;
-  timeout: number;
-  maxMemory?: number;
-  compile?: string;
-  verify?: boolean;
-  inputs?: string;
-  provider: string;
-  seed: number;
-  perOp?: true;
-  dryRun?: true;
-  sha256?: true;
-  json?: true;
-  quiet?: true;
-}
-
-/** Checks what commander can't: options that exclude or need each other. */
+/** Makes a command of the options. */
 function checkConvert(options: ConvertOptions): ConvertArguments | LayoutArguments {
-  if (options.symmetric && options.asymmetric) {
-    throw new InputError(
-      "Cannot read the command line: --symmetric and --asymmetric exclude each other. Give one.",
-    );
-  }
-  if (options.precision !== undefined && options.allPrecisions) {
-    throw new InputError(
-      "Cannot read the command line: --precision and --all-precisions exclude each other. Give one.",
-    );
-  }
-  if (options.source === "" || options.output === "") {
-    throw new InputError(
-      "Cannot read the command line: the name of a file is empty. Give --source FILE and --output FILE.",
-    );
-  }
-  if (options.output === undefined && !options.dryRun) {
-    throw new InputError(
-      "Cannot read the command line: no output is given. Add --output FILE, or --dry-run to see " +
-        "the sizes only.",
-    );
-  }
+  checkTogether(options);
   const json = options.json ?? false;
   const quiet = options.quiet ?? false;
   if (options.layout !== undefined) {
     const request = requestOf(options, ["float32"]);
     return { kind: "layout", request, dtypes: dtypesOf(options), json, quiet };
-  }
-  if (options.dtypes !== undefined) {
-    throw new InputError(
-      "Cannot read the command line: --dtypes belongs to --layout. Give --precision instead.",
-    );
   }
   return {
     kind: "convert",

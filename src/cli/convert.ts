@@ -25,11 +25,9 @@ function print(
 ): void {
   if (options.json) {
     const { success, outputPath, error, files, steps } = result;
-    if (steps.length > 0) {
-      console.log(
-        printableJson({ success, outputPath, error: error?.message ?? null, files, steps }),
-      );
-    }
+    console.log(
+      printableJson({ success, outputPath, error: error?.message ?? null, files, steps }),
+    );
     return;
   }
   for (const [index, step] of result.steps.entries()) {

@@ -2,8 +2,8 @@
  * `modelcast convert --layout transformers.js`: exports a Hugging Face folder to ONNX, and writes the
  * folder that transformers.js loads.
  */
-import { basename, dirname, join } from "node:path";
-import { type ModelcastError, VerificationError } from "../error.ts";
+import { basename, dirname, join, resolve } from "node:path";
+import { ModelcastError, VerificationError } from "../error.ts";
 import { convertModel } from "../converters/convert.ts";
 import type { ConverterRequest, StepReport } from "../converters/converter.ts";
 import { DEFAULTS, quantizedBits } from "../converters/options.ts";
@@ -16,6 +16,19 @@ import { makeReporter, type Reporter } from "./terminal.ts";
 
 /** Runs the command; returns the exit code. Throws what it failed of. */
 export async function layoutCommand(options: LayoutArguments): Promise<number> {
+  try {
+    return await layOut(options);
+  } catch (error) {
+    if (options.json && error instanceof ModelcastError) {
+      const { outputPath } = options.request;
+      const told = { success: false, outputPath, error: error.message, files: [], steps: [] };
+      console.log(printableJson(told));
+    }
+    throw error;
+  }
+}
+
+async function layOut(options: LayoutArguments): Promise<number> {
   const reporter = await makeReporter(options);
   const { checkLayout, writeTransformersJsLayout } = await import("../layout/transformers_js.ts");
   return await untilInterrupted(async (signal) => {
@@ -24,7 +37,7 @@ export async function layoutCommand(options: LayoutArguments): Promise<number> {
       ? { ...options.request, task: suited }
       : options.request;
     // The models lie there until the folder is written.
-    const work = new StagingFolder(request.outputPath);
+    const work = new StagingFolder(resolve(request.outputPath));
     try {
       const { step, models } = await exportModels(request, work.path, reporter, signal);
       const result = await writeTransformersJsLayout(

@@ -50,11 +50,11 @@ function sourceFormatOf(path: string): ModelFormat {
   }
 }
 
-/** The format that the output's name tells; ONNX to ONNX goes under any name. */
+/** The format that the output's name tells; ONNX to ONNX goes under any name but another format's. */
 function targetFormatOf(path: string, sourceFormat: ModelFormat): ModelFormat {
   const named = formatOfPath(path);
   if (named !== null && named !== "pytorch") return named;
-  if (sourceFormat === "onnx") return "onnx";
+  if (named === null && sourceFormat === "onnx") return "onnx";
   throw new InputError(
     `Cannot tell what format to write from the name "${path}": give the target format, or a name ` +
       "that ends in .onnx or .xml.",

@@ -36,11 +36,14 @@ export function quantizedBits(precision: Precision): Bits | null {
   return bits === 8 || bits === 4 || bits === 3 || bits === 2 ? bits : null;
 }
 
-/** Formats of models: how their files end, the first being what is written. */
+/**
+ * Formats of models: how their files end, the first being what is written, and how files end that
+ * always go beside them under the same name.
+ */
 export const MODEL_FORMATS = {
-  pytorch: { extensions: [".pt", ".pth", ".pt2", ".bin", ".safetensors"] },
-  onnx: { extensions: [".onnx"] },
-  openvino: { extensions: [".xml"] },
+  pytorch: { extensions: [".pt", ".pth", ".pt2", ".bin", ".safetensors"], beside: [] },
+  onnx: { extensions: [".onnx"], beside: [] },
+  openvino: { extensions: [".xml"], beside: [".bin"] },
 } as const;
 
 /** Name of a model format. */

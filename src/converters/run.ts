@@ -3,9 +3,8 @@
  * output; what the last one wrote is published at one go when all of it is there, and nothing is
  * touched before that. A model that failed its verification is kept aside as `NAME.unverified`.
  */
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join, resolve, sep } from "node:path";
 import { InterruptedError, ModelcastError, VerificationError } from "../error.ts";
-import { checkTarget } from "../onnx/files.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { checkOptions } from "./check_options.ts";
 import { UNVERIFIED } from "./conversion.ts";
@@ -18,6 +17,7 @@ import type {
   WrittenModel,
 } from "./converter.ts";
 import { MODEL_FORMATS } from "./options.ts";
+import { checkOutput, checkTargets } from "./outputs.ts";
 
 /** A model on its way through the chain. */
 interface Passing {
@@ -51,7 +51,7 @@ export async function runConverters(
   try {
     checkOptions(request, path, all.warn);
     if (!request.dryRun) {
-      checkTarget(outputPath, [request.modelPath]);
+      checkOutput(request, path.at(-1)!.targetFormat);
       staging = new StagingFolder(outputPath);
     }
     const failures = await run(path, request, all, signal, staging, {
@@ -66,6 +66,7 @@ export async function runConverters(
       return { success: false, outputPath, error: interrupted, files: published, steps };
     }
     if (!(error instanceof ModelcastError)) throw error;
+    if (staging !== null) error.message = withFinalPaths(error.message, staging.path, outputPath);
     return { success: false, outputPath, error, files: published, steps };
   } finally {
     staging?.discard();
@@ -78,6 +79,13 @@ const SILENT: ConversionEvents = {
   warn: () => {},
   note: () => {},
 };
+
+/** `message` with files that lie in `folder` for the time being named as they will be. */
+function withFinalPaths(message: string, folder: string, outputPath: string): string {
+  const [before, ...parts] = message.replaceAll(resolve(folder), folder).split(`${folder}${sep}`);
+  const place = `${dirname(outputPath)}${sep}`;
+  return [before, ...parts.map((part) => part.replace(/^\d+-\d+[/\\]/, ""))].join(place);
+}
 
 /** Runs the steps and publishes; adds to `done`, and returns what failed in verification. */
 async function run(
@@ -129,7 +137,11 @@ async function run(
             converter.failureAdvice
           ),
         );
-        publications.push(...publicationsOf(written, folder, dirname(target)));
+        const publishing = publicationsOf(written, folder, dirname(target));
+        if (staging !== null && (last || written.failures.length > 0)) {
+          checkTargets(publishing.map((file) => file.target), request, converter.targetFormat);
+        }
+        publications.push(...publishing);
         next.push({
           path: join(folder, written.files[0]!),
           suffix: `${model.suffix}${written.suffix}`,

@@ -62,6 +62,9 @@ Deno.test("help and version are answers, usage errors are errors", async () => {
     [["convert", "--source", "a.onnx", "--output", "b.onnx", "--precision", "int5"], /"8bit"/],
     [["convert", "--source", "a.onnx", "--output", "b", "--block-size", "48"], /16, 32, 64/],
     [["convert", "--source", "a.onnx", "--output", "b", "--workers", "-1"], /"-1"/],
+    [["convert", "--source", "a", "--output", "b.onnx", "--python", ""], /--python is empty/],
+    [["convert", "--source", "a", "--output", "b.onnx", "--model-type", ""], /--model-type is/],
+    [["convert", "--source", "a.onnx", "--output", "b.pt", "--precision", "4bit"], /"b\.pt"/],
     [["convert", "--source", "a.onnx", "--output", "b", "--method", "mes"], /"mse"/],
   ];
   for (const [args, pattern] of wrong) {
@@ -111,6 +114,58 @@ Deno.test("the report is on stdout, chatter on stderr, JSON alone where asked", 
         .map((name) => [name, join(folder, `result.${name}.onnx`)]),
     );
   });
+});
+
+Deno.test("a failure under --json is one line of JSON, and the error is in it", async () => {
+  await withFolder(async (folder) => {
+    const output = join(folder, "out.onnx");
+    const layout = ["--layout", "transformers.js"];
+    for (const more of [["--precision", "4bit"], layout]) {
+      const source = join(folder, "absent.onnx");
+      const result = await command(
+        ["convert", "--source", source, "--output", output, "--json", ...more],
+        { folder },
+      );
+      ended(result, 2);
+      const { success, error, outputPath, files, steps } = JSON.parse(result.stdout);
+      assert.deepEqual({ success, outputPath, files, steps }, {
+        success: false,
+        outputPath: output,
+        files: [],
+        steps: [],
+      });
+      assert.equal(result.stderr, `error: ${error}\n`);
+      assert.ok(error.includes(source));
+    }
+  });
+});
+
+Deno.test("a layout refuses the options that it has no use for", async () => {
+  const layout = ["convert", "--source", "a", "--layout", "transformers.js"];
+  for (
+    const [options, named] of [
+      [["--dry-run"], "--dry-run"],
+      [["--output", "b", "--static"], "--static"],
+      [["--output", "b", "--io-f16"], "--io-f16"],
+      [["--output", "b", "--compile", "CPU"], "--compile"],
+      [["--output", "b", "--per-op"], "--per-op"],
+      [["--output", "b", "--inputs", "x.npz"], "--inputs"],
+      [["--output", "b", "--sha256"], "--sha256"],
+      [["--output", "b", "--external-data", "always"], "--external-data"],
+      [["--output", "b", "--encoding", "qdq"], "--encoding"],
+      [["--output", "b", "--runtime", "openvino-2026.4"], "--runtime"],
+      [["--output", "b", "--method", "nncf"], "--method nncf"],
+      [["--output", "b", "--target-format", "openvino"], "--target-format"],
+      [["--output", "b", "--source-format", "onnx"], "--source-format"],
+      [["--output", "b", "--dtypes", "q4", "--precision", "8bit"], "--precision"],
+      [["--output", "b", "--dtypes", "q4", "--activations", "float16"], "--activations"],
+    ] as const
+  ) {
+    const result = await command([...layout, ...options]);
+    ended(result, 2);
+    assert.ok(result.stderr.startsWith(`error: Cannot use ${named} `), result.stderr);
+    assert.equal(result.stdout, "");
+  }
 });
 
 Deno.test("a trained model is planned with the permission set alone", async () => {

@@ -179,6 +179,96 @@ Deno.test("a bug or an error on the way leaves nothing behind", async () => {
   });
 });
 
+/** A converter to OpenVINO that writes an IR's two files. */
+function irWriter(): Writer {
+  const writer = new Writer();
+  writer.targetFormat = "openvino";
+  writer.executeConversion = (step) => {
+    writer.steps.push(step);
+    const files = ["out.xml", "out.bin"];
+    for (const name of files) Deno.writeTextFileSync(join(step.folder, name), "made");
+    return Promise.resolve({
+      models: [{ suffix: "", files, failures: [] }],
+      report: { kind: "onnx", outputPath: step.outputPath, conversions: [] },
+    });
+  };
+  return writer;
+}
+
+Deno.test("no file that goes beside the output replaces what is read, or a stranger", async () => {
+  await withFolder(async (folder) => {
+    const outputPath = join(folder, "out.xml");
+    const weights = join(folder, "out.bin");
+    Deno.mkdirSync(join(folder, "hub"));
+    Deno.writeTextFileSync(join(folder, "hub", "out.bin"), "weights");
+    Deno.writeTextFileSync(weights, "weights");
+    for (
+      const [options, pattern] of [
+        [{ outputPath, modelPath: weights }, /out\.bin": it is ".*out\.bin", which the model/],
+        [{ outputPath, config: weights }, /out\.bin": it is ".*out\.bin", which the model/],
+        [{ outputPath }, /out\.xml": ".*out\.bin", which goes with it, is there without it/],
+        [
+          { outputPath: join(folder, "hub", "out.xml"), modelPath: join(folder, "hub") },
+          /out\.bin": it is ".*out\.bin", which the model/,
+        ],
+        [{ outputPath: join(folder, ".xml") }, /ends in \.xml/],
+        [{ outputPath: join(folder, "out.4bit") }, /ends in \.xml\. Name it ".*out\.xml"/],
+      ] as const
+    ) {
+      const writer = irWriter();
+      writer.sourceFormat = "pytorch";
+      const result = await runConverters([writer], request(folder, options));
+      assert.ok(result.error instanceof InputError);
+      assert.match(result.error.message, pattern);
+      assert.equal(writer.steps.length, 0);
+      assert.equal(Deno.readTextFileSync(weights), "weights");
+    }
+    assert.deepEqual(namesIn(folder), ["hub", "out.bin", "source.onnx"]);
+    // An older result is replaced.
+    Deno.writeTextFileSync(outputPath, "graph");
+    const { error } = await runConverters([irWriter()], request(folder, { outputPath }));
+    assert.equal(error, null);
+    assert.equal(Deno.readTextFileSync(weights), "made");
+  });
+});
+
+Deno.test("names that a converter gives replace nothing but the output's own files", async () => {
+  await withFolder(async (folder) => {
+    Deno.mkdirSync(join(folder, "in"));
+    Deno.writeTextFileSync(join(folder, "package.json"), "{}");
+    for (const name of ["package.json", "../package.json", "outer.onnx", "source.onnx", "..", ""]) {
+      const writer = new Writer();
+      writer.executeConversion = (step) => {
+        if (/^[a-z.]+$/.test(name) && name !== "..") {
+          Deno.writeTextFileSync(join(step.folder, name), "taken over");
+        }
+        return Promise.resolve({
+          models: [{ suffix: "", files: [name], failures: [] }],
+          report: { kind: "onnx", outputPath: step.outputPath, conversions: [] },
+        });
+      };
+      const { error } = await runConverters([writer], request(folder));
+      assert.ok(error instanceof InputError, name);
+      assert.match(error.message, /it is not one of the files of ".*out\.onnx"/);
+      assert.deepEqual(namesIn(folder), ["in", "package.json", "source.onnx"]);
+      assert.equal(Deno.readTextFileSync(join(folder, "package.json")), "{}");
+    }
+  });
+});
+
+Deno.test("errors name the files as they will be, not where they lie on the way", async () => {
+  await withFolder(async (folder) => {
+    const writer = new Writer();
+    writer.executeConversion = (step) => {
+      const name = join(step.folder, "out.onnx");
+      return Promise.reject(new InputError(`Cannot write "${name}": full. See "${name}".`));
+    };
+    const { error } = await runConverters([writer], request(folder));
+    const name = join(folder, "out.onnx");
+    assert.equal(error?.message, `Cannot write "${name}": full. See "${name}".`);
+  });
+});
+
 Deno.test("options that belong elsewhere are refused; those that do nothing are told", async () => {
   await withFolder(async (folder) => {
     for (

@@ -1,0 +1,106 @@
+/**
+ * What a conversion may replace: the file that was asked for and those that go beside it, and nothing
+ * that it reads or that some other program's file may be.
+ */
+import { basename, dirname, extname, join } from "node:path";
+import { InputError } from "../error.ts";
+import { checkTarget } from "../onnx/files.ts";
+import type { ConverterRequest } from "./converter.ts";
+import { MODEL_FORMATS, type ModelFormat } from "./options.ts";
+
+/**
+ * Checks before any work that what `request` writes in `format` can take its place.
+ *
+ * @throws InputError where it can't: no such folder, a name of the wrong kind, a file that is read.
+ */
+export function checkOutput(request: ConverterRequest, format: ModelFormat): void {
+  const { outputPath } = request;
+  const sources = sourcesOf(request);
+  checkTarget(outputPath, sources);
+  const [extension] = MODEL_FORMATS[format].extensions;
+  if (format === "openvino" && extname(outputPath) !== extension) {
+    throw new InputError(
+      `Cannot write "${outputPath}": a model for OpenVINO has a name that ends in ${extension}. ` +
+        `Name it "${join(dirname(outputPath), nameWith(outputPath, extension))}".`,
+    );
+  }
+  for (const beside of MODEL_FORMATS[format].beside) {
+    const path = join(dirname(outputPath), nameWith(outputPath, beside));
+    checkTarget(path, sources);
+    checkBeside(outputPath, path);
+  }
+}
+
+/**
+ * Checks the targets of what was made: `targets` of one model of `format`, its own file first. The
+ * names may come from a program that the model has taken over.
+ *
+ * @throws InputError where one is not to be replaced.
+ */
+export function checkTargets(
+  targets: readonly string[],
+  request: ConverterRequest,
+  format: ModelFormat,
+): void {
+  const sources = sourcesOf(request);
+  const stem = basename(request.outputPath, extname(request.outputPath));
+  const [own, ...others] = targets;
+  for (const path of targets) {
+    const name = basename(path);
+    const belongs = name === basename(request.outputPath) || name.startsWith(`${stem}.`);
+    if (!belongs || dirname(path) !== dirname(join(request.outputPath))) {
+      throw new InputError(
+        `Cannot write "${path}": it is not one of the files of "${request.outputPath}". Don't ` +
+          "trust the model.",
+      );
+    }
+    checkTarget(path, sources);
+  }
+  if (MODEL_FORMATS[format].beside.length === 0) return;
+  for (const path of others) checkBeside(own!, path);
+}
+
+/** A file beside a model that is not there is not an older result's. */
+function checkBeside(model: string, path: string): void {
+  if (!exists(path) || exists(model)) return;
+  throw new InputError(
+    `Cannot write "${model}": "${path}", which goes with it, is there without it, so it may be ` +
+      "something else. Move it away, or name another output.",
+  );
+}
+
+/** The file name of `path` with another extension. */
+function nameWith(path: string, extension: string): string {
+  return `${basename(path, extname(path))}${extension}`;
+}
+
+/** The files that a request reads, as far as it names them: of a folder, all that were not made of it. */
+function sourcesOf({ modelPath, config, inputs }: ConverterRequest): string[] {
+  const named = [config, inputs].filter((path) => path !== null);
+  return [modelPath, ...named, ...filesIn(modelPath)];
+}
+
+function filesIn(folder: string): string[] {
+  let names: string[];
+  try {
+    if (!Deno.statSync(folder).isDirectory) return [];
+    names = [...Deno.readDirSync(folder)].filter((entry) => !entry.isDirectory)
+      .map(({ name }) => name);
+  } catch {
+    // Whoever reads it says what is wrong with it.
+    return [];
+  }
+  const made = (name: string) =>
+    /\.(onnx([._]data)?|xml|blob)$/.test(name) ||
+    (name.endsWith(".bin") && names.includes(name.replace(/bin$/, "xml")));
+  return names.filter((name) => !made(name)).map((name) => join(folder, name));
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
