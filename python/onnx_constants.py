@@ -9,7 +9,7 @@ in external files are mapped, not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -261,8 +261,8 @@ def unpack(packed: np.ndarray, bits: int, count: int, signed: bool = False) -> n
 class Evaluator:
     """Computes constants of a graph. Raises `Unknown` for what it has no rule for.
 
-    `rows_of` names the index of lookups to see through: a Gather of whole rows of a constant by that
-    index stands for the constant itself.
+    `rows_of` names the index of lookups to see through: a Gather of whole rows of a constant by
+    that index stands for the constant itself.
     """
 
     def __init__(self, scope: Scope, rows_of: str | None = None) -> None:
@@ -318,12 +318,14 @@ class Evaluator:
             return self._sum(node, depth)
         step = movement(node, self)
         operand = self.value(node.input[0], depth + 1)
-        return Value(step.apply(operand.array), operand.type, operand.low, operand.high, operand.whole)
-
+        return Value(
+            step.apply(operand.array), operand.type, operand.low, operand.high, operand.whole
+        )
 
     def _digits(self, node: onnx.NodeProto, depth: int) -> Value | None:
         """`Mod(Div(wide, divisors), modulus)` a piece at a time: the quotients would take the most
-        memory of all. None for other operands."""
+        memory of all. None for other operands.
+        """
         maker = self._scope.maker(node.input[0])
         if maker is None or maker.op_type != "Div" or maker.domain not in ("", "ai.onnx"):
             return None
@@ -380,7 +382,9 @@ def _stored(array: np.ndarray, kind: int) -> Value:
     if array.size <= 16 and array.size > 0 and np.all(np.isfinite(array)):
         low, high = float(array.min()), float(array.max())
         if np.all(array == np.rint(array)) and abs(low) < 2**31 and abs(high) < 2**31:
-            return Value(array.astype(narrowest(int(low), int(high))), kind, int(low), int(high), True)
+            return Value(
+                array.astype(narrowest(int(low), int(high))), kind, int(low), int(high), True
+            )
     return Value(array, kind, 0, 0, False)
 
 
@@ -470,7 +474,9 @@ def _bitwise(node: onnx.NodeProto, operands: list[Value]) -> Value:
     high = min(left.high, right.high)
     if node.op_type == "BitwiseOr":
         high = (1 << max(left.high, right.high).bit_length()) - 1
-    array = operate(left.array.astype(np.uint8, copy=False), right.array.astype(np.uint8, copy=False))
+    array = operate(
+        left.array.astype(np.uint8, copy=False), right.array.astype(np.uint8, copy=False)
+    )
     return Value(array, TensorProto.UINT8, 0, high, True)
 
 

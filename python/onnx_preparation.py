@@ -1,4 +1,4 @@
-"""Rewrites an ONNX model where OpenVINO does not take what it says, without changing what it computes."""
+"""Rewrites an ONNX model where OpenVINO does not take what it says; it computes the same."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def _prepare(graph: onnx.GraphProto) -> bool:
 def _pad_pool(node: onnx.NodeProto) -> bool:
     """A pool over windows that may be larger than what is pooled (`ceil_mode`).
 
-    OpenVINO 2026.4 wants data of the kernel's size at least. Where windows don't overlap and nothing
-    is padded, a last window that is cut off is one that ends in padding which does not count.
+    OpenVINO 2026.4 wants data of the kernel's size at least. Where windows don't overlap and
+    nothing is padded, a last window that is cut off is one that ends in padding which does not
+    count.
     """
     ints = {found.name: list(found.ints) for found in node.attribute if found.ints}
     kernel = ints.get("kernel_shape", [])

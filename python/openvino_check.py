@@ -55,8 +55,8 @@ def compare(
 ) -> dict[str, Any]:
     """Runs the ONNX model `reference` and the IR `model_path`; see the return statement.
 
-    `request` has `inputs`, `unknowns`, `samples`, `seed`, `probabilities` (names of outputs between 0
-    and 1) and `probabilityTolerance` (the error that passes in them whatever their magnitude).
+    `request` has `inputs`, `unknowns`, `samples`, `seed`, `probabilities` (names of outputs between
+    0 and 1) and `probabilityTolerance` (the error that passes in them whatever their magnitude).
     `tolerance` is the largest error, as a part of an output's largest magnitude. Raises `Refusal`
     where the reference does not run.
     """
@@ -194,7 +194,7 @@ def _judge(
     tolerance: float,
     floors: dict[str, float],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Errors by output, and what is out of bounds; an error up to `floors` of an output never is."""
+    """Errors by output, and what is out of bounds; an error up to an output's floor never is."""
     if isinstance(actual, str):
         return [], [f"OpenVINO {version()} does not run the result: {actual}"]
     outputs: list[dict[str, Any]] = []
@@ -350,7 +350,7 @@ def _tensor(found: _Input, assignment: dict[str, int], seed: list[int]) -> np.nd
 
 
 def _picture(dims: list[int], random: np.random.Generator) -> np.ndarray:
-    """Bars on a shaded ground, from -1 to 1; the two largest of the last three axes are the sides."""
+    """Bars on a shaded ground, from -1 to 1; batch, channels and sides as in `dims`."""
     channels_last = len(dims) == 4 and dims[1] not in (1, 3, 4) and dims[3] in (1, 3, 4)
     height, width = (dims[1], dims[2]) if channels_last else (dims[-2], dims[-1])
     lead = int(np.prod([*dims[:-3], dims[-1] if channels_last else dims[-3]]))

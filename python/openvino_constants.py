@@ -1,8 +1,8 @@
 """Quantized weights as OpenVINO says them: packed constants, converted, shifted and scaled.
 
-A weight is `Constant -> Convert -> [Subtract zero points] -> [Multiply scales] -> ...`, the form that
-OpenVINO's plugins keep compressed in memory where they can: under a MatMul the blocks run along the
-last axis of the codes, and the weight has its rows first (`transpose_b`).
+A weight is `Constant -> Convert -> [Subtract zero points] -> [Multiply scales] -> ...`, the form
+that OpenVINO's plugins keep compressed in memory where they can: under a MatMul the blocks run
+along the last axis of the codes, and the weight has its rows first (`transpose_b`).
 https://docs.openvino.ai/2026/documentation/openvino-ir-format.html
 """
 
@@ -37,7 +37,9 @@ def arrange(weight: Weight) -> Weight:
 
     Steps along axes that scales and zero points do not depend on are done to the codes.
     """
-    codes, steps = _drop_single_blocks(weight.codes, _simplify(weight.steps, weight.codes.array.shape))
+    codes, steps = _drop_single_blocks(
+        weight.codes, _simplify(weight.steps, weight.codes.array.shape)
+    )
     if _is_plain(codes):
         array = codes.array
         for step in steps:

@@ -76,9 +76,7 @@ def convert_message(model: onnx.ModelProto, name: str, source: str, scratch: str
     """
     folder = os.path.dirname(os.path.abspath(source))
     external = [
-        tensor
-        for tensor in tensors(model.graph)
-        if tensor.data_location == TensorProto.EXTERNAL
+        tensor for tensor in tensors(model.graph) if tensor.data_location == TensorProto.EXTERNAL
     ]
     places = [(tensor, *external_file(tensor, folder)) for tensor in external]
     total = sum(length for *_, length in places) + model.ByteSize()

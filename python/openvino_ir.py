@@ -181,7 +181,8 @@ def _compress(model: Any, compress: dict[str, Any]) -> Any:
 
         raise Refusal(
             "input",
-            f"Cannot compress the weights: NNCF says: {first_line(error)}. Leave out --method nncf.",
+            f"Cannot compress the weights: NNCF says: {first_line(error)}. "
+            "Leave out --method nncf.",
         ) from error
 
 

@@ -284,9 +284,7 @@ def _centred(evaluator: Evaluator, scope: Scope, name: str) -> tuple[Value, Valu
     return evaluator.value(name), None
 
 
-def _dequantized(
-    evaluator: Evaluator, node: onnx.NodeProto
-) -> tuple[Codes, list[Step], int]:
+def _dequantized(evaluator: Evaluator, node: onnx.NodeProto) -> tuple[Codes, list[Step], int]:
     """Codes of a DequantizeLinear, what follows them, and the type of the result."""
     data = evaluator.value(node.input[0])
     scale = evaluator.value(node.input[1])
@@ -374,9 +372,7 @@ def _real(value: Value) -> np.ndarray:
     raise Unknown("scales of a rare type")
 
 
-def _codes(
-    array: np.ndarray, bits: int, scales: np.ndarray, points: np.ndarray | int
-) -> Codes:
+def _codes(array: np.ndarray, bits: int, scales: np.ndarray, points: np.ndarray | int) -> Codes:
     """Codes in the element type that holds them, signed where that saves the zero points."""
     rank = array.ndim
     scales = _aligned(scales, rank)
@@ -405,7 +401,9 @@ def _codes(
                 centred = array.astype(np.int8) - np.int8(8)
             return Codes(centred, f"i{bits}", _uniform(scales, None)[0], None)
         if signed and points == 0 and bits in (4, 8):
-            return Codes(array.astype(np.int8, copy=False), f"i{bits}", _uniform(scales, None)[0], None)
+            return Codes(
+                array.astype(np.int8, copy=False), f"i{bits}", _uniform(scales, None)[0], None
+            )
     shift = middle if signed else 0
     codes = _unsigned(array, shift)
     scales, held = _uniform(scales, points if isinstance(points, np.ndarray) else None)
@@ -433,9 +431,7 @@ def _aligned(array: np.ndarray, rank: int) -> np.ndarray:
     return array.reshape([1] * (rank - array.ndim) + list(array.shape))
 
 
-def _uniform(
-    scales: np.ndarray, points: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _uniform(scales: np.ndarray, points: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Without the axes along which neither changes; both keep the same extents."""
     if points is not None:
         dims = np.broadcast_shapes(scales.shape, points.shape)
@@ -463,7 +459,7 @@ def _finish(
     form: str,
     steps: list[Step] | None = None,
 ) -> Weight:
-    """A weight out of codes, the steps after them, and the movements nearest to the reader first."""
+    """A weight out of codes, steps after them, and movements, the one nearest its reader first."""
     dims = codes.array.shape
     stated: list[Step] = []
     for step in [*(steps or []), *reversed(movements)]:
@@ -485,7 +481,9 @@ def _resolve(step: Movement | First, dims: tuple[int, ...]) -> list[Step]:
         return [step]
     count = int(np.prod(dims))
     if isinstance(step, Reshape):
-        wanted = [dims[at] if dim == 0 and at < len(dims) else dim for at, dim in enumerate(step.dims)]
+        wanted = [
+            dims[at] if dim == 0 and at < len(dims) else dim for at, dim in enumerate(step.dims)
+        ]
         if wanted.count(-1) == 1 and count > 0:
             rest = int(np.prod([dim for dim in wanted if dim != -1]))
             wanted[wanted.index(-1)] = count // rest if rest > 0 else 0

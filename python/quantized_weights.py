@@ -1,10 +1,11 @@
-"""Finds the quantized weights of an ONNX model, whatever operators express them, and takes them out.
+"""Finds the quantized weights of an ONNX model, whatever expresses them, and takes them out.
 
-A weight is quantized where a float tensor is computed from integer constants: by DequantizeLinear, by
-MatMulNBits or GatherBlockQuantized, or by ordinary arithmetic `scale * (code - zero point)`, on the
-whole weight or on looked-up rows of it. A constant stored in 16 bits and cast counts as well. Each
-becomes a new input of the model, a placeholder with the weight's type and extents, and a
-`QuantizedWeight` that says what belongs there: whoever converts the rest has nothing to compute away.
+A weight is quantized where a float tensor is computed from integer constants: by DequantizeLinear,
+by MatMulNBits or GatherBlockQuantized, or by ordinary arithmetic `scale * (code - zero point)`, on
+the whole weight or on looked-up rows of it. A constant stored in 16 bits and cast counts as well.
+Each becomes a new input of the model, a placeholder with the weight's type and extents, and a
+`QuantizedWeight` that says what belongs there: whoever converts the rest has nothing to compute
+away.
 """
 
 from __future__ import annotations
@@ -152,9 +153,7 @@ class Extraction:
             bias = node.input[5] if len(node.input) > 5 else ""
             product = output if bias == "" else self._fresh(output)
             at = _place_of(change.graph, node)
-            node.CopyFrom(
-                helper.make_node("MatMul", [node.input[0], place], [product], node.name)
-            )
+            node.CopyFrom(helper.make_node("MatMul", [node.input[0], place], [product], node.name))
             if bias != "":
                 change.graph.node.insert(at + 1, helper.make_node("Add", [product, bias], [output]))
         elif node.op_type == "GatherBlockQuantized":
@@ -244,9 +243,7 @@ def _row_lookups(scope: Scope, constant: set[str]) -> dict[str, list[onnx.NodePr
     }
 
 
-def _derived(
-    graph: onnx.GraphProto, lookups: list[onnx.NodeProto], constant: set[str]
-) -> set[str]:
+def _derived(graph: onnx.GraphProto, lookups: list[onnx.NodeProto], constant: set[str]) -> set[str]:
     """The values that `lookups` and constants alone give."""
     derived = {output for node in lookups for output in node.output}
     for node in graph.node:

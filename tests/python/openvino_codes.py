@@ -2,10 +2,10 @@
 
 Arguments: the folder of the project's Python modules, and a JSON file: a list of {"name", "model",
 "expected", "feeds": [{"name", "dtype", "dims", "values"}]}. Prints a JSON list of {"name", "error",
-"difference", "elements", "bytes", "floats"}: what went wrong, or null; the largest difference between
-the IR in OpenVINO and the model "expected" in ONNX Runtime in units of the largest output; the element
-types of the weights and their bytes in the IR; and the bytes of all floats in the IR that are neither
-scales nor zero points.
+"difference", "elements", "bytes", "floats"}: what went wrong, or null; the largest difference
+between the IR in OpenVINO and the model "expected" in ONNX Runtime in units of the largest output;
+the element types of the weights and their bytes in the IR; and the bytes of all floats in the IR
+that are neither scales nor zero points.
 """
 
 import json
@@ -18,6 +18,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 import onnxruntime
 import openvino as ov
+
 from openvino_constants import fill_placeholders
 from openvino_frontend import convert_message, read_onnx
 from quantized_weights import Extraction
