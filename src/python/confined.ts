@@ -78,6 +78,9 @@ const SIGKILL_CODE = 137;
 /** What libraries say that end the process where memory is refused. */
 const OUT_OF_MEMORY =
   /bad_alloc|cannot allocate memory|MemoryError|memory allocation|Rust cannot catch foreign exc/i;
+/** What Python's and C++'s libraries say where a file can't take more. */
+const OUT_OF_SPACE =
+  /No space left on device|Disk quota exceeded|File too large|basic_ios::clear|iostream error/;
 /** Codes of SIGHUP, SIGINT and SIGTERM, which a terminal sends to the child as well. */
 const INTERRUPTED_CODES: readonly number[] = [129, 130, 143];
 /** Exit codes from here on say which signal ended the program. */
@@ -228,7 +231,7 @@ async function converse(child: Child, job: ConfinedJob, events: PythonEvents): P
         return message.value;
       }
       case "error":
-        throw await errorOf(message, child, name);
+        throw await errorOf(message, child, job, name);
       default:
         throw new PythonError(
           `Cannot finish "${name}": it sent a line that is no message: ${
@@ -258,6 +261,7 @@ async function endOf(
 async function errorOf(
   { kind, message, traceback }: Extract<Message, { type: "error" }>,
   child: Child,
+  { request: { outputName }, writable }: ConfinedJob,
   name: string,
 ): Promise<Error> {
   switch (kind) {
@@ -269,6 +273,13 @@ async function errorOf(
     case "missing-tool":
       return new MissingToolError(message);
     case "bug": {
+      if (OUT_OF_SPACE.test(message)) {
+        const target = typeof outputName === "string" ? join(writable, outputName) : writable;
+        return new InputError(
+          `Cannot write "${target}": "${name}" found no space left, or a file grew larger than the ` +
+            "system allows. Free some, or write to another disk.",
+        );
+      }
       const end = await endOf(child);
       const words = quoted(end?.stderr ?? "");
       return new PythonError(`Cannot finish "${name}": ${message}${words}`, traceback);

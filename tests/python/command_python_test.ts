@@ -9,6 +9,7 @@ import { run } from "../../src/process.ts";
 import type { StepReport } from "../../mod.ts";
 import { command, type CommandResult, spawnCommand } from "../command.ts";
 import { pythonPath, ROOT } from "../install.ts";
+import { NPM_MODELS } from "../real_models.ts";
 
 const BERT = {
   architectures: ["BertModel"],
@@ -169,6 +170,30 @@ Deno.test("bad input is one line, exit code 2, and nothing is left", async () =>
       assert.deepEqual(left(folder), []);
     });
   }
+});
+
+Deno.test("a full disk is an error of the output, for PyTorch and for OpenVINO", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const { path: recognizer } = NPM_MODELS.find(({ label }) => label === "recognizer")!;
+  await withFolder(async (folder) => {
+    const made = writeConfig(folder, BERT);
+    for (const [source, output] of [[made, "out.onnx"], [recognizer, "out.xml"]] as const) {
+      const target = join(folder, output);
+      const child = spawnCommand(
+        ["convert", "--source", source, "--output", target]
+          .concat(source === made ? ["--random-weights"] : []),
+        // Blocks of 512 bytes. The signal of the limit is ignored.
+        { folder, permissions: "convert-python", shell: "trap '' XFSZ; ulimit -f 80" },
+      );
+      const { code, stderr } = await child.output();
+      const text = new TextDecoder().decode(stderr);
+      assert.equal(code, 2, text);
+      assert.ok(text.includes(`\nerror: Cannot write "${target}": `), text);
+      assert.match(text, /no space left, or .* Free some, or write to another disk\.\n$/);
+      assert.deepEqual(left(folder), []);
+    }
+  });
 });
 
 Deno.test("without the permission to run programs the error names the flag", async () => {
