@@ -2,57 +2,33 @@
 
 Quantized weights are often stored packed and taken apart by ordinary integer operators. Computed
 with the operators' own types that would cost four to eight bytes a weight several times over; here
-every value carries bounds, and its array has the narrowest type that holds them exactly. Constants
-in external files are mapped, not read.
+every value carries bounds, and its array has the narrowest type that holds them exactly.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
-from dialog import Refusal
-
-# Element types below a byte: bits, and whether they are signed.
-NARROW_TYPES = {
-    TensorProto.UINT4: (4, False),
-    TensorProto.INT4: (4, True),
-    TensorProto.UINT2: (2, False),
-    TensorProto.INT2: (2, True),
-}
-
-_INTEGER_TYPES = {
-    TensorProto.UINT8: np.uint8,
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT16: np.uint16,
-    TensorProto.INT16: np.int16,
-    TensorProto.INT32: np.int32,
-    TensorProto.INT64: np.int64,
-    TensorProto.UINT32: np.uint32,
-    TensorProto.UINT64: np.uint64,
-    TensorProto.BOOL: np.bool_,
-}
-
-_FLOAT_TYPES = {
-    TensorProto.FLOAT: np.float32,
-    TensorProto.FLOAT16: np.float16,
-    TensorProto.DOUBLE: np.float64,
-}
+from movements import AddAxes, DropAxes, First, Movement, Reshape, Several, Transpose
+from onnx_graph import (
+    FLOAT_TYPES,
+    INTEGER_TYPES,
+    NARROW_TYPES,
+    Scope,
+    Unknown,
+    attribute_of,
+    elements_of,
+)
 
 # Elements that are computed at a time where a step would take much memory.
 _PIECE = 1 << 20
 
 # Longest chain of operators that is followed; names come from untrusted files.
 _DEEPEST = 200
-
-
-class Unknown(Exception):
-    """The value can't be computed here: the graph is left as it is."""
 
 
 @dataclass
@@ -68,194 +44,6 @@ class Value:
     """Bounds of the elements where `whole`, from the operators, not from the elements."""
     whole: bool
     """Whether all elements are known to be integers, whatever `type` is."""
-
-
-class Scope:
-    """The names of one graph and of those around it."""
-
-    def __init__(self, graph: onnx.GraphProto, parent: Scope | None, folder: str) -> None:
-        self.graph = graph
-        self.parent = parent
-        self.folder = folder
-        self.constants: dict[str, TensorProto] = {}
-        self.makers: dict[str, onnx.NodeProto] = {}
-        self.inputs = {value.name for value in graph.input}
-        for tensor in graph.initializer:
-            # An input of the same name may override the constant.
-            if tensor.name not in self.inputs:
-                self.constants[tensor.name] = tensor
-        for node in graph.node:
-            tensor = constant_of(node)
-            for output in node.output:
-                if output == "":
-                    continue
-                if tensor is not None:
-                    self.constants[output] = tensor
-                else:
-                    self.makers[output] = node
-
-    def home(self, name: str) -> Scope | None:
-        """The innermost graph that defines `name`."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.constants or name in scope.makers or name in scope.inputs:
-                return scope
-            scope = scope.parent
-        return None
-
-    def constant(self, name: str) -> TensorProto | None:
-        """The stored tensor called `name`, or None."""
-        home = self.home(name)
-        return None if home is None else home.constants.get(name)
-
-    def maker(self, name: str) -> onnx.NodeProto | None:
-        """The node that computes `name`, or None for constants and inputs."""
-        home = self.home(name)
-        return None if home is None else home.makers.get(name)
-
-
-def constant_of(node: onnx.NodeProto) -> TensorProto | None:
-    """The tensor of a Constant node, or None for other nodes and other kinds of value."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-        return None
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            return attribute.t
-        if attribute.name == "value_float":
-            return numpy_helper.from_array(np.array(attribute.f, dtype=np.float32))
-        if attribute.name == "value_int":
-            return numpy_helper.from_array(np.array(attribute.i, dtype=np.int64))
-        if attribute.name == "value_floats":
-            return numpy_helper.from_array(np.array(attribute.floats, dtype=np.float32))
-        if attribute.name == "value_ints":
-            return numpy_helper.from_array(np.array(attribute.ints, dtype=np.int64))
-    return None
-
-
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs in a node's attributes."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def attribute_of(node: onnx.NodeProto, name: str, default: int) -> int:
-    """An integer attribute."""
-    return next((found.i for found in node.attribute if found.name == name), default)
-
-
-def external_file(tensor: TensorProto, folder: str) -> tuple[str, int, int]:
-    """Path, offset and length of a tensor's external data.
-
-    Raises `Refusal` where the path leaves `folder` or the file does not hold the data.
-    """
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    path = os.path.join(folder, location)
-    root = os.path.realpath(folder)
-    if (
-        location == ""
-        or os.path.isabs(location)
-        or os.path.commonpath([root, os.path.realpath(path)]) != root
-    ):
-        raise Refusal(
-            "input",
-            f'Cannot read the data of tensor "{tensor.name}": its file "{location}" does not lie '
-            "in the model's folder. Put it there, or save the model again.",
-        )
-    try:
-        size = os.stat(path).st_size
-    except OSError as error:
-        raise Refusal(
-            "input",
-            f'Cannot read the data of tensor "{tensor.name}": there is no file "{location}" '
-            "beside the model. Copy it there.",
-        ) from error
-    try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", str(size - offset)))
-    except ValueError as error:
-        raise Refusal(
-            "input",
-            f'Cannot read the data of tensor "{tensor.name}": its place in "{location}" is no '
-            "number. Save the model again.",
-        ) from error
-    if offset < 0 or length < 0 or offset + length > size:
-        raise Refusal(
-            "input",
-            f'Cannot read the data of tensor "{tensor.name}": it ends at byte {offset + length} '
-            f'of "{location}", which has {size}. Get the whole file.',
-        )
-    return path, offset, length
-
-
-def stored_bytes(tensor: TensorProto, folder: str) -> np.ndarray | None:
-    """The bytes of a tensor as uint8; None where they are in typed fields."""
-    if tensor.data_location == TensorProto.EXTERNAL:
-        path, offset, length = external_file(tensor, folder)
-        if length == 0:
-            return np.zeros(0, np.uint8)
-        # Copy on write: OpenVINO shares writable memory only.
-        return np.memmap(path, np.uint8, "c", offset, (length,))
-    if tensor.HasField("raw_data"):
-        return np.frombuffer(tensor.raw_data, np.uint8)
-    return None
-
-
-def elements_of(tensor: TensorProto, folder: str) -> np.ndarray:
-    """The elements of a stored tensor; narrow types a byte each.
-
-    Raises `Refusal` where the data do not fit the extents, `Unknown` for types that are not held.
-    """
-    dims = tuple(tensor.dims)
-    count = int(np.prod(dims, dtype=np.int64)) if dims else 1
-    stored = stored_bytes(tensor, folder)
-    if stored is None:
-        if tensor.data_type in NARROW_TYPES:
-            narrow = numpy_helper.to_array(tensor)
-            return narrow.astype(np.int8 if NARROW_TYPES[tensor.data_type][1] else np.uint8)
-        if tensor.data_type in _INTEGER_TYPES or tensor.data_type in _FLOAT_TYPES:
-            return numpy_helper.to_array(tensor)
-        raise Unknown(tensor.name)
-    if tensor.data_type in NARROW_TYPES:
-        bits, signed = NARROW_TYPES[tensor.data_type]
-        _check_length(tensor, stored, (count * bits + 7) // 8)
-        return unpack(stored, bits, count, signed).reshape(dims)
-    dtype = _INTEGER_TYPES.get(tensor.data_type) or _FLOAT_TYPES.get(tensor.data_type)
-    if dtype is None:
-        raise Unknown(tensor.name)
-    _check_length(tensor, stored, count * np.dtype(dtype).itemsize)
-    return stored.view(dtype).reshape(dims)
-
-
-def _check_length(tensor: TensorProto, stored: np.ndarray, expected: int) -> None:
-    if stored.size != expected:
-        raise Refusal(
-            "input",
-            f'Cannot read tensor "{tensor.name}": it has {stored.size} bytes of data and its type '
-            f"and extents want {expected}. Export the model again.",
-        )
-
-
-def unpack(packed: np.ndarray, bits: int, count: int, signed: bool = False) -> np.ndarray:
-    """Codes of 2, 4 or 8 bits out of bytes, lowest bits first, a byte each."""
-    if bits == 8:
-        codes = packed.reshape(-1)[:count]
-        return codes.view(np.int8) if signed else codes
-    each = 8 // bits
-    codes = np.empty((packed.size, each), np.uint8)
-    flat = packed.reshape(-1)
-    for place in range(each):
-        np.right_shift(flat, bits * place, out=codes[:, place])
-    codes &= (1 << bits) - 1
-    codes = codes.reshape(-1)[:count]
-    if signed:
-        sign = 1 << (bits - 1)
-        codes ^= sign
-        return np.subtract(codes.view(np.int8), sign, out=codes.view(np.int8))
-    return codes
 
 
 class Evaluator:
@@ -314,8 +102,6 @@ class Evaluator:
             ):
                 raise Unknown(node.op_type)
             return self.value(node.input[0], depth + 1)
-        if node.op_type == "ReduceSum":
-            return self._sum(node, depth)
         step = movement(node, self)
         operand = self.value(node.input[0], depth + 1)
         return Value(
@@ -332,7 +118,7 @@ class Evaluator:
         wide, divisors = (self.value(name, depth + 2) for name in maker.input)
         modulus = self.value(node.input[1], depth + 1)
         operands = (wide, divisors, modulus)
-        if not all(operand.whole and operand.type in _INTEGER_TYPES for operand in operands):
+        if not all(operand.whole and operand.type in INTEGER_TYPES for operand in operands):
             return None
         if wide.low < 0 or divisors.low <= 0 or modulus.low <= 0:
             return None
@@ -350,29 +136,13 @@ class Evaluator:
         high = min(wide.high // divisors.low, modulus.high - 1)
         return Value(digits, wide.type, 0, high, True)
 
-    def _sum(self, node: onnx.NodeProto, depth: int) -> Value:
-        """A sum of integers along one axis."""
-        value = self.value(node.input[0], depth + 1)
-        axes = self.integers(node.input[1]) if len(node.input) > 1 else []
-        for found in node.attribute:
-            if found.name == "axes":
-                axes = list(found.ints)
-        if not value.whole or len(axes) != 1 or not -value.array.ndim <= axes[0] < value.array.ndim:
-            raise Unknown("a sum of fractions, or along several axes")
-        count = value.array.shape[axes[0]]
-        low, high = min(0, value.low * count), max(0, value.high * count)
-        _whole(value.type, low, high)
-        keep = bool(attribute_of(node, "keepdims", 1))
-        array = np.sum(value.array, axes[0], dtype=narrowest(low, high), keepdims=keep)
-        return Value(array, value.type, low, high, True)
-
 
 def _stored(array: np.ndarray, kind: int) -> Value:
     if kind in NARROW_TYPES:
         bits, signed = NARROW_TYPES[kind]
         low = -(1 << (bits - 1)) if signed else 0
         return Value(array, kind, low, low + (1 << bits) - 1, True)
-    if kind in _INTEGER_TYPES:
+    if kind in INTEGER_TYPES:
         if array.size <= 16 or array.dtype.itemsize > 1:
             # Small constants are divisors, masks and shapes: their own values are the bounds.
             low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
@@ -401,10 +171,10 @@ def _cast(node: onnx.NodeProto, operands: list[Value]) -> Value:
     (value,) = operands
     to = attribute_of(node, "to", 0)
     if value.whole:
-        if to in _FLOAT_TYPES:
+        if to in FLOAT_TYPES:
             limit = {TensorProto.FLOAT: 1 << 24, TensorProto.FLOAT16: 1 << 11}.get(to, 1 << 53)
-        elif to in _INTEGER_TYPES and to != TensorProto.BOOL:
-            limits = np.iinfo(_INTEGER_TYPES[to])
+        elif to in INTEGER_TYPES and to != TensorProto.BOOL:
+            limits = np.iinfo(INTEGER_TYPES[to])
             limit = int(limits.max)
             if value.low < limits.min:
                 raise Unknown("a Cast that wraps")
@@ -420,15 +190,15 @@ def _cast(node: onnx.NodeProto, operands: list[Value]) -> Value:
     }
     if (value.type, to) in widening or value.type == to:
         return Value(value.array, to, 0, 0, False)
-    if to in _FLOAT_TYPES and value.type in _FLOAT_TYPES:
-        return Value(value.array.astype(_FLOAT_TYPES[to]), to, 0, 0, False)
+    if to in FLOAT_TYPES and value.type in FLOAT_TYPES:
+        return Value(value.array.astype(FLOAT_TYPES[to]), to, 0, 0, False)
     raise Unknown("a Cast of fractions to integers")
 
 
 def _whole(kind: int, low: int, high: int) -> None:
     """Raises where a result leaves its type: it would wrap."""
-    if kind in _INTEGER_TYPES and kind != TensorProto.BOOL:
-        limits = np.iinfo(_INTEGER_TYPES[kind])
+    if kind in INTEGER_TYPES and kind != TensorProto.BOOL:
+        limits = np.iinfo(INTEGER_TYPES[kind])
         if low < limits.min or high > limits.max:
             raise Unknown("arithmetic that wraps")
     elif kind in NARROW_TYPES:
@@ -456,7 +226,7 @@ def _binary(node: onnx.NodeProto, operands: list[Value]) -> Value:
         dtype = narrowest(min(low, left.low, right.low), max(high, left.high, right.high))
         operate = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}[node.op_type]
         return Value(operate(a, b, dtype=dtype, casting="unsafe"), kind, low, high, True)
-    if kind not in _INTEGER_TYPES or left.low < 0 or right.low <= 0:
+    if kind not in INTEGER_TYPES or left.low < 0 or right.low <= 0:
         raise Unknown("division of negative numbers")
     dtype = narrowest(0, max(left.high, right.high))
     if node.op_type == "Div":
@@ -536,79 +306,6 @@ _RULES = {
     "Expand": _expand,
     "ReduceSum": _sum,
 }
-
-
-@dataclass(frozen=True)
-class Reshape:
-    """Other extents over the same elements; 0 keeps an extent, -1 is what is left."""
-
-    dims: tuple[int, ...]
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Gives `array` the extents."""
-        dims = [array.shape[at] if dim == 0 else dim for at, dim in enumerate(self.dims)]
-        return array.reshape(dims)
-
-
-@dataclass(frozen=True)
-class Transpose:
-    """Axes in another order."""
-
-    order: tuple[int, ...]
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Reorders the axes of `array`."""
-        return array.transpose(self.order)
-
-
-@dataclass(frozen=True)
-class First:
-    """The first elements of an axis."""
-
-    axis: int
-    length: int
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Cuts `array`."""
-        return array[(slice(None),) * self.axis + (slice(0, self.length),)]
-
-
-@dataclass(frozen=True)
-class Several:
-    """Cuts of several axes, or none."""
-
-    steps: tuple[First, ...]
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Cuts `array`."""
-        for step in self.steps:
-            array = step.apply(array)
-        return array
-
-
-@dataclass(frozen=True)
-class AddAxes:
-    """New axes of one element."""
-
-    axes: tuple[int, ...]
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Adds the axes to `array`."""
-        return np.expand_dims(array, self.axes)
-
-
-@dataclass(frozen=True)
-class DropAxes:
-    """Fewer axes of one element; all of them where `axes` is None."""
-
-    axes: tuple[int, ...] | None
-
-    def apply(self, array: np.ndarray) -> np.ndarray:
-        """Drops the axes of `array`."""
-        return np.squeeze(array, self.axes)
-
-
-Movement = Reshape | Transpose | Several | AddAxes | DropAxes
 
 
 def movement(node: onnx.NodeProto, evaluator: Evaluator) -> Movement:

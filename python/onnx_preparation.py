@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx
 from onnx import helper
 
-from onnx_constants import attribute_of, subgraphs
+from onnx_graph import attribute_of, subgraphs
 
 
 def prepare(model: onnx.ModelProto) -> bool:

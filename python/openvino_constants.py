@@ -15,7 +15,8 @@ import openvino as ov
 from onnx import TensorProto
 from openvino import opset13 as ops
 
-from onnx_constants import First, Reshape, Transpose, Unknown
+from movements import First, Reshape, Transpose
+from onnx_graph import Unknown
 from quantized_forms import Codes, Step, Weight, dims_after
 from quantized_weights import QuantizedWeight
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from dialog import Refusal
-from onnx_constants import external_file, subgraphs
+from onnx_graph import external_file, subgraphs
 
 # One protobuf message holds less.
 _MOST_MESSAGE_BYTES = 2**31 - 2**20

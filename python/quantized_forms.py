@@ -14,24 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from onnx_constants import (
-    NARROW_TYPES,
-    AddAxes,
-    DropAxes,
-    Evaluator,
-    First,
-    Movement,
-    Reshape,
-    Scope,
-    Several,
-    Transpose,
-    Unknown,
-    Value,
-    attribute_of,
-    movement,
-    stored_bytes,
-    unpack,
-)
+from movements import AddAxes, DropAxes, First, Movement, Reshape, Several, Transpose
+from onnx_constants import Evaluator, Value, movement
+from onnx_graph import NARROW_TYPES, Scope, Unknown, attribute_of, stored_bytes, unpack
 
 Step = Reshape | Transpose | First
 

@@ -18,7 +18,7 @@ from functools import partial
 import onnx
 from onnx import TensorProto, helper
 
-from onnx_constants import Scope, Unknown, attribute_of, constant_of, elements_of, subgraphs
+from onnx_graph import Scope, Unknown, attribute_of, constant_of, elements_of, subgraphs
 from quantized_forms import Codes, Weight, parse_lookup, parse_product, parse_value
 
 # Form of a weight that is not quantized at all.
