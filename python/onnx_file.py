@@ -1,8 +1,9 @@
 """Writes an ONNX model from memory to a file without copying its weights.
 
 A serialized model is its graph with one `initializer` field (number 5 of GraphProto) for every
-weight, the graph being field 7 of ModelProto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). The
-lengths of all of them are known beforehand, so the weights are streamed from where they lie. With
+weight, the graph being field 7 of ModelProto
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). The lengths of all of them are known
+beforehand, so the weights are streamed from where they lie. With
 external data they go to a file beside the model, each at a multiple of 64 bytes, large ones of
 4096, so that a runtime can map them into memory.
 """

@@ -165,7 +165,8 @@ class ExportUnit:
         """Inputs of the given sizes; the same for the same sizes and seed."""
         drawn: dict[str, torch.Tensor] = {}
         for spec in self.inputs:
-            generator = torch.Generator().manual_seed(seed * 65_599 + zlib.crc32(spec.name.encode()))
+            own = seed * 65_599 + zlib.crc32(spec.name.encode())
+            generator = torch.Generator().manual_seed(own)
             drawn[spec.name] = spec.draw(sizes, generator)
         return drawn
 
