@@ -15,7 +15,6 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,8 @@ _ARITHMETIC = (
     ast.Compare, ast.Load, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub,
     ast.UAdd, ast.Not, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Tuple,
 )  # fmt: skip
+_POWERS = frozenset({"Pow", "PowByNatural", "FloatPow"})
+_SYMBOL = re.compile(r"z?[a-z]+\d+|true|false|oo|int_oo|zoo|nan")
 _CONTAINERS = frozenset(
     {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 )
@@ -256,41 +257,47 @@ def _check_expression(text: str) -> None:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError) as error:
         raise _Unsafe(f'its size expression "{clip(text, 60)}" is no expression') from error
-    for node in _nodes(tree):
-        good = isinstance(node, _ARITHMETIC)
-        if isinstance(node, ast.Call):
-            good = isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
-            if good and node.func.id in ("Pow", "PowByNatural", "FloatPow"):  # type: ignore[attr-defined]
-                good = _small_exponent(node.args)
-        elif isinstance(node, ast.Name):
-            good = (
-                node.id in _FUNCTIONS
-                or re.fullmatch(r"z?[a-z]+\d+|true|false|oo|int_oo|zoo|nan", node.id) is not None
-            )
-        elif isinstance(node, ast.Constant):
-            good = (
-                isinstance(node.value, (bool, float))
-                or (isinstance(node.value, int) and abs(node.value) < 2**63)
-                or (isinstance(node.value, str) and re.fullmatch(r"[\w.+-]{1,64}", node.value))
-            )
-        if not good:
+    for node in ast.walk(tree):
+        if not _is_arithmetic(node):
             raise _Unsafe(f'its size expression "{clip(text, 60)}" holds more than arithmetic')
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    return ast.walk(tree)
+def _is_arithmetic(node: ast.AST) -> bool:
+    """Whether one node of an expression, without those below it, only computes."""
+    if isinstance(node, ast.Call):
+        called = node.func.id if isinstance(node.func, ast.Name) else ""
+        if called in _POWERS:
+            return _small_exponent(node.args)
+        return called in _FUNCTIONS
+    if isinstance(node, ast.Name):
+        return node.id in _FUNCTIONS or _SYMBOL.fullmatch(node.id) is not None
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str):
+            return re.fullmatch(r"[\w.+-]{1,64}", node.value) is not None
+        return isinstance(node.value, (bool, float)) or (
+            isinstance(node.value, int) and abs(node.value) < 2**63
+        )
+    return isinstance(node, _ARITHMETIC)
 
 
 def _small_exponent(arguments: list[ast.expr]) -> bool:
-    """Whether a power is one that can be computed."""
+    """Whether a power is one that can be computed: a small exponent, and no power of a power."""
     if len(arguments) < 2:
         return False
+    names = {
+        node.id
+        for argument in arguments
+        for node in ast.walk(argument)
+        if isinstance(node, ast.Name)
+    }
     numbers = [
         node.value
         for node in ast.walk(arguments[1])
         if isinstance(node, ast.Constant) and not isinstance(node.value, str)
     ]
-    return all(isinstance(n, (int, float)) and abs(n) <= _MAXIMUM_EXPONENT for n in numbers)
+    return not names & _POWERS and all(
+        isinstance(number, (int, float)) and abs(number) <= _MAXIMUM_EXPONENT for number in numbers
+    )
 
 
 def _check_structure(text: str) -> None:

@@ -294,6 +294,7 @@ const REFUSED: Record<string, string> = {
     `its size expression "Symbol('s0').__class__" holds more than arithmetic`,
   "program: a power as a size":
     'its size expression "Pow(Integer(10), Integer(10000000))" holds more than arithmetic',
+  "program: powers of powers as a size": "holds more than arithmetic",
   "program: a lambda as a size": 'its size expression "(lambda: 1)()" holds more than arithmetic',
   "program: a system call": 'its program calls "torch.os.system", which is no operator of a model',
   "program: a download": 'its program calls "torch.hub.load", which is no operator of a model',

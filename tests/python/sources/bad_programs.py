@@ -121,6 +121,7 @@ def _changes(touch: str, evidence: Path) -> dict[str, Change]:
         "code as a size": expression(touch),
         "an attribute as a size": expression("Symbol('s0').__class__"),
         "a power as a size": expression("Pow(Integer(10), Integer(10000000))"),
+        "powers of powers as a size": expression("Pow(" * 30 + "Integer(9)" + ", Integer(9))" * 30),
         "a lambda as a size": expression("(lambda: 1)()"),
         "a system call": target("torch.os.system"),
         "a download": target("torch.hub.load"),
