@@ -87,7 +87,8 @@ async function parse(path: string): Promise<Source> {
 /** Paths, relative to the root, of the files that belong to the project. */
 async function projectFiles(): Promise<string[]> {
   const files: string[] = [];
-  const notOurs = /^(\.git|\.cache|\.venv.*|node_modules|dist|build|__pycache__|target)$/;
+  const notOurs =
+    /^(\.git|\.cache|\.ruff_cache|\.venv.*|node_modules|dist|build|__pycache__|target)$/;
   const visit = async (folder: string): Promise<void> => {
     for await (const entry of Deno.readDir(`${ROOT}/${folder}`)) {
       if (notOurs.test(entry.name)) continue;
