@@ -33,6 +33,7 @@ export {
   type ConversionStep,
   type ConverterRequest,
   ModelConverter,
+  type PlainReport,
   type StepOutcome,
   type StepReport,
   type WrittenModel,
@@ -76,10 +77,10 @@ export type ConvertOptions = RequestInput & {
  * the signal is aborted. Anything thrown is a bug, or a permission that Deno refused.
  */
 export async function convert(options: ConvertOptions): Promise<ConversionResult> {
-  const { events, signal, ...input } = options;
+  const { events, signal, ...input } = options ?? {};
   let checked;
   try {
-    checked = checkRequest(input);
+    checked = checkRequest(input, events, signal);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     return { success: false, outputPath: String(input.outputPath), error, files: [], steps: [] };

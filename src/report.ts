@@ -39,6 +39,8 @@ export function formatStep(report: StepReport, kept: readonly string[]): string[
       return [...fileLines(report.files, kept), ...formatExport(report)];
     case "openvino":
       return [...fileLines(report.files, kept), ...formatOpenVino(report)];
+    case "plain":
+      return fileLines(report.files, kept);
     default:
       return report satisfies never;
   }

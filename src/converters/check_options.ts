@@ -63,7 +63,9 @@ const RULES: readonly Rule[] = [
   {
     option: "--model-type",
     given: ({ modelType }) => modelType !== null,
-    serves: reads("pytorch"),
+    serves: (_, path) =>
+      path[0]!.sourceFormat === "pytorch" ||
+      path.some(({ supportedModelTypes }) => supportedModelTypes !== "any"),
     needs: FROM_PYTORCH,
   },
   { option: "--python", given: differs("python"), serves: usesPython, needs: USES_PYTHON },

@@ -4,7 +4,7 @@
  * happen in `run.ts`.
  */
 import type { ModelcastError } from "../error.ts";
-import type { OnnxReport } from "./conversion.ts";
+import type { OnnxReport, OutputFile } from "./conversion.ts";
 import type { OpenVinoReport } from "./openvino_answer.ts";
 import type { ConverterOptions, ModelFormat } from "./options.ts";
 import type { ExportReport } from "./pytorch_to_onnx.ts";
@@ -49,13 +49,23 @@ export interface WrittenModel {
   readonly failures: readonly string[];
 }
 
+/** What a step did whose converter has no report of its own. */
+export interface PlainReport {
+  readonly kind: "plain";
+  readonly outputPath: string;
+  readonly sourceFormat: ModelFormat;
+  readonly targetFormat: ModelFormat;
+  readonly files: readonly OutputFile[];
+}
+
 /** What a step did, as plain data. Paths are those that the files have when all is done. */
-export type StepReport = OnnxReport | ExportReport | OpenVinoReport;
+export type StepReport = OnnxReport | ExportReport | OpenVinoReport | PlainReport;
 
 /** What a step gives. */
 export interface StepOutcome {
   readonly models: readonly WrittenModel[];
-  readonly report: StepReport;
+  /** Absent where there is no more to tell than what files there are. */
+  readonly report?: StepReport;
 }
 
 /** What became of a conversion. */
@@ -73,20 +83,27 @@ export type ConversionResult =
     | { readonly success: false; readonly error: ModelcastError }
   );
 
-/** A converter from one format to another, or to the same format at another precision. */
+/**
+ * A converter from one format to another, or to the same format at another precision. A subclass
+ * names its formats and the model types that it takes, and has one method to write,
+ * `executeConversion`.
+ */
 export abstract class ModelConverter {
   abstract readonly sourceFormat: ModelFormat;
   abstract readonly targetFormat: ModelFormat;
   /** What to do about a result that failed its verification: a sentence. */
-  abstract readonly failureAdvice: string;
+  readonly failureAdvice: string = "Look at it before you use it.";
   /** The model types that it takes; "any" for whatever its source format holds. */
   abstract readonly supportedModelTypes: readonly string[] | "any";
 
   /**
-   * Whether it gives the precisions asked for by itself. A converter that does not still keeps the
-   * precision of its source.
+   * Whether it gives the precisions asked for by itself: float32 alone, where a subclass does not say
+   * otherwise. A converter that does not still keeps the precision of its source.
    */
-  abstract writesPrecision(options: ConverterOptions): boolean;
+  writesPrecision(options: ConverterOptions): boolean {
+    return options.activations === "float32" &&
+      options.precisions.every((precision) => precision === "float32");
+  }
 
   /** Runtimes that must be able to load what this converter reads. */
   get sourceRuntimes(): readonly string[] {

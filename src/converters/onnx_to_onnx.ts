@@ -275,7 +275,7 @@ export class OnnxToOnnx extends ModelConverter {
   readonly sourceFormat = "onnx";
   readonly targetFormat = "onnx";
   readonly supportedModelTypes = "any";
-  readonly failureAdvice =
+  override readonly failureAdvice =
     "Find the node where the two part with --per-op, or take a higher precision.";
 
   override writesPrecision(): boolean {

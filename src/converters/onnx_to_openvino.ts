@@ -45,7 +45,8 @@ export class OnnxToOpenVino extends ModelConverter {
   readonly sourceFormat = "onnx";
   readonly targetFormat = "openvino";
   readonly supportedModelTypes = "any";
-  readonly failureAdvice = "Take a higher precision, or leave weights as they are with --exclude.";
+  override readonly failureAdvice =
+    "Take a higher precision, or leave weights as they are with --exclude.";
 
   override get sourceRuntimes(): readonly string[] {
     return ["openvino-2026.4"];

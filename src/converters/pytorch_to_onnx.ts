@@ -12,7 +12,6 @@ import {
   type WrittenModel,
 } from "./converter.ts";
 import { type OutputFile, UNVERIFIED } from "./conversion.ts";
-import type { ConverterOptions } from "./options.ts";
 import { registerConverter } from "./registry.ts";
 import { sha256OfFile } from "./source.ts";
 
@@ -86,12 +85,7 @@ export class PyTorchToOnnx extends ModelConverter {
   readonly sourceFormat = "pytorch";
   readonly targetFormat = "onnx";
   readonly supportedModelTypes = "any";
-  readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
-
-  override writesPrecision(options: ConverterOptions): boolean {
-    return options.precisions.every((precision) => precision === "float32") &&
-      options.activations === "float32";
-  }
+  override readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const started = performance.now();

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { InputError } from "../error.ts";
 import { BLOCK_SIZES } from "../formats.ts";
-import type { ConverterRequest } from "./converter.ts";
+import type { ConversionEvents, ConverterRequest } from "./converter.ts";
 import {
   DEFAULTS,
   MODEL_FORMATS,
@@ -84,13 +84,27 @@ export interface CheckedRequest {
   readonly targetFormat: ModelFormat | null;
 }
 
-/** Checks `input` and fills in what it lacks; throws an `InputError` that names the wrong option. */
-export function checkRequest(input: RequestInput): CheckedRequest {
+/**
+ * Checks `input`, and what goes with it, and fills in what it lacks; throws an `InputError` that names
+ * the wrong option.
+ */
+export function checkRequest(
+  input: RequestInput,
+  events: Partial<ConversionEvents> = {},
+  signal?: AbortSignal,
+): CheckedRequest {
   const { success, data, error } = Request.safeParse(input);
   if (!success) {
     const issue = error.issues[0]!;
     const option = issue.path.length === 0 ? "the options" : `"${issue.path.join(".")}"`;
     throw new InputError(`Cannot convert: ${option} can't be used: ${issue.message}.`);
+  }
+  const hook = ["progress", "stage", "warn", "note"].find((name) => !isHook(events, name));
+  if (hook !== undefined) {
+    throw new InputError(`Cannot convert: "events.${hook}" can't be used: it is not a function.`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new InputError(`Cannot convert: "signal" can't be used: it is not an AbortSignal.`);
   }
   const { precision, sourceFormat, targetFormat, ...rest } = data;
   return {
@@ -98,4 +112,9 @@ export function checkRequest(input: RequestInput): CheckedRequest {
     sourceFormat: sourceFormat ?? null,
     targetFormat: targetFormat ?? null,
   };
+}
+
+function isHook(events: Partial<ConversionEvents>, name: string): boolean {
+  const hook: unknown = Reflect.get(Object(events), name);
+  return hook === undefined || typeof hook === "function";
 }

@@ -4,7 +4,7 @@
  * touched before that. A model that failed its verification is kept aside as `NAME.unverified`.
  */
 import { basename, dirname, extname, join, resolve, sep } from "node:path";
-import { InterruptedError, ModelcastError, VerificationError } from "../error.ts";
+import { InputError, InterruptedError, ModelcastError, VerificationError } from "../error.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { checkOptions } from "./check_options.ts";
 import { UNVERIFIED } from "./conversion.ts";
@@ -13,6 +13,7 @@ import type {
   ConversionResult,
   ConverterRequest,
   ModelConverter,
+  PlainReport,
   StepReport,
   WrittenModel,
 } from "./converter.ts";
@@ -128,7 +129,7 @@ async function run(
         events,
         signal,
       });
-      done.steps.push(outcome.report);
+      done.steps.push(outcome.report ?? plainReport(converter, outcome.models, target, folder));
       for (const written of outcome.models) {
         const place = join(dirname(target), written.files[0]!);
         failures.push(
@@ -161,6 +162,25 @@ async function run(
     models = next;
   }
   return [];
+}
+
+function plainReport(
+  { sourceFormat, targetFormat }: ModelConverter,
+  models: readonly WrittenModel[],
+  outputPath: string,
+  folder: string,
+): PlainReport {
+  const files = models.flatMap((model) => publicationsOf(model, folder, dirname(outputPath)))
+    .map(({ path, target }) => ({ path: target, byteLength: sizeOf(path), sha256: null }));
+  return { kind: "plain", outputPath, sourceFormat, targetFormat, files };
+}
+
+function sizeOf(path: string): number {
+  try {
+    return Deno.statSync(path).size;
+  } catch (cause) {
+    throw new InputError(`Cannot take "${path}": its converter did not write it.`, { cause });
+  }
 }
 
 function publicationsOf(model: WrittenModel, from: string, to: string): Publication[] {

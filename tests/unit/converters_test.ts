@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { InputError, VerificationError } from "../../mod.ts";
+import { convert, InputError, VerificationError } from "../../mod.ts";
 import {
   type ConversionStep,
   type ConverterRequest,
@@ -15,6 +15,7 @@ import { ModelConverterRegistry } from "../../src/converters/mod.ts";
 import { type ConverterOptions, DEFAULTS, type ModelFormat } from "../../src/converters/options.ts";
 import { registerConverter } from "../../src/converters/registry.ts";
 import { runConverters } from "../../src/converters/run.ts";
+import { formatStep } from "../../src/report.ts";
 import { namesIn, withFolder } from "./onnx_models.ts";
 
 const FLOAT: ConverterOptions = { ...DEFAULTS, precisions: ["float32"] };
@@ -54,7 +55,7 @@ class Writer extends ModelConverter {
   sourceFormat: ModelFormat = "onnx";
   targetFormat: ModelFormat = "onnx";
   supportedModelTypes: readonly string[] | "any" = "any";
-  failureAdvice = "Look at it.";
+  override failureAdvice = "Look at it.";
   /** Suffixes of the models that it writes, and which of them fail. */
   models: readonly { readonly suffix: string; readonly fails?: boolean }[] = [{ suffix: "" }];
   steps: ConversionStep[] = [];
@@ -267,6 +268,72 @@ Deno.test("errors name the files as they will be, not where they lie on the way"
     const name = join(folder, "out.onnx");
     assert.equal(error?.message, `Cannot write "${name}": full. See "${name}".`);
   });
+});
+
+Deno.test("a converter of one's own has one method to write", async () => {
+  await withFolder(async (folder) => {
+    @registerConverter({ sourceFormat: "openvino", targetFormat: "onnx" })
+    class Own extends ModelConverter {
+      readonly sourceFormat = "openvino";
+      readonly targetFormat = "onnx";
+      readonly supportedModelTypes = ["own"];
+
+      override executeConversion(step: ConversionStep): Promise<StepOutcome> {
+        Deno.writeTextFileSync(join(step.folder, "out.onnx"), "own");
+        return Promise.resolve({ models: [{ suffix: "", files: ["out.onnx"], failures: [] }] });
+      }
+    }
+    const modelPath = join(folder, "model.xml");
+    Deno.writeTextFileSync(modelPath, "graph");
+    const outputPath = join(folder, "out.onnx");
+    const result = await convert({ modelPath, outputPath, modelType: "own" });
+    assert.deepEqual(result, {
+      success: true,
+      outputPath,
+      error: null,
+      files: [outputPath],
+      steps: [{
+        kind: "plain",
+        outputPath,
+        sourceFormat: "openvino",
+        targetFormat: "onnx",
+        files: [{ path: outputPath, byteLength: 3, sha256: null }],
+      }],
+    });
+    assert.deepEqual(formatStep(result.steps[0]!, result.files), [
+      `wrote   ${outputPath} (3 bytes)`,
+    ]);
+    assert.equal(
+      ModelConverterRegistry.getConverter({
+        sourceFormat: "openvino",
+        targetFormat: "onnx",
+        modelType: "own",
+      }),
+      Own,
+    );
+  });
+});
+
+Deno.test("options of the wrong kind are an error in the result, not a thrown one", async () => {
+  const paths = { modelPath: "a.onnx", outputPath: "b.onnx" };
+  for (
+    const [options, pattern] of [
+      [undefined, /"modelPath"/],
+      [{ ...paths, modelPath: 5 }, /"modelPath"/],
+      [{ ...paths, prcision: "4bit" }, /"prcision"/],
+      [{ ...paths, precision: "5bit" }, /"precision"/],
+      [{ ...paths, signal: {} }, /"signal" can't be used: it is not an AbortSignal/],
+      [{ ...paths, signal: null }, /"signal"/],
+      [{ ...paths, events: { warn: 5 } }, /"events\.warn" can't be used: it is not a function/],
+    ] as const
+  ) {
+    // @ts-expect-error: what a program without types may pass
+    const { success, error, files, steps } = await convert(options);
+    assert.equal(success, false);
+    assert.ok(error instanceof InputError);
+    assert.match(error.message, pattern);
+    assert.deepEqual([files, steps], [[], []]);
+  }
 });
 
 Deno.test("options that belong elsewhere are refused; those that do nothing are told", async () => {
