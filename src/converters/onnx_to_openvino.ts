@@ -106,8 +106,8 @@ export class OnnxToOpenVino extends ModelConverter {
       },
       step.signal,
     );
-    const { OpenVinoAnswer } = await import("./openvino_answer.ts");
-    const { files, ...told } = OpenVinoAnswer.parse(answer.value);
+    const { parseOpenVinoAnswer } = await import("./openvino_answer.ts");
+    const { files, ...told } = parseOpenVinoAnswer(answer.value);
     const failures = told.verification?.failures ?? [];
     const target = dirname(step.outputPath);
     return {

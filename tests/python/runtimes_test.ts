@@ -4,7 +4,7 @@ import { REAL_MODELS } from "../real_models.ts";
 import type { PythonEnvironment } from "../install.ts";
 import { startRuntime } from "./runtimes.ts";
 
-const VERSIONS: Readonly<Record<PythonEnvironment, RegExp>> = {
+const VERSIONS: Readonly<Record<Exclude<PythonEnvironment, "pytorch">, RegExp>> = {
   "main": /^1\.32\.0$/,
   "onnxruntime-1.22": /^1\.22\./,
   "onnxruntime-1.24": /^1\.24\./,
