@@ -32,10 +32,9 @@ async function layOut(options: LayoutArguments): Promise<number> {
   const reporter = await makeReporter(options);
   const { checkLayout, writeTransformersJsLayout } = await import("../layout/transformers_js.ts");
   return await untilInterrupted(async (signal) => {
-    const suited = checkLayout(options.request.modelPath, options.request.outputPath);
-    const request = options.request.task === "auto"
-      ? { ...options.request, task: suited }
-      : options.request;
+    const { modelPath, outputPath } = options.request;
+    const task = checkLayout(modelPath, outputPath, options.request.task);
+    const request = { ...options.request, task };
     // The models lie there until the folder is written.
     const work = new StagingFolder(resolve(request.outputPath));
     try {
@@ -93,7 +92,11 @@ async function exportModels(
     signal,
   );
   const [step] = result.steps;
-  if (!result.success) throw exportError(result.error, step, modelPath);
+  if (!result.success) {
+    const { error } = result;
+    error.message = error.message.replaceAll(folder, request.outputPath);
+    throw exportError(error, step, modelPath);
+  }
   const parts = result.files.map((path) => ({ path, name: basename(path) }));
   const models = parts.flatMap(({ path, name }): LayoutModel[] =>
     name === "model.onnx"
@@ -104,7 +107,14 @@ async function exportModels(
       ? [{ path, role: "decoder" }]
       : []
   );
-  return { step: step!, models };
+  return { step: withoutFolder(step!), models };
+}
+
+/** The report of an export whose files are gone when it is read: they are named, not located. */
+function withoutFolder(step: StepReport): StepReport {
+  if (step.kind !== "pytorch") return step;
+  const files = step.files.map((file) => ({ ...file, path: basename(file.path) }));
+  return { ...step, outputPath: basename(step.outputPath), files };
 }
 
 /** What failed where nothing is kept to look at: the folder was never begun. */
@@ -113,6 +123,7 @@ function exportError(
   step: StepReport | undefined,
   source: string,
 ): ModelcastError {
+  if (!(error instanceof VerificationError)) return error;
   if (step?.kind !== "pytorch" || step.verification === null) return error;
   return new VerificationError(
     `Cannot vouch for the export of "${source}": ${step.verification.failures.join("; ")}. ` +

@@ -4,13 +4,13 @@
  */
 import { resolve } from "node:path";
 import type { ConversionEvents } from "../converters/converter.ts";
-import type { EngineOptions, OutputOptions } from "../converters/options.ts";
+import type { EngineOptions, OutputOptions, Task } from "../converters/options.ts";
 import { InputError } from "../error.ts";
 import { readModel } from "../onnx/reader.ts";
 import { hasSettings, type ModelConfig, readConfig, REPOSITORY } from "./config.ts";
 import { type Dtype, DTYPE_NAMES } from "./dtypes.ts";
 import { checkOutput } from "./output_folder.ts";
-import { checkDecoder, checkRoles, type ModelRole, writesText } from "./roles.ts";
+import { checkDecoder, checkRoles, type ModelRole, withoutCache, writesText } from "./roles.ts";
 import { SourceFolder } from "./source_folder.ts";
 
 /** A float32 ONNX model that was made from the source folder. */
@@ -74,16 +74,23 @@ export interface Plan {
 }
 
 /**
- * Checks what can be known before the source is exported, which takes minutes. Returns the task to
- * export it for where a person names none.
+ * Checks what can be known before the source is exported for `asked`, which takes minutes. Returns the
+ * task to export it for.
  *
- * @throws InputError where the source folder or the output can't be used.
+ * @throws InputError where the source folder, the output or the task can't be used.
  */
-export function checkLayout(source: string, output: string): "auto" | "causal-lm-with-past" {
+export function checkLayout(source: string, output: string, asked: Task = "auto"): Task {
   const folder = new SourceFolder(source);
-  const { architectures } = readConfig(folder);
+  const { architectures, values } = readConfig(folder);
   checkOutput(resolve(output), [folder.realPath]);
-  return architectures.some(writesText) ? "causal-lm-with-past" : "auto";
+  const writes = architectures.some(writesText);
+  const afterEncoder = values["is_encoder_decoder"] === true &&
+    architectures.some((name) => name.endsWith("ForConditionalGeneration"));
+  if (asked === "seq2seq" || (asked === "auto" && afterEncoder)) {
+    throw withoutCache(source, "decoder");
+  }
+  if (asked === "causal-lm" && writes) throw withoutCache(source, "model");
+  return asked === "auto" && writes ? "causal-lm-with-past" : asked;
 }
 
 /** Checks everything that can be known before the work. */

@@ -39,6 +39,17 @@ export function writesText(name: string): boolean {
   return /(ForCausalLM|LMHeadModel)$/.test(name);
 }
 
+/** The error that the decoder of `path` takes no cache. */
+export function withoutCache(path: string, role: ModelRole): InputError {
+  const remedy = role === "model"
+    ? "Export it with --task causal-lm-with-past."
+    : "Give a decoder that takes its cache; modelcast exports encoder-decoder models without one.";
+  return new InputError(
+    `Cannot lay "${path}" out for transformers.js: it has no input ${CACHE}0..., and transformers.js ` +
+      `hands a model that writes text only the newest token at each step. ${remedy}`,
+  );
+}
+
 /**
  * Checks that transformers.js can run `model` as `role`. It hands a decoder that writes text only the
  * newest token at each step and expects the rest in a cache, and it makes the empty cache of the first
@@ -56,15 +67,7 @@ export function checkDecoder(
   const writes = role === "decoder" || (role === "model" && architectures.some(writesText));
   if (!writes) return;
   const caches = model.graph.inputs.filter(({ name }) => name.startsWith(CACHE));
-  if (caches.length === 0) {
-    const remedy = role === "model"
-      ? "Export it with --task causal-lm-with-past."
-      : "Give a decoder that takes its cache; modelcast exports encoder-decoder models without one.";
-    throw new InputError(
-      `Cannot lay "${path}" out for transformers.js: it has no input ${CACHE}0..., and transformers.js ` +
-        `hands a model that writes text only the newest token at each step. ${remedy}`,
-    );
-  }
+  if (caches.length === 0) throw withoutCache(path, role);
   const wrong = caches.find(({ shape }) => shape?.[0] !== "batch_size" && shape?.[0] !== 1);
   if (wrong === undefined) return;
   throw new InputError(

@@ -14,6 +14,7 @@ import {
   parseDtype,
   writeTransformersJsLayout,
 } from "../../src/layout/transformers_js.ts";
+import type { Task } from "../../src/converters/options.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import {
   decoderModel,
@@ -166,8 +167,15 @@ Deno.test("what is wrong shows before the export, and a decoder is exported with
       writeFiles(source, { "config.json": config });
       assert.equal(checkLayout(source, output), "causal-lm-with-past");
     }
-    const early = (source: string, output: string) => () =>
-      Promise.resolve().then(() => checkLayout(source, output));
+    const early = (source: string, output: string, task?: Task) => () =>
+      Promise.resolve().then(() => checkLayout(source, output, task));
+    await refused(early(source, output, "causal-lm"), /no input past.*causal-lm-with-past/);
+    assert.equal(checkLayout(source, output, "base"), "base");
+    const config = { model_type: "t5", architectures: ["T5ForConditionalGeneration"] };
+    writeFiles(source, { "config.json": JSON.stringify({ ...config, is_encoder_decoder: true }) });
+    await refused(early(source, output), /no input past.*encoder-decoder models without one/);
+    await refused(early(source, output, "seq2seq"), /encoder-decoder models without one/);
+    assert.equal(checkLayout(source, output, "base"), "base");
     await refused(early(source, source), /which is read/);
     writeFiles(output, { "thesis.doc": "mine" });
     await refused(early(source, output), /someone else's work/);
