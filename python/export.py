@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dialog import Dialog, Refusal, serve
+from child.dialog import Dialog, Refusal, serve
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "source": str,
@@ -59,13 +59,13 @@ def export(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         # Read when the libraries are imported, which is not before here.
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    import sources
+    from checkpoint import sources
 
     loaded = sources.load(request, dialog)
     parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
     dialog.progress("make inputs")
     units = _units(loaded, request)
-    import onnx_export
+    from exporting import onnx_export
 
     files: list[dict[str, str]] = []
     exported = []
@@ -103,12 +103,12 @@ def _units(loaded: Any, request: dict[str, Any]) -> Sequence[Any]:
     """What becomes a file each, with example inputs."""
     dynamic, seed = request["dynamic"], request["seed"]
     if loaded.exported_program is not None:
-        import program_inputs
+        from exporting import program_inputs
 
         unit = program_inputs.program_unit(loaded, dynamic, seed)
         if unit is not None:
             return [unit]
-    import inputs
+    from exporting import inputs
 
     return inputs.example(loaded, loaded.task, dynamic, seed)
 
@@ -147,7 +147,7 @@ def _verify(
     request: dict[str, Any], exported: list[tuple[str, Any]], dialog: Dialog
 ) -> dict[str, Any]:
     """The comparison of every file with the module it was made from."""
-    import compare
+    from exporting import compare
 
     outputs: list[dict[str, Any]] = []
     failures: list[str] = []

@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import dialog  # noqa: E402
-import guard  # noqa: E402
+from child import dialog  # noqa: E402
+from child import guard  # noqa: E402
 
 _LINUX = sys.platform == "linux"
 # Memory above the limit with which an error can still be told.
@@ -128,12 +128,12 @@ def _watch_over(setting: dict[str, Any]) -> None:
     and takes the worker along.
     """
     if _LINUX:
-        import namespaces
+        from child import namespaces
 
         namespaces.die_with_parent(os.getppid())
     confined = setting["sandbox"] == "namespaces"
     if confined:
-        import namespaces
+        from child import namespaces
 
         namespaces.enter(setting["network"])
     wake, woken = os.pipe()
@@ -166,7 +166,7 @@ def _hold_natively(setting: dict[str, Any]) -> bool:
 
     Namespaces hold the files already.
     """
-    import kernel_filters
+    from child import kernel_filters
 
     if setting["sandbox"] == "audit hook":
         writes = kernel_filters.hold_writes([setting["writable"]])

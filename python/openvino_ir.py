@@ -20,10 +20,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from dialog import Dialog, Refusal, open_channel, serve
+from child.dialog import Dialog, Refusal, open_channel, serve
 
 if TYPE_CHECKING:
-    from quantized_weights import QuantizedWeight
+    from ir.quantized_weights import QuantizedWeight
 
 # A constant's line in an IR.
 _CONSTANT = re.compile(
@@ -38,11 +38,11 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
     dialog.progress("load OpenVINO")
     import openvino as ov
 
-    import openvino_check
-    import openvino_frontend
-    from onnx_preparation import prepare
-    from openvino_constants import fill_placeholders
-    from quantized_weights import Extraction
+    from ir import openvino_check
+    from ir import openvino_frontend
+    from ir.onnx_preparation import prepare
+    from ir.openvino_constants import fill_placeholders
+    from ir.quantized_weights import Extraction
 
     source: str = request["source"]
     called: str = request.get("sourceName") or os.path.basename(source)
@@ -104,7 +104,7 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
 
 def _taken(weights: list[QuantizedWeight]) -> list[dict[str, Any]]:
     """The weights for the answer; of those that share their codes the first one has the bytes."""
-    from quantized_weights import STORED
+    from ir.quantized_weights import STORED
 
     counted: set[int] = set()
     taken = []
@@ -141,7 +141,7 @@ def _compile(core: Any, path: str, device: str) -> str:
     try:
         blob = core.compile_model(path, device).export_model()
     except RuntimeError as error:
-        from openvino_frontend import first_line
+        from ir.openvino_frontend import first_line
 
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise Refusal(
@@ -177,7 +177,7 @@ def _compress(model: Any, compress: dict[str, Any]) -> Any:
             advanced_parameters=fallback,
         )
     except nncf.ValidationError as error:
-        from openvino_frontend import first_line
+        from ir.openvino_frontend import first_line
 
         raise Refusal(
             "input",

@@ -9,7 +9,7 @@ import type { Port } from "../verify/runtime.ts";
 import { dimKey, type Role, roleOf, sumTerms, unknownsOf } from "../verify/seeded.ts";
 import { isHostType } from "../verify/values.ts";
 
-/** Inputs to make up, as `python/openvino_check.py` takes them. */
+/** Inputs to make up, as `python/ir/openvino_check.py` takes them. */
 export interface DescribedInputs {
   readonly inputs: readonly {
     readonly name: string;

@@ -20,7 +20,7 @@ export type Sandbox = typeof SANDBOXES[number];
 
 /** What a Python program is asked, and what it may touch. */
 export interface ConfinedJob {
-  /** Absolute path of the program, which serves one request through `python/dialog.py`. */
+  /** Absolute path of the program, which serves one request through `python/child/dialog.py`. */
   readonly program: string;
   readonly request: Readonly<Record<string, unknown>>;
   /** Absolute paths of the files and folders that it reads. */

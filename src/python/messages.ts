@@ -1,5 +1,5 @@
 /**
- * The lines that a Python program answers with (`python/dialog.py`), taken with distrust: the
+ * The lines that a Python program answers with (`python/child/dialog.py`), taken with distrust: the
  * program may have been taken over by the model that it reads.
  */
 
@@ -20,7 +20,7 @@ export type Message =
     readonly traceback: string | null;
   };
 
-/** Kinds of errors that `python/dialog.py` tells. */
+/** Kinds of errors that `python/child/dialog.py` tells. */
 export type ErrorKind = "input" | "verification" | "missing-tool" | "memory" | "bug";
 
 const KINDS: readonly string[] = [

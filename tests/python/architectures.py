@@ -30,15 +30,15 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(_ROOT / "python"), str(_ROOT / "fixtures"), str(Path(__file__).parent)]
 warnings.filterwarnings("ignore")
 
-import compare  # noqa: E402
-import inputs  # noqa: E402
-import onnx_export  # noqa: E402
+from exporting import compare  # noqa: E402
+from exporting import inputs  # noqa: E402
+from exporting import onnx_export  # noqa: E402
 import torch  # noqa: E402
-from dialog import Dialog, Refusal  # noqa: E402
+from child.dialog import Dialog, Refusal  # noqa: E402
 from families import randomize  # noqa: E402
-from sources import LoadedModel  # noqa: E402
+from checkpoint.sources import LoadedModel  # noqa: E402
 from tiny_configurations import draw, tiny_timm, tiny_transformers  # noqa: E402
-from units import ExportUnit  # noqa: E402
+from exporting.units import ExportUnit  # noqa: E402
 
 _TOLERANCE = 1e-4
 _SECONDS = 240

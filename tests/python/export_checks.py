@@ -17,18 +17,18 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(_ROOT / "python"), str(_ROOT / "fixtures")]
 
-import compare  # noqa: E402
-import inputs  # noqa: E402
+from exporting import compare  # noqa: E402
+from exporting import inputs  # noqa: E402
 import onnx  # noqa: E402
-import onnx_export  # noqa: E402
+from exporting import onnx_export  # noqa: E402
 import torch  # noqa: E402
-from dialog import Dialog, Refusal  # noqa: E402
+from child.dialog import Dialog, Refusal  # noqa: E402
 from families import FAMILIES, WITH_PAST, make  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
-from sources import LoadedModel  # noqa: E402
+from checkpoint.sources import LoadedModel  # noqa: E402
 from torch import nn  # noqa: E402
-from units import ExportUnit, InputSpec  # noqa: E402
-from wrappers import Positional  # noqa: E402
+from exporting.units import ExportUnit, InputSpec  # noqa: E402
+from exporting.wrappers import Positional  # noqa: E402
 
 _FAMILY = {family.name: family for family in FAMILIES}
 

@@ -19,9 +19,9 @@ import numpy as np
 import onnxruntime
 import openvino as ov
 
-from openvino_constants import fill_placeholders
-from openvino_frontend import convert_message, read_onnx
-from quantized_weights import Extraction
+from ir.openvino_constants import fill_placeholders
+from ir.openvino_frontend import convert_message, read_onnx
+from ir.quantized_weights import Extraction
 
 onnxruntime.set_default_logger_severity(4)
 core = ov.Core()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import dialog
+from child import dialog
 
 
 def _attempt(action: Callable[[], object]) -> str:

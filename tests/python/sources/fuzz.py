@@ -84,8 +84,8 @@ def main() -> None:
     folder, count, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     warnings.simplefilter("ignore")
     import good
-    import sources
-    from dialog import Refusal
+    from checkpoint import sources
+    from child.dialog import Refusal
     from transformers.utils import logging
 
     logging.set_verbosity_error()

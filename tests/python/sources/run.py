@@ -109,7 +109,7 @@ def _serve(to_child: tuple[int, int], from_child: tuple[int, int], memory: int) 
     sys.stdin = os.fdopen(0, "r")
     sys.stdout = os.fdopen(1, "w")
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory + (64 << 20)))
-    import dialog
+    from child import dialog
     import export
 
     dialog.serve(export.export)
