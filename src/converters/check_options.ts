@@ -28,8 +28,7 @@ const writes = (format: string) => (_: unknown, path: readonly ModelConverter[])
 
 const FROM_PYTORCH = "belongs to a PyTorch source";
 const USES_PYTHON = "belongs to a conversion from PyTorch or to OpenVINO";
-const usesPython = (_: ConverterRequest, path: readonly ModelConverter[]) =>
-  path.some(({ sourceFormat, targetFormat }) => sourceFormat !== "onnx" || targetFormat !== "onnx");
+const runsPython = (_: ConverterRequest, path: readonly ModelConverter[]) => usesPython(path);
 
 const RULES: readonly Rule[] = [
   { option: "--task", given: differs("task"), serves: reads("pytorch"), needs: FROM_PYTORCH },
@@ -68,10 +67,10 @@ const RULES: readonly Rule[] = [
       path.some(({ supportedModelTypes }) => supportedModelTypes !== "any"),
     needs: FROM_PYTORCH,
   },
-  { option: "--python", given: differs("python"), serves: usesPython, needs: USES_PYTHON },
-  { option: "--allow-hub", given: differs("allowHub"), serves: usesPython, needs: USES_PYTHON },
-  { option: "--timeout", given: differs("timeout"), serves: usesPython, needs: USES_PYTHON },
-  { option: "--max-memory", given: differs("maxMemory"), serves: usesPython, needs: USES_PYTHON },
+  { option: "--python", given: differs("python"), serves: runsPython, needs: USES_PYTHON },
+  { option: "--allow-hub", given: differs("allowHub"), serves: runsPython, needs: USES_PYTHON },
+  { option: "--timeout", given: differs("timeout"), serves: runsPython, needs: USES_PYTHON },
+  { option: "--max-memory", given: differs("maxMemory"), serves: runsPython, needs: USES_PYTHON },
   {
     option: "--method nncf",
     given: differs("nncf"),
@@ -111,6 +110,13 @@ const RULES: readonly Rule[] = [
     needs: "belongs to --verify",
   },
 ];
+
+/** Whether Python runs on the way that `path` takes, which it does for all formats but ONNX. */
+export function usesPython(path: readonly ModelConverter[]): boolean {
+  return path.some(({ sourceFormat, targetFormat }) =>
+    sourceFormat !== "onnx" || targetFormat !== "onnx"
+  );
+}
 
 /** What only quantization asks for. */
 const OF_QUANTIZATION = {

@@ -130,7 +130,7 @@ export interface PythonOptions {
 
 /** Whether and how results are compared with what they were made from. */
 export interface VerificationOptions {
-  /** Null for each converter's default: on where Python is involved, else off. */
+  /** Null for the default: on where Python is involved in any step, else off. */
   readonly verify: boolean | null;
   /** Path of a `.npz`, `.npy` or picture to verify an ONNX result on; null for seeded inputs. */
   readonly inputs: string | null;

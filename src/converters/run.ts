@@ -6,7 +6,7 @@
 import { basename, dirname, extname, join, resolve, sep } from "node:path";
 import { InputError, InterruptedError, ModelcastError, VerificationError } from "../error.ts";
 import { StagingFolder } from "../onnx/staging.ts";
-import { checkOptions } from "./check_options.ts";
+import { checkOptions, usesPython } from "./check_options.ts";
 import { UNVERIFIED } from "./conversion.ts";
 import type {
   ConversionEvents,
@@ -120,6 +120,8 @@ async function run(
           ? request.modelPath
           : named(request.outputPath, model.suffix, extname(model.path)),
         outputPath: target,
+        // Where one step is checked by default, each is.
+        verify: request.verify ?? (usesPython(path) ? true : null),
         // What is asked of the runtimes holds for what they load, and for what is made of it.
         runtimes: [
           ...request.runtimes,

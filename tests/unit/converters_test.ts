@@ -127,6 +127,26 @@ Deno.test("each model of a step goes through the next; only the last one's files
   });
 });
 
+Deno.test("a chain with Python in it checks each step, unless that is declined", async () => {
+  await withFolder(async (folder) => {
+    for (
+      const [targetFormat, asked, given] of [
+        ["onnx", null, null],
+        ["openvino", null, true],
+        ["openvino", false, false],
+        ["onnx", true, true],
+      ] as const
+    ) {
+      const steps = [new Writer(), new Writer()];
+      steps[1]!.targetFormat = targetFormat;
+      const outputPath = join(folder, targetFormat === "onnx" ? "out.onnx" : "out.xml");
+      const { error } = await runConverters(steps, request(folder, { outputPath, verify: asked }));
+      assert.equal(error, null);
+      assert.deepEqual(steps.map((step) => step.steps[0]!.verify), [given, given]);
+    }
+  });
+});
+
 Deno.test("what failed its verification is kept aside, and the target stays", async () => {
   await withFolder(async (folder) => {
     const converter = new Writer();
