@@ -92,6 +92,7 @@ export class PyTorchToOnnx extends ModelConverter {
     const source = resolve(step.modelPath);
     checkSource(step.modelPath);
     const config = step.config === null ? null : resolve(step.config);
+    if (step.config !== null) checkConfig(step.config);
     const { runPython } = await import("../python/child.ts");
     const answer = await runPython(
       {
@@ -157,19 +158,49 @@ export class PyTorchToOnnx extends ModelConverter {
   }
 }
 
-/** Checks what shows without Python: the source is there, and a folder is a Hugging Face one. */
+/**
+ * Checks what shows without Python: the source is there, a folder is a Hugging Face one, and nothing
+ * that would be read is a pipe or a device, which may never end.
+ */
 function checkSource(path: string): void {
-  let names: string[];
+  let entries: Deno.DirEntry[];
   try {
-    if (!Deno.statSync(path).isDirectory) return;
-    names = [...Deno.readDirSync(path)].map(({ name }) => name);
+    const info = Deno.statSync(path);
+    if (!info.isDirectory && !info.isFile) throw endless(path);
+    if (!info.isDirectory) return;
+    entries = [...Deno.readDirSync(path)];
   } catch (cause) {
+    if (cause instanceof InputError) throw cause;
     throw unreadable(path, cause);
   }
-  if (names.includes("config.json")) return;
+  const other = entries.find(({ isFile, isDirectory, isSymlink }) =>
+    !isFile && !isDirectory && !isSymlink
+  );
+  if (other !== undefined) throw endless(join(path, other.name));
+  if (entries.some(({ name }) => name === "config.json")) return;
   throw new InputError(
     `Cannot read "${path}": it is a directory without a config.json. Name a Hugging Face folder, ` +
       "or a file.",
+  );
+}
+
+function checkConfig(path: string): void {
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.statSync(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  if (info.isFile) return;
+  if (!info.isDirectory) throw endless(path);
+  throw new InputError(
+    `Cannot read "${path}": it is a directory. Name the file config.json in it.`,
+  );
+}
+
+function endless(path: string): InputError {
+  return new InputError(
+    `Cannot read "${path}": it is a pipe or a device. Save what it gives as a file first.`,
   );
 }
 

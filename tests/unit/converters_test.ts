@@ -334,28 +334,6 @@ Deno.test("a converter of one's own has one method to write", async () => {
   });
 });
 
-Deno.test("options of the wrong kind are an error in the result, not a thrown one", async () => {
-  const paths = { modelPath: "a.onnx", outputPath: "b.onnx" };
-  for (
-    const [options, pattern] of [
-      [undefined, /"modelPath"/],
-      [{ ...paths, modelPath: 5 }, /"modelPath"/],
-      [{ ...paths, prcision: "4bit" }, /"prcision"/],
-      [{ ...paths, precision: "5bit" }, /"precision"/],
-      [{ ...paths, signal: {} }, /"signal" can't be used: it is not an AbortSignal/],
-      [{ ...paths, signal: null }, /"signal"/],
-      [{ ...paths, events: { warn: 5 } }, /"events\.warn" can't be used: it is not a function/],
-    ] as const
-  ) {
-    // @ts-expect-error: what a program without types may pass
-    const { success, error, files, steps } = await convert(options);
-    assert.equal(success, false);
-    assert.ok(error instanceof InputError);
-    assert.match(error.message, pattern);
-    assert.deepEqual([files, steps], [[], []]);
-  }
-});
-
 Deno.test("options that belong elsewhere are refused; those that do nothing are told", async () => {
   await withFolder(async (folder) => {
     for (
