@@ -62,6 +62,7 @@ def optimize(model: ir.Model) -> None:
         return False if weight.is_initializer() and len(weight.uses()) > 1 else None
 
     _share_weights(model.graph)
+    _name_transposes(model.graph)
     optimize_ir(model, should_fold=should_fold)
     onnx_fusions.fuse(model)
 
@@ -163,6 +164,19 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
             if id(value) not in seen:
                 seen.add(id(value))
                 yield value
+
+
+def _name_transposes(graph: ir.Graph) -> None:
+    """Names a weight's transpose after the weight: folded, it is a weight of the file."""
+    taken = {value.name for value in _values(graph)}
+    for node in graph:
+        weight = node.inputs[0] if node.op_type == "Transpose" else None
+        if weight is None or not weight.is_initializer() or node.outputs[0].is_graph_output():
+            continue
+        name = f"{weight.name}.transposed"
+        if name not in taken:
+            node.outputs[0].name = name
+            taken.add(name)
 
 
 def _name_weights(graph: ir.Graph) -> None:
