@@ -136,7 +136,8 @@ async function run(
         const place = join(dirname(target), written.files[0]!);
         failures.push(
           ...written.failures.map((failure) =>
-            `Cannot vouch for "${place}": ${failure}. It is kept as "${place}${UNVERIFIED}". ` +
+            `Cannot vouch for "${place}": ${failure}. It is kept as "${place}${UNVERIFIED}"` +
+            `${written.files.length > 1 ? `, its data under that ending too` : ""}. ` +
             converter.failureAdvice
           ),
         );

@@ -8,7 +8,7 @@ import type { Conversion } from "../converters/conversion.ts";
 import type { ConversionEvents } from "../converters/converter.ts";
 import { convertOnnx } from "../converters/onnx_to_onnx.ts";
 import { DEFAULTS } from "../converters/options.ts";
-import { InterruptedError, VerificationError } from "../error.ts";
+import { InterruptedError, ModelcastError, VerificationError } from "../error.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { checkVerification, runOriginal, type VerificationReport } from "../verify.ts";
 import { configText, dataFileSuffix, defaultDtypes, modelFileName, REPOSITORY } from "./config.ts";
@@ -131,6 +131,9 @@ export async function writeTransformersJsLayout(
     return { output, files, models: byDtype(models).map((model) => published(model, output)) };
   } catch (error) {
     throwIfAborted(signal);
+    if (error instanceof ModelcastError) {
+      error.message = error.message.replaceAll(join(staging.path, "layout"), plan.output);
+    }
     throw unwritable(plan.output, error);
   } finally {
     staging.discard();

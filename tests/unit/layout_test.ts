@@ -332,6 +332,14 @@ Deno.test("a full disk is an error of the output, and leaves it as it was", asyn
       }
       assert.deepEqual(namesBelow(root), before);
     }
+    const { truncateSync } = Deno.FsFile.prototype;
+    Object.assign(Deno.FsFile.prototype, { truncateSync: full });
+    try {
+      await refused(() => write(["q4"]), /out\/onnx\/model_q4\.onnx": no space left/);
+    } finally {
+      Object.assign(Deno.FsFile.prototype, { truncateSync });
+    }
+    assert.deepEqual(namesBelow(root), before);
   });
 });
 
