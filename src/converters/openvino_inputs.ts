@@ -4,6 +4,7 @@
  */
 import { InputError } from "../error.ts";
 import { allGraphs, type Model } from "../ir.ts";
+import { constantTensor } from "../quantization/scopes.ts";
 import { inputHints } from "../verify/hints.ts";
 import type { Port } from "../verify/runtime.ts";
 import { dimKey, type Role, roleOf, sumTerms, unknownsOf } from "../verify/seeded.ts";
@@ -63,8 +64,14 @@ export function computesInHalf(model: Model): boolean {
   const ports = [...model.graph.inputs, ...model.graph.outputs];
   if (ports.some(({ dtype }) => dtype === "float16" || dtype === "bfloat16")) return true;
   for (const { nodes, initializers } of allGraphs(model.graph)) {
+    // Some exporters write constants as nodes.
+    const constants = nodes.flatMap((node) => {
+      const tensor = constantTensor(node);
+      return tensor === null ? [] : [{ name: node.outputs[0], dtype: tensor.dtype }];
+    });
     const half = new Set(
-      initializers.filter(({ dtype }) => dtype === "float16").map(({ name }) => name),
+      [...initializers, ...constants].filter(({ dtype }) => dtype === "float16")
+        .map(({ name }) => name),
     );
     for (const { opType, inputs } of nodes) {
       if (STORING.has(opType)) continue;
