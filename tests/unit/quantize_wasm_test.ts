@@ -3,7 +3,6 @@
  * errors, and an end.
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import { type Engine, EngineFault } from "../../src/quantization/engine.ts";
 import { createReferenceEngine } from "../../src/quantization/reference.ts";
 import { SharedMemory } from "../../src/quantization/shared_memory.ts";
@@ -12,7 +11,6 @@ import { differenceBetween } from "../gpu/identical.ts";
 import { randomJobs } from "../gpu/random_jobs.ts";
 import { jobOf, QUANTIZE_CASES, type QuantizeCase } from "../quantize_cases.ts";
 
-const CACHE = fileURLToPath(new URL("../../.cache/", import.meta.url));
 const FORMAT = { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" } as const;
 
 async function withEngine(
@@ -97,7 +95,7 @@ Deno.test("panels give the reference's bytes, with blocks among them that need m
 });
 
 Deno.test("weights in a file are read by the workers, parts of a wider matrix too", async () => {
-  const path = await Deno.makeTempFile({ dir: CACHE });
+  const path = await Deno.makeTempFile();
   try {
     await withEngine({ workers: 2 }, async (engine) => {
       // More than a worker reads at a time, in either order, and a last block that is short.
@@ -145,7 +143,7 @@ Deno.test("weights in a file are read by the workers, parts of a wider matrix to
 });
 
 Deno.test("a file that is missing or too short is a fault of the job alone", async () => {
-  const path = await Deno.makeTempFile({ dir: CACHE });
+  const path = await Deno.makeTempFile();
   const job = jobOf(QUANTIZE_CASES[3]!, "columns", FORMAT, "rtn");
   try {
     await Deno.writeFile(path, job.weights.subarray(1));
