@@ -42,6 +42,11 @@ export async function build(folder: string): Promise<void> {
   await Deno.mkdir(`${unfinished}/build`);
   await Deno.copyFile(`${ROOT}/build/quantize.wasm`, `${unfinished}/build/quantize.wasm`);
   await Deno.copyFile(`${ROOT}/LICENSE`, `${unfinished}/LICENSE`);
+  // Packages are those beside it, whatever configuration lies in folders above.
+  await Deno.writeTextFile(
+    `${unfinished}/deno.json`,
+    JSON.stringify({ nodeModulesDir: "manual" }) + "\n",
+  );
   await Deno.writeTextFile(`${unfinished}/modelcast.js`, `import "./lib/js/main.js";\n`);
   await copyRuntime(unfinished);
   await remove(folder);
@@ -106,5 +111,5 @@ async function remove(path: string): Promise<void> {
 
 if (import.meta.main) {
   await build(`${ROOT}/dist`);
-  console.log("dist/modelcast.js; run it with: deno run --no-config dist/modelcast.js --help");
+  console.log("dist/modelcast.js; run it with: deno run dist/modelcast.js --help");
 }

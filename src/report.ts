@@ -116,7 +116,9 @@ function formatOpenVino(report: OpenVinoReport): string[] {
     verification === null
       ? "not checked: what the model computes; --verify runs ONNX Runtime and OpenVINO"
       : `verified ${verification.runtime} against ${verification.reference}: ` +
-        `${verification.passed ? "passed" : "FAILED"}, ${verification.samples} samples, ` +
+        `${
+          verification.tolerance >= 1 ? "compared" : verification.passed ? "passed" : "FAILED"
+        }, ${verification.samples} samples, ` +
         (errors.length === 0
           ? "no float outputs"
           : `largest error ${worst.absolute.toExponential(1)}, which is ` +
@@ -231,10 +233,13 @@ function percent(value: number): string {
   return `${value.toFixed(1)} %`;
 }
 
-/** The end of a long name says more than its beginning. */
+/** `name` in `length` characters: the middle of a long one is left out. */
 function shorten(name: string, length: number): string {
   const visible = printable(name);
-  return visible.length <= length ? visible : `...${visible.slice(visible.length - length + 3)}`;
+  if (visible.length <= length) return visible;
+  // Layers are told apart by the beginning, what a tensor is in them by the end.
+  const head = Math.floor((length - 3) / 3);
+  return `${visible.slice(0, head)}...${visible.slice(visible.length - (length - 3 - head))}`;
 }
 
 /**

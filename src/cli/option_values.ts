@@ -72,7 +72,13 @@ function nearestBits(bits: number): Precision {
 /** A block size, "channel" or "tensor". */
 export function blockSize(value: string): BlockSize {
   const names = [...BLOCK_SIZES.map(String), "channel", "tensor"];
-  if (!names.includes(value)) throw wrongValue("--block-size", value, names);
+  if (!names.includes(value)) {
+    const size = Number(value);
+    const nearest = Number.isFinite(size)
+      ? BLOCK_SIZES.toSorted((a, b) => Math.abs(a - size) - Math.abs(b - size))[0]
+      : undefined;
+    throw wrongValue("--block-size", value, names, nearest?.toString());
+  }
   return value === "channel" || value === "tensor" ? value : Number(value) as BlockSize;
 }
 

@@ -66,10 +66,12 @@ async function progressBar(): Promise<ProgressDisplay> {
     gracefulExit: false,
     stream: (await import("node:process")).stderr,
   });
-  const started = performance.now();
+  let started: number | null = null;
   let active = false;
   return {
     update(done, total) {
+      // Other work may have gone before.
+      started ??= performance.now();
       const payload = {
         doneBytes: formatBytes(done),
         totalBytes: formatBytes(total),
@@ -88,13 +90,14 @@ async function progressBar(): Promise<ProgressDisplay> {
 
 /** A line every tenth of the work, and never more than one a second. */
 function progressLines(): ProgressDisplay {
-  const started = performance.now();
+  let started: number | null = null;
   let lastTenth = 0;
-  let lastTime = started;
+  let lastTime = 0;
   return {
     update(done, total) {
       const tenth = Math.floor((10 * done) / Math.max(1, total));
       const now = performance.now();
+      if (started === null) started = lastTime = now;
       if (tenth === lastTenth || now - lastTime < 1000) return;
       lastTenth = tenth;
       lastTime = now;

@@ -111,6 +111,19 @@ export abstract class ModelConverter {
   }
 
   /**
+   * Sees to the tools that it needs, before any converter of a chain begins its work.
+   *
+   * @throws MissingToolError where one is missing or not permitted.
+   */
+  prepare(
+    _request: ConverterRequest,
+    _events: ConversionEvents,
+    _signal: AbortSignal,
+  ): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /**
    * Writes the files of one conversion into `step.folder`, verified where `step.verify` asks for it.
    * It leaves everything else alone; what fails is a {@link ModelcastError}.
    */

@@ -285,10 +285,8 @@ export class OnnxToOnnx extends ModelConverter {
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const { modelPath, outputPath, events, signal } = step;
     const verifies = step.verify === true && !step.dryRun;
-    if (verifies) {
-      // What is missing shows before the work, not after it.
-      await (await import("../verify.ts")).checkVerification(step.provider, step.inputs);
-    }
+    // What is missing, or can't be run, shows before the work, not after it.
+    const original = verifies ? await runOriginalOf(step) : null;
     const conversions = await convertOnnx(
       { ...step, source: modelPath, output: outputPath },
       events,
@@ -296,12 +294,10 @@ export class OnnxToOnnx extends ModelConverter {
     );
     const models: WrittenModel[] = [];
     const verified: VerifiedConversion[] = [];
-    let running: Promise<Original> | null = null;
-    const original = () => running ??= runOriginalOf(step);
     for (const conversion of conversions) {
       for (const warning of conversion.warnings) events.warn(warning);
       const files = conversion.files.map(({ path }) => basename(path));
-      const { verification, failures } = verifies
+      const { verification, failures } = original !== null
         ? await verify(conversion, join(step.folder, files[0]!), original, step)
         : { verification: null, failures: [] };
       const end = failures.length > 0 ? UNVERIFIED : "";
@@ -322,7 +318,9 @@ export class OnnxToOnnx extends ModelConverter {
 
 /** Runs the source in ONNX Runtime, once for all precisions. */
 async function runOriginalOf(step: ConversionStep): Promise<Original> {
-  return await (await import("../verify.ts")).runOriginal({
+  const { checkVerification, runOriginal } = await import("../verify.ts");
+  await checkVerification(step.provider, step.inputs);
+  return await runOriginal({
     original: step.modelPath,
     ...(step.inputs === null ? {} : { inputs: { kind: "file", path: step.inputs } }),
     seed: step.seed,
@@ -336,11 +334,11 @@ async function runOriginalOf(step: ConversionStep): Promise<Original> {
 async function verify(
   conversion: Conversion,
   path: string,
-  original: () => Promise<Original>,
+  original: Original,
   step: ConversionStep,
 ): Promise<{ verification: VerificationReport | null; failures: readonly string[] }> {
   try {
-    const report = await (await original()).compare({
+    const report = await original.compare({
       result: path,
       perOp: step.perOp,
       tolerance: toleranceOf(conversion.precision, step.activations),
@@ -354,7 +352,9 @@ async function verify(
   } catch (error) {
     throwIfAborted(step.signal);
     // A result that could not be compared is not a verified one.
-    if (error instanceof ModelcastError) return { verification: null, failures: [error.message] };
+    if (error instanceof ModelcastError) {
+      return { verification: null, failures: [error.message.replace(/\.$/, "")] };
+    }
     throw error;
   }
 }

@@ -11,12 +11,20 @@ import { readModel } from "../onnx/reader.ts";
 import { probabilityOutputs } from "../verify/bounds.ts";
 import { VERSION } from "../version.ts";
 import { UNVERIFIED } from "./conversion.ts";
-import { type ConversionStep, ModelConverter, type StepOutcome } from "./converter.ts";
+import {
+  type ConversionEvents,
+  type ConversionStep,
+  type ConverterRequest,
+  ModelConverter,
+  type StepOutcome,
+} from "./converter.ts";
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
 import { convertOnnx } from "./onnx_to_onnx.ts";
 import type { ConverterOptions, Precision } from "./options.ts";
 import { registerConverter } from "./registry.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
+
+import type { OpenVinoReport } from "./openvino_answer.ts";
 
 export type { OpenVinoReport, OpenVinoVerification } from "./openvino_answer.ts";
 
@@ -56,6 +64,15 @@ export class OnnxToOpenVino extends ModelConverter {
     const own: readonly Precision[] = options.nncf ? ["8bit", "4bit"] : ["float32", "float16"];
     return options.activations === "float32" &&
       options.precisions.every((precision) => own.includes(precision));
+  }
+
+  override async prepare(
+    { python }: ConverterRequest,
+    events: ConversionEvents,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { preparePython } = await import("../python/child.ts");
+    await preparePython(python, events, signal);
   }
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
@@ -108,6 +125,7 @@ export class OnnxToOpenVino extends ModelConverter {
     );
     const { parseOpenVinoAnswer } = await import("./openvino_answer.ts");
     const { files, ...told } = parseOpenVinoAnswer(answer.value);
+    if (compress !== null) warnOfOtherBits(told.weights, compress.bits, step);
     const failures = told.verification?.failures ?? [];
     const target = dirname(step.outputPath);
     return {
@@ -156,6 +174,20 @@ function nncfModeOf(
   const bits = step.precisions[0] === "8bit" ? 8 : 4;
   const mode = `INT${bits}_${step.symmetric ? "SYM" : "ASYM"}`;
   return { mode, groupSize: step.blockSize, bits };
+}
+
+/** NNCF takes fewer than 8 bits only for some weights, and says nothing of the others. */
+function warnOfOtherBits(
+  weights: OpenVinoReport["weights"],
+  bits: number,
+  { events }: ConversionStep,
+): void {
+  const others = weights.filter(({ element }) => Number(element.replace(/\D/g, "")) > bits);
+  if (others.length === 0) return;
+  events.warn(
+    `NNCF left ${others.length} of ${weights.length} weights at more than ${bits} bits; without ` +
+      "--method nncf all of them become smaller",
+  );
 }
 
 /** A file that the child says it wrote; only a regular one of the folder is taken. */

@@ -6,7 +6,9 @@ import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../error.ts";
 import { unreadable } from "../onnx/identify.ts";
 import {
+  type ConversionEvents,
   type ConversionStep,
+  type ConverterRequest,
   ModelConverter,
   type StepOutcome,
   type WrittenModel,
@@ -87,10 +89,19 @@ export class PyTorchToOnnx extends ModelConverter {
   readonly supportedModelTypes = "any";
   override readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
 
+  override async prepare(
+    { modelPath, python }: ConverterRequest,
+    events: ConversionEvents,
+    signal: AbortSignal,
+  ): Promise<void> {
+    checkSource(modelPath);
+    const { preparePython } = await import("../python/child.ts");
+    await preparePython(python, events, signal);
+  }
+
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const started = performance.now();
     const source = resolve(step.modelPath);
-    checkSource(step.modelPath);
     const config = step.config === null ? null : resolve(step.config);
     if (step.config !== null) checkConfig(step.config);
     const { runPython } = await import("../python/child.ts");

@@ -55,6 +55,7 @@ export async function runConverters(
       checkOutput(request, path.at(-1)!.targetFormat);
       staging = new StagingFolder(outputPath);
     }
+    for (const converter of path) await converter.prepare(request, all, signal);
     const failures = await run(path, request, all, signal, staging, {
       steps,
       published,

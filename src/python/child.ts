@@ -3,7 +3,7 @@
  * sandbox for one request.
  */
 import { join } from "node:path";
-import { InputError } from "../error.ts";
+import { InputError, MissingToolError } from "../error.ts";
 import {
   type PythonAnswer,
   type PythonEvents,
@@ -37,6 +37,30 @@ export interface PythonJob {
   /** Absolute path of the only folder that is writable. */
   readonly writable: string;
   readonly settings: PythonSettings;
+}
+
+/**
+ * Finds the interpreter, or makes its environment, before there is anything to run: `python` is the
+ * path of one, or null.
+ *
+ * @throws MissingToolError where uv or a Python is missing, or programs may not be started.
+ */
+export async function preparePython(
+  python: string | null,
+  events: Pick<PythonEvents, "note">,
+  signal: AbortSignal,
+): Promise<void> {
+  const programs = ["uv", "bwrap", ...(python === null ? [] : [python])];
+  const granted = programs.some((command) =>
+    Deno.permissions.querySync({ name: "run", command }).state === "granted"
+  );
+  if (!granted) {
+    throw new MissingToolError(
+      `Cannot run Python: Deno was not given the permission to start programs. Use "deno task ` +
+        `convert-python", or add --allow-run=${programs.join(",")}.`,
+    );
+  }
+  await findInterpreter({ python, note: (text) => events.note(text), signal });
 }
 
 /** Memory that PyTorch, SciPy and the others take by being loaded, and a little for a model. */
