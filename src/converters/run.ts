@@ -155,8 +155,10 @@ async function run(
     }
     if (signal.aborted) throw new InterruptedError("interrupted; the target is as it was");
     if (last || failures.length > 0) {
-      // Of a step on the way only what failed is of use.
-      const wanted = last
+      // Of a step on the way only what failed is of use; and precisions stand for themselves, while the
+      // parts of a model belong together.
+      const all = last && (failures.length === 0 || request.precisions.length > 1);
+      const wanted = all
         ? publications
         : publications.filter(({ target }) => target.endsWith(UNVERIFIED));
       staging?.publish(wanted);

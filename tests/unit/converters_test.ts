@@ -151,7 +151,7 @@ Deno.test("what failed its verification is kept aside, and the target stays", as
   await withFolder(async (folder) => {
     const converter = new Writer();
     converter.models = [{ suffix: ".8bit" }, { suffix: ".4bit", fails: true }];
-    const asked = request(folder);
+    const asked = request(folder, { precisions: ["8bit", "4bit"] });
     Deno.writeTextFileSync(join(folder, "out.4bit.onnx"), "before");
     const result = await converter.convert(asked);
     assert.ok(result.error instanceof VerificationError);
@@ -166,6 +166,20 @@ Deno.test("what failed its verification is kept aside, and the target stays", as
       "out.4bit.onnx.unverified",
       "out.8bit.onnx",
       "out.8bit.onnx.data",
+      "source.onnx",
+    ]);
+  });
+});
+
+Deno.test("where a part of a model fails, the other part does not replace its target", async () => {
+  await withFolder(async (folder) => {
+    const converter = new Writer();
+    converter.models = [{ suffix: ".encoder" }, { suffix: ".decoder", fails: true }];
+    const result = await converter.convert(request(folder));
+    assert.ok(result.error instanceof VerificationError);
+    assert.deepEqual(namesIn(folder), [
+      "out.decoder.onnx.data.unverified",
+      "out.decoder.onnx.unverified",
       "source.onnx",
     ]);
   });
