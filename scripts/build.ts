@@ -37,7 +37,7 @@ export async function build(folder: string): Promise<void> {
   await copyFolder(
     `${ROOT}/python`,
     `${scripts}/python`,
-    (path) => !path.endsWith("__pycache__") && !path.endsWith(".in"),
+    (path) => !path.endsWith("__pycache__"),
   );
   await Deno.mkdir(`${unfinished}/build`);
   await Deno.copyFile(`${ROOT}/build/quantize.wasm`, `${unfinished}/build/quantize.wasm`);

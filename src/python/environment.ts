@@ -271,7 +271,7 @@ async function describeNamed(named: string, signal: AbortSignal): Promise<Interp
     args: ["-P", "-s", "-B", "-c", DESCRIBE],
     env: { PYTHONHASHSEED: "0" },
     inheritEnv: WINDOWS ? ["SYSTEMROOT"] : [],
-    install: "Name a Python 3.11 or later that has the packages of python/requirements.in.",
+    install: "Name a Python 3.11 or later that has the packages of python/pyproject.toml.",
     timeoutMs: 60_000,
     signal,
   });
