@@ -1,7 +1,7 @@
 /**
  * The 14 model families from PyTorch to ONNX, static and dynamic: what comes out computes the same,
  * bears transformers' names, has open dimensions where it should, and is the same to the byte on
- * every run. And the exporter's other promises, on small models (export_checks.py).
+ * every run; and OpenVINO computes the same of it. And the exporter's other promises, on small models (export_checks.py).
  */
 import assert from "node:assert/strict";
 import { readModel } from "../../src/onnx/reader.ts";
@@ -118,6 +118,16 @@ Deno.test("the 14 families, static and dynamic", async (test) => {
         });
       }
     }
+    let inOpenVino = 0;
+    for await (const line of pythonLines("tests/python/openvino_fixtures.py", [folder])) {
+      inOpenVino++;
+      await test.step(`${line.name} in OpenVINO`, () => {
+        assert.equal(line.failure, undefined);
+        // ONNX Runtime's outputs are as near to PyTorch's as the steps above say.
+        assert.ok(typeof line.error === "number" && line.error <= TOLERANCE / 2, `${line.error}`);
+      });
+    }
+    assert.equal(inOpenVino, 2 * Object.keys(NAMES).length);
     await test.step("another process writes the same bytes", async () => {
       const other = await Deno.makeTempDir();
       try {
