@@ -90,11 +90,12 @@ export class PyTorchToOnnx extends ModelConverter {
   override readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
 
   override async prepare(
-    { modelPath, python }: ConverterRequest,
+    { modelPath, config, python }: ConverterRequest,
     events: ConversionEvents,
     signal: AbortSignal,
   ): Promise<void> {
     checkSource(modelPath);
+    if (config !== null) checkConfig(config);
     const { preparePython } = await import("../python/child.ts");
     await preparePython(python, events, signal);
   }
@@ -103,7 +104,6 @@ export class PyTorchToOnnx extends ModelConverter {
     const started = performance.now();
     const source = resolve(step.modelPath);
     const config = step.config === null ? null : resolve(step.config);
-    if (step.config !== null) checkConfig(step.config);
     const { runPython } = await import("../python/child.ts");
     const answer = await runPython(
       {
