@@ -1,56 +1,10 @@
 /**
- * The command line's grammar: arguments in, a discriminated union out. Nothing here touches the
- * file system; values are checked for form, and a wrong one is answered with the nearest right one.
+ * The command line's grammar: arguments in, a discriminated union out. What belongs to one command is
+ * loaded with it, so that help costs no more than the argument parser.
  */
 import { Command, CommanderError } from "commander";
-import { InputError } from "../error.ts";
-import type { ConverterRequest } from "../converters/converter.ts";
-import {
-  DEFAULTS,
-  formatOfPath,
-  MODEL_FORMATS,
-  type ModelFormat,
-  type Precision,
-  PRECISIONS,
-  TASKS,
-} from "../converters/options.ts";
-import { type Dtype, DTYPE_NAMES, dtypesOfPrecisions } from "../layout/dtypes.ts";
-import { checkTogether, type ConvertOptions } from "./convert_options.ts";
 import { VERSION } from "../version.ts";
-import {
-  blockSize,
-  choice,
-  collect,
-  dtypes,
-  memorySize,
-  positiveInteger,
-  precision,
-} from "./option_values.ts";
-
-/** `modelcast convert`, checked for form. */
-export interface ConvertArguments {
-  readonly kind: "convert";
-  /** Null where the source itself tells. */
-  readonly sourceFormat: ModelFormat | null;
-  /** Null where the output's name tells. */
-  readonly targetFormat: ModelFormat | null;
-  readonly request: ConverterRequest;
-  readonly json: boolean;
-  readonly quiet: boolean;
-}
-
-/** `modelcast convert --layout transformers.js`, checked for form. */
-export interface LayoutArguments {
-  readonly kind: "layout";
-  /** The source folder, the folder to write, and how to export and quantize. */
-  readonly request: ConverterRequest;
-  readonly dtypes: readonly Dtype[];
-  readonly json: boolean;
-  readonly quiet: boolean;
-}
-
-/** What a layout for transformers.js holds unasked. */
-const USUAL_DTYPES: readonly Dtype[] = ["fp32", "fp16", "q8", "q4", "q4f16"];
+import type { ConvertArguments, LayoutArguments } from "./convert_arguments.ts";
 
 /** Text to print instead of running a command: help, the version, or a usage error. */
 export interface PrintCommand {
@@ -62,13 +16,13 @@ export interface PrintCommand {
 /** A parsed command line. */
 export type ParsedCommand = ConvertArguments | LayoutArguments | PrintCommand;
 
-/** Parses `args`. Throws an `InputError` for values of the wrong form. */
-export function parseArguments(args: readonly string[]): ParsedCommand {
+/** Parses `args`. Rejects with an `InputError` for values of the wrong form. */
+export async function parseArguments(args: readonly string[]): Promise<ParsedCommand> {
   let parsed: ParsedCommand | null = null;
   let text = "";
   const program = new Command("modelcast")
     .description(
-      "Casts a model into the format and the precision that its target runs: PyTorch to ONNX,\n" +
+      "Casts a model into the format and the precision that its target runs: PyTorch to ONNX, " +
         "ONNX to 8, 4, 3 and 2 bits, float16 and bfloat16, and to OpenVINO.",
     )
     .version(VERSION)
@@ -78,7 +32,12 @@ export function parseArguments(args: readonly string[]): ParsedCommand {
       writeOut: (chunk) => void (text += chunk),
       writeErr: (chunk) => void (text += chunk),
     });
-  addConvert(program, (command) => void (parsed = command));
+  const convert = program.command("convert")
+    .description("convert a model to another format or precision");
+  if (args.includes("convert")) {
+    const { addConvertOptions } = await import("./convert_arguments.ts");
+    addConvertOptions(convert, (command) => void (parsed = command));
+  }
   try {
     program.parse(args.length === 0 ? ["--help"] : args, { from: "user" });
   } catch (error) {
@@ -86,219 +45,4 @@ export function parseArguments(args: readonly string[]): ParsedCommand {
     return { kind: "print", text, exitCode: error.exitCode === 0 ? 0 : 2 };
   }
   return parsed ?? { kind: "print", text: program.helpInformation(), exitCode: 2 };
-}
-
-/** Adds `convert` to `program`; `done` gets its parsed arguments. */
-function addConvert(
-  program: Command,
-  done: (command: ConvertArguments | LayoutArguments) => void,
-): void {
-  const formats = Object.keys(MODEL_FORMATS);
-  const command = program.command("convert")
-    .description("convert a model to another format or precision")
-    .requiredOption("--source <path>", "the model to read: a file, or a Hugging Face folder")
-    .addOption(choice("--source-format <name>", "format of the source, if it can't tell", formats))
-    .addOption(
-      choice(
-        "--target-format <name>",
-        "format to write, if the output's name doesn't tell",
-        formats.filter((name) => name !== "pytorch"),
-      ),
-    )
-    .option("--output <path>", "the file to write; replaced when the conversion has succeeded")
-    .addOption(
-      choice("--layout <name>", "write a folder as a library loads it", ["transformers.js"]),
-    )
-    .option("--dtypes <names>", `files of the layout: ${DTYPE_NAMES.join(", ")}`, dtypes)
-    .option("--precision <name>", `precision of the weights: ${PRECISIONS.join(", ")}`, precision)
-    .option("--all-precisions", "write every precision, OUTPUT.PRECISION.onnx each, from one read")
-    .option("--block-size <n>", "weights that share a scale: 16 to 256, channel, tensor", blockSize)
-    .option("--symmetric", "no zero points: codes around the middle of their range")
-    .option("--asymmetric", "a zero point for each block (the default)")
-    .addOption(
-      choice("--method <name>", "how scales are chosen (nncf: for OpenVINO, by NNCF)", [
-        "rtn",
-        "mse",
-        "hqq",
-        "nncf",
-      ]).default(DEFAULTS.method),
-    )
-    .addOption(
-      choice("--scales <type>", "type of the stored scales", ["float16", "float32"])
-        .default("float16"),
-    )
-    .addOption(
-      choice("--activations <type>", "type that the model computes in", ["float32", "float16"])
-        .default("float32"),
-    )
-    .option("--io-f16", "make float inputs and outputs float16 too")
-    .addOption(
-      choice("--encoding <name>", "ONNX form of quantized weights", ["auto", "matmulnbits", "qdq"])
-        .default("auto"),
-    )
-    .option(
-      "--runtime <name>",
-      "a runtime that must load the result, such as onnxruntime-1.24:webgpu; repeatable",
-      collect,
-      [],
-    )
-    .option(
-      "--exclude <pattern>",
-      "leave weights alone whose tensor or node name matches; repeatable",
-      collect,
-      [],
-    )
-    .addOption(
-      choice("--nan <what>", "a weight that holds NaN or infinity", ["error", "keep"])
-        .default("error"),
-    )
-    .option("--dry-run", "print what would be written, to the byte, and write nothing")
-    .option("--sha256", "print the SHA-256 of what was written")
-    .option("--json", "print the report as JSON")
-    .option("--quiet", "print nothing but errors")
-    .action((options: ConvertOptions) => done(checkConvert(options)));
-  addEngine(command);
-  addPyTorch(command);
-  addPython(command);
-  addVerification(command);
-}
-
-/** How weights are quantized. */
-function addEngine(command: Command): void {
-  command.optionsGroup("Engine:")
-    .addOption(
-      choice("--engine <name>", "what does the work", ["auto", "webgpu", "wasm", "reference"])
-        .default("auto"),
-    )
-    .option("--workers <n>", "threads of the wasm engine (default: one a core)", positiveInteger)
-    .option("--allow-inexact", "use a GPU whose arithmetic fails the self-test");
-}
-
-/** What a PyTorch source needs, and how it is exported. */
-function addPyTorch(command: Command): void {
-  command.optionsGroup("PyTorch sources:")
-    .option("--model-type <name>", "architecture of weights that lie without a config.json")
-    .option("--config <file>", "a config.json for weights that lie without one")
-    .addOption(choice("--task <name>", "what the model is for", TASKS).default("auto"))
-    .option("--opset <n>", "opset of the ONNX model", positiveInteger)
-    .option("--static", "fixed batch and sequence length instead of symbolic ones")
-    .addOption(
-      choice("--exporter <name>", "PyTorch's exporter", ["auto", "dynamo", "torchscript"])
-        .default("auto"),
-    )
-    .addOption(
-      choice("--external-data <when>", "weights beside the ONNX file", ["auto", "always", "never"])
-        .default("auto"),
-    )
-    .option("--trust-pickle", "load a pickle that names any class: it can run any code")
-    .option("--random-weights", "make up weights where there are none, from --seed");
-}
-
-/** How Python runs. */
-function addPython(command: Command): void {
-  command.optionsGroup("Python (PyTorch sources, OpenVINO):")
-    .option("--python <path>", "this interpreter instead of the environment that uv makes")
-    .option("--allow-hub", "let it use the network")
-    .option("--timeout <seconds>", "the longest it may take", positiveInteger, DEFAULTS.timeout)
-    .option("--max-memory <size>", "the most memory it may take, such as 8GB", memorySize)
-    .option("--compile <device>", "also write the compiled blob for an OpenVINO device");
-}
-
-/** How results are compared with what they were made from. */
-function addVerification(command: Command): void {
-  command.optionsGroup("Verification:")
-    .option("--verify", "compare the result with its source (the default where Python is used)")
-    .option("--no-verify", "don't")
-    .option("--inputs <file>", "verify on these inputs: .npz, .npy or a picture")
-    .option("--provider <name>", "execution provider to verify on", "cpu")
-    .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
-    .option("--per-op", "find the first node where the original and the result part");
-}
-
-/** Makes a command of the options. */
-function checkConvert(options: ConvertOptions): ConvertArguments | LayoutArguments {
-  checkTogether(options);
-  const json = options.json ?? false;
-  const quiet = options.quiet ?? false;
-  if (options.layout !== undefined) {
-    const request = requestOf(options, ["float32"]);
-    return { kind: "layout", request, dtypes: dtypesOf(options), json, quiet };
-  }
-  return {
-    kind: "convert",
-    sourceFormat: options.sourceFormat ?? null,
-    targetFormat: options.targetFormat ?? null,
-    json,
-    quiet,
-    request: requestOf(options, precisionsOf(options)),
-  };
-}
-
-/** The dtypes of a layout: those that are named, those of the precisions, or the usual ones. */
-function dtypesOf(options: ConvertOptions): readonly Dtype[] {
-  if (options.dtypes !== undefined) return options.dtypes;
-  if (options.precision === undefined && !options.allPrecisions) return USUAL_DTYPES;
-  return dtypesOfPrecisions(precisionsOf(options), options.activations);
-}
-
-/** The request of a command line. */
-function requestOf(options: ConvertOptions, precisions: readonly Precision[]): ConverterRequest {
-  return {
-    modelPath: options.source,
-    outputPath: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
-    modelType: options.modelType ?? null,
-    precisions,
-    blockSize: options.blockSize ?? DEFAULTS.blockSize,
-    symmetric: options.symmetric ?? false,
-    method: options.method === "nncf" ? DEFAULTS.method : options.method,
-    nncf: options.method === "nncf",
-    scales: options.scales,
-    activations: options.activations,
-    ioFloat16: options.ioF16 ?? false,
-    encoding: options.encoding,
-    runtimes: options.runtime,
-    exclude: options.exclude,
-    nan: options.nan,
-    engine: options.engine,
-    workers: options.workers ?? null,
-    allowInexact: options.allowInexact ?? false,
-    task: options.task,
-    config: options.config ?? null,
-    opset: options.opset ?? null,
-    dynamic: !(options.static ?? false),
-    exporter: options.exporter,
-    externalData: options.externalData,
-    trustPickle: options.trustPickle ?? false,
-    randomWeights: options.randomWeights ?? false,
-    python: options.python ?? null,
-    allowHub: options.allowHub ?? false,
-    timeout: options.timeout,
-    maxMemory: options.maxMemory ?? null,
-    compile: options.compile ?? null,
-    // Who names inputs, or asks for the node where two models part, asks for the comparison.
-    verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
-    inputs: options.inputs ?? null,
-    provider: options.provider,
-    seed: options.seed,
-    perOp: options.perOp ?? false,
-    dryRun: options.dryRun ?? false,
-    sha256: options.sha256 ?? false,
-  };
-}
-
-/** The precisions asked for; float32 is what a conversion to another format gives unasked. */
-function precisionsOf(options: ConvertOptions): readonly Precision[] {
-  if (options.allPrecisions) {
-    return PRECISIONS.filter((name) =>
-      name !== "float32" && (name !== "bfloat16" || options.activations === "float32")
-    );
-  }
-  if (options.precision !== undefined) return [options.precision];
-  const source = options.sourceFormat ?? formatOfPath(options.source);
-  const target = options.targetFormat ?? formatOfPath(options.output ?? "out.onnx");
-  if (source !== "onnx" || target !== "onnx") return ["float32"];
-  throw new InputError(
-    `Cannot read the command line: no precision is given. Add --precision with one of ` +
-      `${PRECISIONS.join(", ")}, or --all-precisions.`,
-  );
 }

@@ -2,7 +2,7 @@
 import { convertModel } from "../converters/convert.ts";
 import type { ConversionResult, StepReport } from "../converters/converter.ts";
 import { formatStep, printableJson } from "../report.ts";
-import type { ConvertArguments } from "./arguments.ts";
+import type { ConvertArguments } from "./convert_arguments.ts";
 import { untilInterrupted } from "./signals.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 

@@ -10,7 +10,7 @@ import { DEFAULTS, quantizedBits } from "../converters/options.ts";
 import type { LayoutModel, LayoutResult } from "../layout/transformers_js.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { alignColumns, formatBytes, formatStep, printableJson } from "../report.ts";
-import type { LayoutArguments } from "./arguments.ts";
+import type { LayoutArguments } from "./convert_arguments.ts";
 import { untilInterrupted } from "./signals.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 

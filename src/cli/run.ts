@@ -11,7 +11,7 @@ import { parseArguments } from "./arguments.ts";
  */
 export async function run(args: readonly string[]): Promise<number> {
   try {
-    const command = parseArguments(args);
+    const command = await parseArguments(args);
     switch (command.kind) {
       case "print":
         (command.exitCode === 0 ? console.log : console.error)(command.text.trimEnd());
