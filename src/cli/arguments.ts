@@ -35,7 +35,9 @@ export async function parseArguments(args: readonly string[]): Promise<ParsedCom
   const convert = program.command("convert")
     .description("convert a model to another format or precision");
   if (args.includes("convert")) {
-    const { addConvertOptions } = await import("./convert_arguments.ts");
+    const { addConvertOptions } = await import(
+      "./convert_arguments" + ".ts"
+    ) as typeof import("./convert_arguments.ts");
     addConvertOptions(convert, (command) => void (parsed = command));
   }
   try {

@@ -17,9 +17,11 @@ export async function run(args: readonly string[]): Promise<number> {
         (command.exitCode === 0 ? console.log : console.error)(command.text.trimEnd());
         return command.exitCode;
       case "convert":
-        return await (await import("./convert.ts")).convertCommand(command);
+        return await (await import("./convert" + ".ts") as typeof import("./convert.ts"))
+          .convertCommand(command);
       case "layout":
-        return await (await import("./layout.ts")).layoutCommand(command);
+        return await (await import("./layout" + ".ts") as typeof import("./layout.ts"))
+          .layoutCommand(command);
       default:
         return command satisfies never;
     }
@@ -49,6 +51,6 @@ async function printError(error: unknown): Promise<number> {
 
 /** Prints lines to stderr. Only the first begins at the margin, so that no name can forge one. */
 async function say(text: string): Promise<void> {
-  const { printable } = await import("../report.ts");
+  const { printable } = await import("../report" + ".ts") as typeof import("../report.ts");
   console.error(text.split("\n").map(printable).join("\n  "));
 }

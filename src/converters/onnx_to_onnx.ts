@@ -318,7 +318,9 @@ export class OnnxToOnnx extends ModelConverter {
 
 /** Runs the source in ONNX Runtime, once for all precisions. */
 async function runOriginalOf(step: ConversionStep): Promise<Original> {
-  const { checkVerification, runOriginal } = await import("../verify.ts");
+  const { checkVerification, runOriginal } = await import(
+    "../verify" + ".ts"
+  ) as typeof import("../verify.ts");
   await checkVerification(step.provider, step.inputs);
   return await runOriginal({
     original: step.modelPath,

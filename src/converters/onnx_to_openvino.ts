@@ -71,7 +71,9 @@ export class OnnxToOpenVino extends ModelConverter {
     events: ConversionEvents,
     signal: AbortSignal,
   ): Promise<void> {
-    const { preparePython } = await import("../python/child.ts");
+    const { preparePython } = await import(
+      "../python/child" + ".ts"
+    ) as typeof import("../python/child.ts");
     await preparePython(python, events, signal);
   }
 
@@ -85,7 +87,9 @@ export class OnnxToOpenVino extends ModelConverter {
     const compress = nncfModeOf(step);
     const verify = step.verify ?? true;
     const folder = resolve(step.folder);
-    const { runPython } = await import("../python/child.ts");
+    const { runPython } = await import(
+      "../python/child" + ".ts"
+    ) as typeof import("../python/child.ts");
     const answer = await runPython(
       {
         program: "openvino_ir.py",
@@ -123,7 +127,9 @@ export class OnnxToOpenVino extends ModelConverter {
       },
       step.signal,
     );
-    const { parseOpenVinoAnswer } = await import("./openvino_answer.ts");
+    const { parseOpenVinoAnswer } = await import(
+      "./openvino_answer" + ".ts"
+    ) as typeof import("./openvino_answer.ts");
     const { files, ...told } = parseOpenVinoAnswer(answer.value);
     if (compress !== null) warnOfOtherBits(told.weights, compress.bits, step);
     const failures = told.verification?.failures ?? [];

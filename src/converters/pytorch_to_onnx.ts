@@ -96,7 +96,9 @@ export class PyTorchToOnnx extends ModelConverter {
   ): Promise<void> {
     checkSource(modelPath);
     if (config !== null) checkConfig(config);
-    const { preparePython } = await import("../python/child.ts");
+    const { preparePython } = await import(
+      "../python/child" + ".ts"
+    ) as typeof import("../python/child.ts");
     await preparePython(python, events, signal);
   }
 
@@ -104,7 +106,9 @@ export class PyTorchToOnnx extends ModelConverter {
     const started = performance.now();
     const source = resolve(step.modelPath);
     const config = step.config === null ? null : resolve(step.config);
-    const { runPython } = await import("../python/child.ts");
+    const { runPython } = await import(
+      "../python/child" + ".ts"
+    ) as typeof import("../python/child.ts");
     const answer = await runPython(
       {
         program: "export.py",

@@ -182,7 +182,8 @@ function opened(engine: Engine, reason: string, open: () => Promise<Engine>): Op
 }
 
 async function openReference(): Promise<Engine> {
-  return (await import("./reference.ts")).createReferenceEngine();
+  return (await import("./reference" + ".ts") as typeof import("./reference.ts"))
+    .createReferenceEngine();
 }
 
 async function openWasm(options: EngineOptions): Promise<Engine> {
@@ -192,7 +193,7 @@ async function openWasm(options: EngineOptions): Promise<Engine> {
 
 /** Asks for the adapter anew: one that has given a device gives no other. */
 async function openWebGpu(options: EngineOptions): Promise<Engine> {
-  const { createWebGpuEngine } = await import("./webgpu.ts");
+  const { createWebGpuEngine } = await import("./webgpu" + ".ts") as typeof import("./webgpu.ts");
   return await createWebGpuEngine({ allowInexact: options.allowInexact });
 }
 
