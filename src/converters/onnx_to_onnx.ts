@@ -30,7 +30,12 @@ import {
   type StepOutcome,
   type WrittenModel,
 } from "./converter.ts";
-import type { EngineOptions, OutputOptions, Precision } from "./options.ts";
+import {
+  type EngineOptions,
+  type OutputOptions,
+  type Precision,
+  quantizedBits,
+} from "./options.ts";
 import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
 import { registerConverter } from "./registry.ts";
 import { type PreparedTarget, prepareTarget, refuseNonFinite, workOf } from "./target.ts";
@@ -74,7 +79,24 @@ export async function convertOnnx(
   const started = performance.now();
   /** `contentKey` of the weights that turned out to hold NaN or infinity. */
   const nonFinite = new Set<string>();
+  const quantizes = options.precisions.some((precision) => quantizedBits(precision) !== null);
   for (;;) {
+    // Its threads start while the model is read.
+    const opening = quantizes && !options.dryRun ? openEngine(options, events) : null;
+    try {
+      const done = await convertOnce(opening);
+      if (done !== null) return done;
+    } finally {
+      (await opening?.catch(() => null))?.engine.dispose();
+    }
+  }
+
+  /** All outputs, or null where weights have to be left out in another round. */
+  async function convertOnce(
+    opening: Promise<OpenedEngine> | null,
+  ): Promise<Conversion[] | null> {
+    // Why it does not open is asked when it is needed.
+    opening?.catch(() => {});
     const source = await readModel(options.source);
     const facts = sourceFacts(source);
     const outputs: Output[] = [];
@@ -109,18 +131,12 @@ export async function convertOnnx(
       // Of all files of the source: a rewritten model may no longer name its external data.
       for (const { path } of layout.files) checkTarget(finalPath(options, path), facts.files);
     }
-    const opened = outputs.some(({ target }) => target.weights.length > 0)
-      ? await openEngine(options, events)
-      : null;
-    let found: readonly Weight[];
-    try {
-      found = await write(outputs, opened, options, events, signal);
-    } finally {
-      opened?.engine.dispose();
-    }
+    const opened = outputs.some(({ target }) => target.weights.length > 0) ? await opening : null;
+    const found = await write(outputs, opened, options, events, signal);
     if (found.length === 0) return outputs.map((output) => finish(output, opened));
     for (const { tensor } of found) nonFinite.add(contentKey(tensor));
     events.note(`starting again without ${found.length} weights that hold NaN or infinity`);
+    return null;
   }
 }
 
