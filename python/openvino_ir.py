@@ -74,6 +74,9 @@ def convert(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         dialog.progress("compress weights")
         model = _compress(model, compress)
     _describe(model, request.get("metadata") or {})
+    if any(weight["element"] == "u2" for weight in taken):
+        # As of 2026.4 the CPU plugin can't quantize what meets 2-bit weights, and fails to compile.
+        model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
 
     dialog.progress("write the IR")
     path = os.path.join(folder, name)
