@@ -4,13 +4,11 @@
  * child; this file asks, and checks the answer. Quantization is what a step before this one does.
  */
 import { realpathSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
-import { InputError } from "../error.ts";
+import { join, resolve } from "node:path";
 import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
 import { probabilityOutputs } from "../verify/bounds.ts";
 import { VERSION } from "../version.ts";
-import { UNVERIFIED } from "./conversion.ts";
 import {
   type ConversionEvents,
   type ConversionStep,
@@ -21,10 +19,10 @@ import {
 import { computesInHalf, describeInputs } from "./openvino_inputs.ts";
 import { convertOnnx } from "./onnx_to_onnx.ts";
 import type { ConverterOptions, Precision } from "./options.ts";
-import { registerConverter } from "./registry.ts";
-import { sha256OfFile, type SourceFacts, sourceFacts } from "./source.ts";
-
 import type { OpenVinoReport } from "./openvino_answer.ts";
+import { askPython, prepareStep, takeFiles } from "./python_step.ts";
+import { registerConverter } from "./registry.ts";
+import { type SourceFacts, sourceFacts } from "./source.ts";
 
 export type { OpenVinoReport, OpenVinoVerification } from "./openvino_answer.ts";
 
@@ -67,14 +65,11 @@ export class OnnxToOpenVino extends ModelConverter {
   }
 
   override async prepare(
-    { python }: ConverterRequest,
+    request: ConverterRequest,
     events: ConversionEvents,
     signal: AbortSignal,
   ): Promise<void> {
-    const { preparePython } = await import(
-      "../python/child" + ".ts"
-    ) as typeof import("../python/child.ts");
-    await preparePython(python, events, signal);
+    await prepareStep(request, events, signal);
   }
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
@@ -86,46 +81,26 @@ export class OnnxToOpenVino extends ModelConverter {
     const rounding = computesInHalf(model) ? "float16" : "float32";
     const compress = nncfModeOf(step);
     const verify = step.verify ?? true;
-    const folder = resolve(step.folder);
-    const { runPython } = await import(
-      "../python/child" + ".ts"
-    ) as typeof import("../python/child.ts");
-    const answer = await runPython(
+    const answer = await askPython(
+      step,
+      "openvino_ir.py",
       {
-        program: "openvino_ir.py",
-        request: {
-          command: "convert",
-          source: resolve(modelPath),
-          sourceName: step.sourceName,
-          outputFolder: folder,
-          outputName: basename(step.outputPath),
-          compress,
-          compile: step.compile,
-          verify,
-          tolerance: compress === null ? TOLERANCES[rounding] : NNCF_TOLERANCES[compress.bits],
-          toleranceQuantized: TOLERANCES.quantized,
-          probabilityTolerance: PROBABILITY_TOLERANCES[rounding],
-          probabilities: [...probabilityOutputs(model)],
-          seed: step.seed,
-          samples: SAMPLES,
-          ...(verify ? await describeInputs(model) : { inputs: [], unknowns: [] }),
-          metadata: metadataOf(model, facts, modelPath !== step.sourceName, compress),
-        },
-        readable: readableFiles(facts),
-        writable: folder,
-        settings: {
-          python: step.python,
-          allowHub: step.allowHub,
-          timeoutSeconds: step.timeout,
-          maxMemoryBytes: step.maxMemory,
-        },
+        command: "convert",
+        source: resolve(modelPath),
+        sourceName: step.sourceName,
+        compress,
+        compile: step.compile,
+        verify,
+        tolerance: compress === null ? TOLERANCES[rounding] : NNCF_TOLERANCES[compress.bits],
+        toleranceQuantized: TOLERANCES.quantized,
+        probabilityTolerance: PROBABILITY_TOLERANCES[rounding],
+        probabilities: [...probabilityOutputs(model)],
+        seed: step.seed,
+        samples: SAMPLES,
+        ...(verify ? await describeInputs(model) : { inputs: [], unknowns: [] }),
+        metadata: metadataOf(model, facts, modelPath !== step.sourceName, compress),
       },
-      {
-        progress: (stage, fraction) => step.events.stage(stage, fraction),
-        warn: (text) => step.events.warn(text),
-        note: (text) => step.events.note(text),
-      },
-      step.signal,
+      readableFiles(facts),
     );
     const { parseOpenVinoAnswer } = await import(
       "./openvino_answer" + ".ts"
@@ -133,19 +108,15 @@ export class OnnxToOpenVino extends ModelConverter {
     const { files, ...told } = parseOpenVinoAnswer(answer.value);
     if (compress !== null) warnOfOtherBits(told.weights, compress.bits, step);
     const failures = told.verification?.failures ?? [];
-    const target = dirname(step.outputPath);
+    const names = files.map(({ name }) => name);
     return {
-      models: [{ suffix: "", files: files.map(({ name }) => written(folder, name)), failures }],
+      models: [{ suffix: "", files: names, failures }],
       report: {
         kind: "openvino",
         outputPath: step.outputPath,
         source: { path: step.sourceName, sha256: facts.sha256 },
         ...told,
-        files: files.map(({ name }) => ({
-          path: join(target, `${name}${failures.length > 0 ? UNVERIFIED : ""}`),
-          byteLength: Deno.statSync(join(folder, name)).size,
-          sha256: step.sha256 ? sha256OfFile(join(folder, name)) : null,
-        })),
+        files: takeFiles(step, names, failures.length === 0),
         seconds: (performance.now() - started) / 1000,
         sandbox: answer.sandbox,
         held: answer.held,
@@ -194,12 +165,6 @@ function warnOfOtherBits(
     `NNCF left ${others.length} of ${weights.length} weights at more than ${bits} bits; without ` +
       "--method nncf all of them become smaller",
   );
-}
-
-/** A file that the child says it wrote; only a regular one of the folder is taken. */
-function written(folder: string, name: string): string {
-  if (Deno.lstatSync(join(folder, name)).isFile) return name;
-  throw new InputError(`Cannot take "${name}" from OpenVINO: it is not a regular file.`);
 }
 
 /** The model's files, and those that symbolic links among them lead to. */

@@ -2,7 +2,7 @@
  * PyTorch to ONNX: `python/export.py` loads the checkpoint, exports it, and compares what PyTorch and
  * ONNX Runtime compute. It runs in the sandboxed Python child; this file asks, and checks the answer.
  */
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { InputError } from "../error.ts";
 import { unreadable } from "../onnx/identify.ts";
 import {
@@ -13,9 +13,9 @@ import {
   type StepOutcome,
   type WrittenModel,
 } from "./converter.ts";
-import { type OutputFile, UNVERIFIED } from "./conversion.ts";
+import type { OutputFile } from "./conversion.ts";
+import { askPython, prepareStep, takeFiles } from "./python_step.ts";
 import { registerConverter } from "./registry.ts";
-import { sha256OfFile } from "./source.ts";
 
 /** Largest |error| against PyTorch in float32 that passes. */
 const TOLERANCE = 1e-4;
@@ -90,81 +90,44 @@ export class PyTorchToOnnx extends ModelConverter {
   override readonly failureAdvice = "Try the other --exporter, another --opset, or --static.";
 
   override async prepare(
-    { modelPath, config, python }: ConverterRequest,
+    request: ConverterRequest,
     events: ConversionEvents,
     signal: AbortSignal,
   ): Promise<void> {
-    checkSource(modelPath);
-    if (config !== null) checkConfig(config);
-    const { preparePython } = await import(
-      "../python/child" + ".ts"
-    ) as typeof import("../python/child.ts");
-    await preparePython(python, events, signal);
+    checkSource(request.modelPath);
+    if (request.config !== null) checkConfig(request.config);
+    await prepareStep(request, events, signal);
   }
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const started = performance.now();
     const source = resolve(step.modelPath);
     const config = step.config === null ? null : resolve(step.config);
-    const { runPython } = await import(
-      "../python/child" + ".ts"
-    ) as typeof import("../python/child.ts");
-    const answer = await runPython(
+    const { modelType, task, opset, dynamic, exporter, externalData, seed } = step;
+    const { trustPickle, randomWeights, allowHub } = step;
+    const answer = await askPython(
+      step,
+      "export.py",
       {
-        program: "export.py",
-        request: {
-          command: "export",
-          source,
-          modelType: step.modelType,
-          config,
-          task: step.task,
-          opset: step.opset,
-          dynamic: step.dynamic,
-          exporter: step.exporter,
-          outputFolder: resolve(step.folder),
-          outputName: basename(step.outputPath),
-          externalData: step.externalData,
-          verify: step.verify ?? true,
-          tolerance: TOLERANCE,
-          seed: step.seed,
-          trustPickle: step.trustPickle,
-          randomWeights: step.randomWeights,
-          allowHub: step.allowHub,
-        },
-        readable: config === null ? [source] : [source, config],
-        writable: resolve(step.folder),
-        settings: {
-          python: step.python,
-          allowHub: step.allowHub,
-          timeoutSeconds: step.timeout,
-          maxMemoryBytes: step.maxMemory,
-        },
+        command: "export",
+        ...{ source, config, modelType, task, opset, dynamic, exporter, externalData, seed },
+        ...{ trustPickle, randomWeights, allowHub },
+        verify: step.verify ?? true,
+        tolerance: TOLERANCE,
       },
-      {
-        progress: (stage: string, fraction: number | null) => step.events.stage(stage, fraction),
-        warn: (text: string) => step.events.warn(text),
-        note: (text: string) => step.events.note(text),
-      },
-      step.signal,
+      config === null ? [source] : [source, config],
     );
     const { files, ...told } = await parseAnswer(answer.value);
-    const folder = dirname(step.outputPath);
-    const end = told.verification?.passed === false ? UNVERIFIED : "";
+    const { verification } = told;
+    const names = files.map(({ name }) => name);
     return {
-      models: writtenModels(files, told.verification, step),
+      models: writtenModels(files, verification?.failures ?? []),
       report: {
         kind: "pytorch",
         outputPath: step.outputPath,
         source: step.sourceName,
         ...told,
-        files: files.map(({ name }) => {
-          const written = join(step.folder, name);
-          return {
-            path: join(folder, `${name}${end}`),
-            byteLength: Deno.statSync(written).size,
-            sha256: step.sha256 ? sha256OfFile(written) : null,
-          };
-        }),
+        files: takeFiles(step, names, verification?.passed ?? true),
         seconds: (performance.now() - started) / 1000,
         sandbox: answer.sandbox,
         held: answer.held,
@@ -262,21 +225,13 @@ async function parseAnswer(
 /** One model for each file that is not the data of another. */
 function writtenModels(
   files: readonly ExportedFile[],
-  verification: ExportVerification | null,
-  step: ConversionStep,
+  failures: readonly string[],
 ): WrittenModel[] {
-  for (const { name } of files) {
-    // Only a regular file of the folder is taken: the child is not trusted with names.
-    if (!Deno.lstatSync(join(step.folder, name)).isFile) {
-      throw new InputError(`Cannot take "${name}" from the export: it is not a regular file.`);
-    }
-  }
+  const dataOf = (model: string) =>
+    files.filter(({ role, of }) => role === "data" && of === model).map(({ name }) => name);
   return files.filter(({ role }) => role !== "data").map(({ name, role }) => ({
     suffix: role === "model" ? "" : `.${role}`,
-    files: [
-      name,
-      ...files.filter((file) => file.role === "data" && file.of === name).map((file) => file.name),
-    ],
-    failures: verification === null ? [] : verification.failures,
+    files: [name, ...dataOf(name)],
+    failures,
   }));
 }

@@ -4,7 +4,7 @@
  * and a model card with the measured errors. It appears whole or not at all.
  */
 import { basename, dirname, join } from "node:path";
-import type { Conversion } from "../converters/conversion.ts";
+import { type Conversion, UNVERIFIED } from "../converters/conversion.ts";
 import type { ConversionEvents } from "../converters/converter.ts";
 import { convertOnnx } from "../converters/onnx_to_onnx.ts";
 import { DEFAULTS } from "../converters/options.ts";
@@ -118,7 +118,7 @@ export async function writeTransformersJsLayout(
     const sourceBytes = models.filter(({ dtype }) => dtype === plan.dtypes[0])
       .reduce((sum, { conversion }) => sum + conversion.totals.fileBytesBefore, 0);
     writeTexts(made, plan, ordered, sourceBytes, verified);
-    const output = failures.length === 0 ? plan.output : `${plan.output}.unverified`;
+    const output = failures.length === 0 ? plan.output : `${plan.output}${UNVERIFIED}`;
     if (failures.length > 0) checkOutput(output, plan.sources);
     const files = filesBelow(made);
     publishFolder(made, output);
