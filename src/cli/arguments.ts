@@ -5,6 +5,7 @@
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../version.ts";
 import type { ConvertArguments, LayoutArguments } from "./convert_arguments.ts";
+import type { ServeArguments } from "./serve_arguments.ts";
 
 /** Text to print instead of running a command: help, the version, or a usage error. */
 export interface PrintCommand {
@@ -14,7 +15,7 @@ export interface PrintCommand {
 }
 
 /** A parsed command line. */
-export type ParsedCommand = ConvertArguments | LayoutArguments | PrintCommand;
+export type ParsedCommand = ConvertArguments | LayoutArguments | ServeArguments | PrintCommand;
 
 /** Parses `args`. Rejects with an `InputError` for values of the wrong form. */
 export async function parseArguments(args: readonly string[]): Promise<ParsedCommand> {
@@ -39,6 +40,14 @@ export async function parseArguments(args: readonly string[]): Promise<ParsedCom
       "./convert_arguments" + ".ts"
     ) as typeof import("./convert_arguments.ts");
     addConvertOptions(convert, (command) => void (parsed = command));
+  }
+  const serve = program.command("serve")
+    .description("serve a folder's pages on this machine, for its browser");
+  if (args.includes("serve")) {
+    const { addServeOptions } = await import(
+      "./serve_arguments" + ".ts"
+    ) as typeof import("./serve_arguments.ts");
+    addServeOptions(serve, (command) => void (parsed = command));
   }
   try {
     program.parse(args.length === 0 ? ["--help"] : args, { from: "user" });

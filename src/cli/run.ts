@@ -22,6 +22,9 @@ export async function run(args: readonly string[]): Promise<number> {
       case "layout":
         return await (await import("./layout" + ".ts") as typeof import("./layout.ts"))
           .layoutCommand(command);
+      case "serve":
+        return await (await import("./serve" + ".ts") as typeof import("./serve.ts"))
+          .serveCommand(command);
       default:
         return command satisfies never;
     }
