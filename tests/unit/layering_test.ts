@@ -17,7 +17,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["src/cache.ts", "src/hardware.ts"],
   ["src/python/"],
   ["src/onnx/"],
-  ["src/expr.ts"],
+  ["src/expr/"],
   ["src/ops/"],
   ["src/passes/"],
   ["src/quantization/"],

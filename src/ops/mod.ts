@@ -1,0 +1,19 @@
+/** Every op that modelcast compiles: the only place where records are registered. */
+import type { OpRecord } from "./op.ts";
+import { UNARY_OPS } from "./unary.ts";
+
+const RECORDS: readonly OpRecord[] = [
+  ...UNARY_OPS,
+];
+
+const BY_NAME = new Map(RECORDS.map((record) => [`${record.domain}:${record.name}`, record]));
+
+/** Every record, in order of registration. */
+export function opRecords(): readonly OpRecord[] {
+  return RECORDS;
+}
+
+/** The record of an op, or undefined where there is none. */
+export function opRecord(domain: string, name: string): OpRecord | undefined {
+  return BY_NAME.get(`${domain}:${name}`);
+}
