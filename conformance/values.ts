@@ -6,6 +6,7 @@
 import { byteLength, type DType, DTYPES } from "../src/dtype.ts";
 import { elementCount, type Tensor } from "../src/ir.ts";
 import { tensorBytes } from "../src/onnx/tensor.ts";
+import { WireBuilder } from "../src/onnx/wire.ts";
 
 /** Arrays of elements. */
 export type Elements =
@@ -136,4 +137,15 @@ export function toNumbers({ dtype, data }: Value): Float64Array {
   return layout === undefined
     ? Float64Array.from(data as ArrayLike<number | bigint>, Number)
     : Float64Array.from(data as Uint8Array | Uint16Array, (bits) => smallFloat(layout, bits));
+}
+
+/** Numbers of the fields of a `TensorProto`. */
+const TENSOR = { dims: 1, dataType: 2, name: 8, rawData: 9 } as const;
+
+/** The `TensorProto` of a value whose elements take whole bytes. */
+export function encodeValue(name: string, { dtype, dims, data }: Value): Uint8Array {
+  const message = new WireBuilder();
+  for (const dim of dims) message.int(TENSOR.dims, dim);
+  return message.int(TENSOR.dataType, DTYPES[dtype].onnx).string(TENSOR.name, name)
+    .bytes(TENSOR.rawData, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).finish();
 }
