@@ -1,7 +1,7 @@
 /**
  * A child process that runs tests on one target: a line of JSON says which folder, a line of JSON
  * answers. It says `{"ready": true}` first, or why it can't run anything, and ends once its input
- * does, or once its target is lost.
+ * does, or once its target is lost, which the last answer's `last` says.
  *
  *   child.ts TARGET
  */
@@ -40,7 +40,7 @@ if (opened !== null) {
     await new Promise((resolve) => setTimeout(resolve, 0));
     if (lost === null) say(result);
     else {
-      say({ ...result, status: "failed", reason: `the target was lost: ${lost}` });
+      say({ ...result, status: "failed", reason: `the target was lost: ${lost}`, last: true });
       break;
     }
   }

@@ -107,7 +107,11 @@ class Worker implements AsyncDisposable {
     try {
       await child.send(JSON.stringify(folder));
       const answer = await this.#answer(child, this.#options.timeout);
-      if (typeof answer !== "string") return answer as Result;
+      if (typeof answer !== "string") {
+        const { last, ...result } = answer as Result & { readonly last?: boolean };
+        if (last === true) await this.#retire();
+        return result;
+      }
       died = answer;
     } catch (error) {
       if (!(error instanceof ProcessError)) throw error;
