@@ -37,6 +37,15 @@ export const BARS: Readonly<Record<Exclude<Precision, "bfloat16">, number>> = {
   "2bit": 1e-3,
 };
 
+/**
+ * Data sets that float16 can't compute, by model: some rows of theirs may attend to nothing, so that
+ * all their scores have the mask's large number added. float32 rounds the scores away under it, which
+ * leaves equal weights; under float16's smaller number something of them remains.
+ */
+const NOT_IN_FLOAT16: Readonly<Record<string, readonly number[]>> = {
+  "gpt2-with-past-dynamic": [2],
+};
+
 type BarPrecision = keyof typeof BARS;
 
 const PRECISIONS = Object.keys(BARS) as BarPrecision[];
@@ -118,7 +127,9 @@ async function writeTest(
   await using session = await open(precision === "float16" ? source.path : path);
   const outputs = session.outputs.map((port) => port.name);
   const sets = await source.inputs(session);
+  const left = precision === "float16" ? NOT_IN_FLOAT16[source.name] ?? [] : [];
   for (const [index, feeds] of sets.entries()) {
+    if (left.includes(index)) continue;
     const results = await session.run(feeds, outputs);
     const data = `${folder}/test_data_set_${index}`;
     await Deno.mkdir(data);
