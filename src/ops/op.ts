@@ -81,6 +81,11 @@ export interface OpCall {
   has(name: string): boolean;
   /** An attribute tensor as an operand. */
   tensor(name: string): Operand | null;
+  /**
+   * Input `i`, which must be an initializer, its bytes read as elements of `dtype`, the lowest bits
+   * first: packed codes. Null where it is computed.
+   */
+  view(i: number, dtype: DType, dims: readonly number[]): Operand | null;
   /** `operand` as a tensor of its own, which the schedule may store: for what is read often. */
   stored(operand: Operand): Operand;
   /** Runs a kernel file; gives the tensors of its store hooks. */

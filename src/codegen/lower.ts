@@ -1,0 +1,288 @@
+/**
+ * Lowering: walks a model's nodes in order and asks each op's record what its outputs are. The
+ * result is a {@link Program}: tensors given by expressions, and the few steps whose order matters.
+ */
+import { InputError } from "../error.ts";
+import {
+  attribute,
+  elementCount,
+  type Graph,
+  type Model,
+  type Node,
+  type Tensor as Initializer,
+  type ValueInfo,
+} from "../ir.ts";
+import type { DType } from "../dtype.ts";
+import {
+  type Axis,
+  constant,
+  fromAtom,
+  type Integer,
+  integer,
+  ONE,
+  symbol,
+  ZERO,
+} from "../expr/mod.ts";
+import { startFolding } from "../expr/fold.ts";
+import { opRecord } from "../ops/mod.ts";
+import { type Operand, scalarOf } from "../ops/op.ts";
+import { lowerIf, lowerLoop, lowerScan } from "./control_flow.ts";
+import { decodeElements } from "./elements.ts";
+import { expressionElements } from "./host_values.ts";
+import { NodeCall } from "./op_call.ts";
+import { type Block, outputAxes, type Program, type Step, Tensor } from "./program.ts";
+
+/** Elements of a constant that are read at conversion at most: shapes, axes, scalars. */
+const MOST_CONSTANT_ELEMENTS = 1024;
+
+/** Names of values in a graph, and those of the graphs around it. */
+export class Names {
+  readonly #own = new Map<string, Tensor>();
+  constructor(readonly outer: Names | null) {}
+
+  get(name: string): Tensor | undefined {
+    return this.#own.get(name) ?? this.outer?.get(name);
+  }
+
+  set(name: string, tensor: Tensor): void {
+    if (name !== "") this.#own.set(name, tensor);
+  }
+}
+
+/** Everything that conversion must know of constants, read beforehand. */
+export type SmallConstants = ReadonlyMap<Initializer, readonly number[]>;
+
+/** True where the elements of `tensor` are to be read at conversion. */
+export function isSmallConstant(tensor: Initializer): boolean {
+  return tensor.dtype !== "string" && elementCount(tensor.dims) <= MOST_CONSTANT_ELEMENTS;
+}
+
+/** The elements of a small constant, from its bytes. */
+export function smallElements(tensor: Initializer, bytes: Uint8Array): readonly number[] {
+  return decodeElements(tensor.dtype, bytes, elementCount(tensor.dims));
+}
+
+/** Lowers a model. */
+export class Lowering {
+  #block: Block = { steps: [], parent: null };
+  #nodes = 0;
+  readonly #constants = new Map<Initializer, Tensor>();
+  readonly #views = new Map<string, Tensor>();
+  readonly #declared = new Map<string, ValueInfo>();
+
+  constructor(readonly model: Model, readonly small: SmallConstants) {
+    startFolding();
+  }
+
+  /** The model as a program. */
+  run(): Program {
+    const { graph } = this.model;
+    const names = new Names(null);
+    const initialized = new Set(graph.initializers.map((tensor) => tensor.name));
+    const inputs = graph.inputs.filter((info) => !initialized.has(info.name)).map((info, index) => {
+      const dims = this.#inputDims(info);
+      const extents = dims.map((dim) => typeof dim === "number" ? integer(dim) : symbol(dim));
+      const tensor = new Tensor(this.#dtypeOf(info), extents, { kind: "input", index });
+      names.set(info.name, tensor);
+      return { name: info.name, dims, tensor };
+    });
+    const block = this.#block;
+    this.graph(graph, names);
+    const outputs = graph.outputs.map((info) => ({
+      name: info.name,
+      dims: info.shape ?? [],
+      tensor: this.#outputOf(names, info.name),
+    }));
+    return { inputs, outputs, block };
+  }
+
+  #inputDims(info: ValueInfo): (number | string)[] {
+    if (info.shape === null) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": the input "${info.name}" has no known rank. ` +
+          `Give it a shape; its dimensions may be symbolic.`,
+      );
+    }
+    return info.shape.map((dim, i) => dim ?? `${info.name}.${i}`);
+  }
+
+  #dtypeOf(info: ValueInfo): DType {
+    const { dtype } = info;
+    if (dtype === null || dtype === "string" || dtype.startsWith("complex")) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": the input "${info.name}" is no tensor of numbers.`,
+      );
+    }
+    return dtype;
+  }
+
+  #outputOf(names: Names, name: string): Tensor {
+    const tensor = names.get(name);
+    if (tensor === undefined) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": the output "${name}" is made by no node.`,
+      );
+    }
+    return tensor;
+  }
+
+  /** Lowers the nodes of `graph` into the block being filled. */
+  graph(graph: Graph, names: Names): void {
+    for (const info of [...graph.valueInfo, ...graph.outputs]) this.#declared.set(info.name, info);
+    for (const tensor of graph.initializers) names.set(tensor.name, this.constant(tensor));
+    if (graph.sparseInitializers.length > 0) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": sparse initializers aren't compiled.`,
+      );
+    }
+    for (const node of graph.nodes) this.#node(node, names);
+  }
+
+  #node(node: Node, names: Names): void {
+    const label = `${node.opType} ${this.#nodes++}`;
+    const inputs = node.inputs.map((name) => {
+      if (name === "") return null;
+      const tensor = names.get(name);
+      if (tensor === undefined) {
+        throw new InputError(
+          `Cannot compile ${node.opType} "${node.name}" of "${this.model.path}": its input ` +
+            `"${name}" is made by no node.`,
+        );
+      }
+      return tensor;
+    });
+    const call: NodeCall = new NodeCall(node, label, this, inputs, this.model.path);
+    const outputs = this.#outputs(node, call, names);
+    for (const [i, name] of node.outputs.entries()) {
+      if (name === "") continue;
+      const output = outputs[i];
+      if (output === undefined) call.fail(`its output ${i} isn't compiled`);
+      names.set(name, this.materialize(output, label));
+    }
+  }
+
+  #outputs(node: Node, call: NodeCall, names: Names): readonly Operand[] {
+    if (node.domain === "") {
+      if (node.opType === "If") return lowerIf(this, call, names);
+      if (node.opType === "Loop") return lowerLoop(this, call, names);
+      if (node.opType === "Scan") return lowerScan(this, call, names);
+    }
+    const record = opRecord(node.domain, node.opType);
+    if (record === undefined) {
+      call.fail(
+        `the op ${node.domain === "" ? "" : `${node.domain}.`}${node.opType} isn't compiled to ` +
+          `WebGPU`,
+      );
+    }
+    return record.lower(call);
+  }
+
+  /** The graph attribute `name` of `call`'s node. */
+  subgraph(call: NodeCall, name: string): Graph {
+    const value = attribute(call.node, name);
+    return value?.type === "graph" ? value.value : call.fail(`it has no graph "${name}"`);
+  }
+
+  /** Runs `fill` with a new block inside the one being filled; gives that block. */
+  inside<T>(fill: () => T): { block: Block; result: T } {
+    const outer = this.#block;
+    const block: Block = { steps: [], parent: outer };
+    this.#block = block;
+    try {
+      return { block, result: fill() };
+    } finally {
+      this.#block = outer;
+    }
+  }
+
+  /** Moves the steps of `block`, made by {@link inside}, into the block being filled. */
+  adopt(block: Block): void {
+    for (const step of block.steps) {
+      if (step.kind === "compute") step.tensor.block = this.#block;
+      else if (step.kind === "kernel") {
+        for (const tensor of step.results.values()) tensor.block = this.#block;
+      } else if (step.kind === "host") {
+        for (const tensor of step.outputs) tensor.block = this.#block;
+      }
+      this.#block.steps.push(step);
+    }
+  }
+
+  /** Adds a step to the block being filled. */
+  push(step: Step): void {
+    this.#block.steps.push(step);
+  }
+
+  /** Makes `tensor` one of the block being filled. */
+  define(tensor: Tensor, label: string): Tensor {
+    tensor.block = this.#block;
+    tensor.label = label;
+    return tensor;
+  }
+
+  /** `operand` as a tensor. */
+  materialize(operand: Operand, label: string): Tensor {
+    if (operand instanceof Tensor) return operand;
+    const axes = outputAxes(operand.dims);
+    const body = operand.at(axes.map((entry) => this.#position(entry)));
+    const tensor = this.define(
+      new Tensor(operand.dtype, operand.dims, { kind: "expression", axes, body }),
+      label,
+    );
+    if (body.type !== tensor.type) {
+      throw new Error(`${label} computes ${body.type} for an output of ${operand.dtype}`);
+    }
+    tensor.elements = expressionElements(tensor, (source, indices) => {
+      const value = source.at(indices);
+      return value.kind === "load" && value.source === source ? null : value;
+    });
+    this.push({ kind: "compute", tensor });
+    return tensor;
+  }
+
+  /** An axis of one position is position 0. */
+  #position(entry: Axis): Integer {
+    return entry.extent === ONE ? ZERO : fromAtom(entry);
+  }
+
+  /** A constant of the model. */
+  constant(initializer: Initializer): Tensor {
+    let tensor = this.#constants.get(initializer);
+    if (tensor === undefined) {
+      tensor = new Tensor(initializer.dtype, initializer.dims.map(integer), {
+        kind: "weight",
+        initializer,
+      });
+      const numbers = this.small.get(initializer);
+      if (numbers !== undefined) {
+        const type = scalarOf(initializer.dtype);
+        tensor.elements = numbers.map((number) => constant(type, number));
+      }
+      this.#constants.set(initializer, tensor);
+    }
+    return tensor;
+  }
+
+  /** The bytes of a constant as elements of another dtype. */
+  view(initializer: Initializer, dtype: DType, dims: readonly number[]): Tensor {
+    const whole = this.constant(initializer);
+    if (whole.dtype === dtype && String(initializer.dims) === String(dims)) return whole;
+    const key = `${whole.id}:${dtype}:${dims.join(",")}`;
+    let tensor = this.#views.get(key);
+    if (tensor === undefined) {
+      tensor = new Tensor(dtype, dims.map(integer), { kind: "weight", initializer });
+      this.#views.set(key, tensor);
+    }
+    return tensor;
+  }
+
+  /** The rank that the model declares for the value `name`, or null. */
+  declaredRank(name: string): number | null {
+    return this.#declared.get(name)?.shape?.length ?? null;
+  }
+
+  /** The shape that the model declares for the value `name`, or null. */
+  declared(name: string): ValueInfo | null {
+    return this.#declared.get(name) ?? null;
+  }
+}
