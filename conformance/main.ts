@@ -1,9 +1,10 @@
 /**
  * `deno task conformance --target onnx|webgpu --data DIR [--json] [--only PATTERN]
- * [--adapter lavapipe|swiftshader] [--jobs N] [--timeout SECONDS]`: runs the tests in DIR, which are
+ * [--adapter lavapipe|swiftshader] [--jobs N] [--timeout SECONDS] [--record nodes|models]`: runs the tests in DIR, which are
  * in the layout of ONNX's backend tests, and says which passed. With `--json` the last line is a
  * `Summary` (summary.ts). PATTERN is part of a name, `*` being any text. Exits with 3 where a test
- * failed; a model that the target refuses fails nothing.
+ * failed; a model that the target refuses fails nothing. `--record` keeps the results of a WebGPU
+ * adapter in `record.json` and writes `docs/conformance.md` anew.
  */
 import { join, resolve } from "node:path";
 import process from "node:process";
@@ -12,7 +13,9 @@ import { parseArgs } from "node:util";
 import { InputError, MissingToolError, ModelcastError } from "../src/error.ts";
 import { driverEnvironment, drivers } from "../tests/gpu/adapters.ts";
 import { listCases } from "./cases.ts";
+import { renderPage } from "./page.ts";
 import { runAll } from "./pool.ts";
+import { type AdapterName, ADAPTERS, PAGE, type Suite, SUITES, writeEntry } from "./record.ts";
 import { formatSummary, summarize } from "./summary.ts";
 import { type TargetName, TARGETS } from "./target.ts";
 
@@ -28,6 +31,7 @@ interface Arguments {
   readonly adapter: string | null;
   readonly jobs: number;
   readonly timeout: number;
+  readonly record: { readonly suite: Suite; readonly adapter: AdapterName } | null;
 }
 
 function parse(args: readonly string[]): Arguments {
@@ -43,6 +47,7 @@ function parse(args: readonly string[]): Arguments {
         adapter: { type: "string" },
         jobs: { type: "string", default: String(Math.min(8, navigator.hardwareConcurrency)) },
         timeout: { type: "string", default: String(DEFAULT_SECONDS) },
+        record: { type: "string" },
       },
     }));
   } catch (cause) {
@@ -76,7 +81,24 @@ function parse(args: readonly string[]): Arguments {
     adapter: values.adapter ?? null,
     jobs: positive("jobs"),
     timeout: positive("timeout"),
+    record: values.record === undefined ? null : recordOf(values.record, values),
   };
+}
+
+/** What `--record` names; whole runs on a named WebGPU adapter alone are worth keeping. */
+function recordOf(
+  name: string,
+  { target, adapter: named, only }: { target?: string; adapter?: string; only?: string },
+): NonNullable<Arguments["record"]> {
+  const suite = SUITES.find((entry) => entry === name);
+  const adapter = ADAPTERS.find((entry) => entry === named);
+  if (suite !== undefined && adapter !== undefined && target === "webgpu" && only === undefined) {
+    return { suite, adapter };
+  }
+  throw new InputError(
+    `Cannot record "${name}": what is recorded is a whole run of ${SUITES.join(" or ")} on ` +
+      `--target webgpu with --adapter ${ADAPTERS.join(" or ")}, without --only.`,
+  );
 }
 
 /** Whether `name` holds the text that `pattern` stands for. */
@@ -128,6 +150,10 @@ async function main(): Promise<number> {
   });
   if (live) process.stderr.write("\r\x1b[K");
   const summary = summarize(results, retried);
+  if (options.record !== null) {
+    const { suite, adapter } = options.record;
+    await Deno.writeTextFile(PAGE, renderPage(await writeEntry(suite, adapter, summary)));
+  }
   for (const line of formatSummary(summary)) console.log(line);
   if (options.json) console.log(JSON.stringify(summary));
   return summary.failed > 0 ? 3 : 0;

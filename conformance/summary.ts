@@ -23,6 +23,8 @@ export interface Summary {
   readonly retried: readonly { readonly name: string; readonly reason: string }[];
   /** Tests by operator: how many there are, how many passed, how many of those without a host. */
   readonly operators: Readonly<Record<string, OperatorCounts>>;
+  /** Worst relative L2 error of a test's float outputs, by test, where relative L2 is its bar. */
+  readonly errors?: Readonly<Record<string, number>>;
 }
 
 /** Counts of one operator's tests. */
@@ -51,6 +53,9 @@ export function summarize(
       onTarget: counts.onTarget + (passed && hostNodes.length === 0 ? 1 : 0),
     };
   }
+  const errors = numeric.flatMap(({ name, relativeL2 }) =>
+    relativeL2 === null ? [] : [[name, Number(relativeL2.toPrecision(2))] as const]
+  );
   return {
     passed: count("passed"),
     failed: count("failed"),
@@ -71,6 +76,7 @@ export function summarize(
     operators: Object.fromEntries(
       Object.entries(operators).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0),
     ),
+    ...(errors.length > 0 ? { errors: Object.fromEntries(errors) } : {}),
   };
 }
 
