@@ -74,7 +74,7 @@ export class ComputeDevice {
     });
     // Whoever waits for the device also waits for `lost`; nobody may be waiting.
     this.lost.catch(() => {});
-    gpu.addEventListener("uncapturederror", (event) => {
+    gpu.addEventListener("uncapturederror", (event: Event) => {
       const reason = event instanceof GPUUncapturedErrorEvent ? event.error : event.type;
       this.#fail(
         `Cannot go on with the WebGPU device "${name}": ${messageOf(reason)}. Use another engine.`,
