@@ -45,6 +45,12 @@ export async function listCases(directory: string): Promise<string[]> {
   return names.sort();
 }
 
+/** Whether `name` holds the text that `pattern` stands for. */
+export function matches(pattern: string, name: string): boolean {
+  const parts = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
+  return new RegExp(parts.join(".*")).test(name);
+}
+
 /** The data sets of the test in `folder`, in order. */
 export async function dataSets(folder: string): Promise<DataSet[]> {
   const found: { name: string; number: number }[] = [];

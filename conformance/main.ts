@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { InputError, MissingToolError, ModelcastError } from "../src/error.ts";
 import { driverEnvironment, drivers } from "../tests/gpu/adapters.ts";
-import { listCases } from "./cases.ts";
+import { listCases, matches } from "./cases.ts";
 import { renderPage } from "./page.ts";
 import { runAll } from "./pool.ts";
 import { type AdapterName, ADAPTERS, PAGE, type Suite, SUITES, writeEntry } from "./record.ts";
@@ -99,12 +99,6 @@ function recordOf(
     `Cannot record "${name}": what is recorded is a whole run of ${SUITES.join(" or ")} on ` +
       `--target webgpu with --adapter ${ADAPTERS.join(" or ")}, without --only.`,
   );
-}
-
-/** Whether `name` holds the text that `pattern` stands for. */
-function matches(pattern: string, name: string): boolean {
-  const parts = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
-  return new RegExp(parts.join(".*")).test(name);
 }
 
 /** The variables that make a child see the named adapter alone. */

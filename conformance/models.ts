@@ -16,7 +16,7 @@ import { readModel } from "../src/onnx/reader.ts";
 import { loadRuntime, openSession, type Runtime, type Session } from "../src/verify/runtime.ts";
 import { type HostTensor, isHostType } from "../src/verify/values.ts";
 import { REAL_MODELS } from "../tests/real_models.ts";
-import { dataSets, listCases, readDataSet } from "./cases.ts";
+import { dataSets, listCases, matches, readDataSet } from "./cases.ts";
 import { realInputs } from "./real_inputs.ts";
 import { encodeValue } from "./values.ts";
 
@@ -53,18 +53,22 @@ const PRECISIONS = Object.keys(BARS) as BarPrecision[];
 /** A model to make tests of. */
 interface Source {
   readonly name: string;
-  readonly path: string;
+  readonly precisions: readonly BarPrecision[];
+  path(): string;
   /** Values by input, a map a data set. */
   inputs(session: Session): Promise<readonly ReadonlyMap<string, HostTensor>[]>;
 }
 
-/** The trained models, and the families; the static ones in float32 alone. */
-async function sources(): Promise<{ source: Source; precisions: readonly BarPrecision[] }[]> {
-  const trained = REAL_MODELS.map(({ label, path }): Source => ({
-    name: label,
-    path,
-    inputs: async (session) => await realInputs(label, await readModel(path), session),
-  }));
+/** The trained models. */
+const TRAINED: readonly Source[] = REAL_MODELS.map((real): Source => ({
+  name: real.label,
+  precisions: PRECISIONS,
+  path: () => real.path,
+  inputs: async (session) => await realInputs(real.label, await readModel(real.path), session),
+}));
+
+/** The families; the static ones in float32 alone. */
+async function families(): Promise<Source[]> {
   let names: string[];
   try {
     names = await listCases(FIXTURES);
@@ -74,14 +78,11 @@ async function sources(): Promise<{ source: Source; precisions: readonly BarPrec
       { cause },
     );
   }
-  const families = names.map((name): Source => ({
+  return names.map((name): Source => ({
     name,
-    path: join(FIXTURES, name, "model.onnx"),
+    precisions: name.endsWith("-static") ? ["float32"] : PRECISIONS,
+    path: () => join(FIXTURES, name, "model.onnx"),
     inputs: () => fixtureInputs(join(FIXTURES, name)),
-  }));
-  return [...trained, ...families].map((source) => ({
-    source,
-    precisions: source.name.endsWith("-static") ? ["float32"] : PRECISIONS,
   }));
 }
 
@@ -111,10 +112,10 @@ async function writeTest(
   await Deno.remove(folder, { recursive: true }).catch(ignoreAbsence);
   await Deno.mkdir(folder, { recursive: true });
   const path = `${folder}/model.onnx`;
-  if (precision === "float32") await Deno.copyFile(source.path, path);
+  if (precision === "float32") await Deno.copyFile(source.path(), path);
   else {
     const { success, error } = await convert({
-      modelPath: source.path,
+      modelPath: source.path(),
       outputPath: path,
       precision,
       engine: "wasm",
@@ -124,7 +125,7 @@ async function writeTest(
   }
   const open = (file: string) =>
     openSession(runtime, file, "cpu", { measurePlacement: false, scratch: folder });
-  await using session = await open(precision === "float16" ? source.path : path);
+  await using session = await open(precision === "float16" ? source.path() : path);
   const outputs = session.outputs.map((port) => port.name);
   const sets = await source.inputs(session);
   const left = precision === "float16" ? NOT_IN_FLOAT16[source.name] ?? [] : [];
@@ -167,18 +168,34 @@ async function main(): Promise<void> {
     options: { output: { type: "string" }, only: { type: "string" } },
   });
   const output = values.output === undefined ? MODEL_TESTS : resolve(values.output);
+  const { only } = values;
+  const wanted = (sources: readonly Source[]) =>
+    sources.flatMap((source) =>
+      source.precisions.map((precision) => ({ source, precision }))
+        .filter(({ precision }) =>
+          only === undefined || matches(only, `${source.name}.${precision}`)
+        )
+    );
+  const trained = wanted(TRAINED);
+  // Some trained models can be had without the families.
+  const others = only !== undefined && trained.length > 0 && !await hasFamilies()
+    ? []
+    : wanted(await families());
   const runtime = await loadRuntime();
-  let written = 0;
-  for (const { source, precisions } of await sources()) {
-    for (const precision of precisions) {
-      const name = `${source.name}.${precision}`;
-      if (values.only !== undefined && !name.includes(values.only)) continue;
-      await writeTest(runtime, source, precision, join(output, name));
-      written++;
-      console.error(name);
-    }
+  for (const { source, precision } of [...trained, ...others]) {
+    const name = `${source.name}.${precision}`;
+    await writeTest(runtime, source, precision, join(output, name));
+    console.error(name);
   }
-  console.log(`${written} tests written to ${output}`);
+  console.log(`${trained.length + others.length} tests written to ${output}`);
+}
+
+async function hasFamilies(): Promise<boolean> {
+  try {
+    return (await Deno.stat(FIXTURES)).isDirectory;
+  } catch {
+    return false;
+  }
 }
 
 if (import.meta.main) {

@@ -92,6 +92,7 @@ const GROUPS: readonly Group[] = [
     name: "python",
     needs: [
       async () => void await ensureUv(),
+      ensureVulkan,
       ensureBubblewrap,
       ...ENVIRONMENTS.map((environment) => () => ensurePython(environment)),
       ensureAllMiniLm,
