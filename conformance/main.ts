@@ -22,6 +22,8 @@ import { type TargetName, TARGETS } from "./target.ts";
 const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
 const TESTS_PER_CHILD = 300;
 const DEFAULT_SECONDS = 60;
+/** Tests whose time is told. */
+const SLOWEST = 5;
 
 interface Arguments {
   readonly target: TargetName;
@@ -149,6 +151,10 @@ async function main(): Promise<number> {
     await Deno.writeTextFile(PAGE, renderPage(await writeEntry(suite, adapter, summary)));
   }
   for (const line of formatSummary(summary)) console.log(line);
+  const slowest = results.toSorted((a, b) => b.seconds - a.seconds).slice(0, SLOWEST);
+  console.log(
+    `slowest: ${slowest.map(({ name, seconds }) => `${name} ${seconds.toFixed(1)} s`).join(", ")}`,
+  );
   if (options.json) console.log(JSON.stringify(summary));
   return summary.failed > 0 ? 3 : 0;
 }
