@@ -45,7 +45,7 @@ type Nested = number | bigint | boolean | readonly Nested[];
 
 /** Values of an input in the computer's memory. */
 export interface HostInput<Data, Dims extends readonly number[]> {
-  readonly data: Data | readonly number[] | readonly bigint[];
+  readonly data: Data | readonly Nested[];
   readonly dims: Dims;
 }
 
@@ -81,23 +81,63 @@ type InGpuMemory<Output> = Output extends HostOutput<infer DType, unknown, infer
   ? GpuOutput<DType, Dims>
   : never;
 
+/** How far loading is: bytes of weights, or pipelines made. */
+export interface LoadProgress {
+  readonly stage: "device" | "weights" | "pipelines" | "ready";
+  readonly loaded: number;
+  readonly total: number;
+}
+
 /** What {@link load} may be given. */
 export interface LoadOptions {
-  /** The weights file; beside the module if absent. */
+  /** The weights file or where it is; the one beside the module if absent. */
   readonly weights?:
     | string
     | URL
     | Response
+    | Promise<Response>
     | Blob
     | ArrayBuffer
-    | ArrayBufferView
+    | Uint8Array
     | ReadableStream<Uint8Array>;
   /** The device to run on; one of its own if absent. */
   readonly device?: Device;
-  /** Keep the weights for the next load. */
-  readonly cache?: boolean;
-  readonly onProgress?: (progress: { readonly loaded: number; readonly total: number }) => void;
+  /** Keep the weights in Cache Storage for the next load: true, a name there, or a cache. */
+  readonly cache?: boolean | string | Pick<Cache, "match" | "put" | "delete">;
+  readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
+}
+
+/** Counts, sizes and times of a model, and of its last run. */
+export interface ModelStats {
+  readonly runs: number;
+  readonly dispatches: number;
+  readonly pipelines: number;
+  /** Recorded plans, one for each set of input dimensions. */
+  readonly plans: number;
+  /** GPU buffers that there are, and their bytes. */
+  readonly buffers: number;
+  readonly bytes: number;
+  readonly weightBytes: number;
+  /** Bytes of memory for activations, and the most that are needed at once. */
+  readonly arenaBytes: number;
+  readonly liveBytes: number;
+  /** Milliseconds. */
+  readonly times: {
+    readonly plan: number;
+    readonly encode: number;
+    readonly wait: number;
+    readonly total: number;
+  };
+}
+
+/** What one dispatch took. */
+export interface DispatchProfile {
+  readonly pipeline: number;
+  readonly label: string;
+  readonly groups: number;
+  readonly parameters: readonly number[];
+  readonly microseconds: number;
 }
 
 /** What a run may be given. */
@@ -109,6 +149,7 @@ export interface RunOptions<Kept extends readonly (keyof Outputs)[]> {
 
 /** A model that is ready to run. */
 export interface Model {
+  readonly device: Device;
   readonly inputs: InputDescriptions;
   readonly outputs: OutputDescriptions;
   /** Runs the model; runs that overlap wait for each other. */
@@ -121,8 +162,9 @@ export interface Model {
         : Outputs[Name];
     }
   >;
-  /** Figures of the model and of its last run. */
-  stats(): { readonly [name: string]: unknown };
+  /** Runs once and times each dispatch. */
+  profile(inputs: Inputs): Promise<DispatchProfile[]>;
+  stats(): ModelStats;
   /** Frees everything that the model holds; it can't run any more. */
   dispose(): void;
 }

@@ -12,6 +12,10 @@ import { element, formatBytes, formatTime, messageOf } from "./elements.js";
  * @property {(inputs: object) => Promise<Record<string, Output>>} run
  */
 /**
+ * How far loading is: bytes of weights, or shaders.
+ * @typedef {{ stage: string, loaded: number, total: number }} Progress
+ */
+/**
  * What a page is made with: the module's address, the model's inputs and outputs, and what the panel of
  * its kind needs.
  * @typedef {object} PageData
@@ -50,10 +54,14 @@ export function start(kind) {
     alert.textContent = messageOf(error);
     alert.hidden = false;
   };
-  const loading = loadModel(data, (loaded, total) => {
-    bar.max = total;
+  const loading = loadModel(data, ({ stage, loaded, total }) => {
+    bar.max = Math.max(1, total);
     bar.value = loaded;
-    status.textContent = `Loading ${formatBytes(loaded)} of ${formatBytes(total)}`;
+    status.textContent = stage === "weights"
+      ? `Loading ${formatBytes(loaded)} of ${formatBytes(total)}`
+      : stage === "pipelines"
+      ? `Preparing ${loaded} of ${total} shaders`
+      : "Looking for a GPU";
   });
   loading.then(() => {
     status.textContent = `Ready, loaded in ${formatTime(performance.now())}`;
@@ -104,10 +112,10 @@ async function settingsOf({ settings, settingsFile }) {
 
 /**
  * @param {PageData} data
- * @param {(loaded: number, total: number) => void} progress
+ * @param {(progress: Progress) => void} onProgress
  * @returns {Promise<Model>}
  */
-async function loadModel(data, progress) {
+async function loadModel(data, onProgress) {
   if (location.protocol === "file:") {
     throw new Error(
       "Cannot load the module: browsers load none from a file. Serve the folder with " +
@@ -115,9 +123,5 @@ async function loadModel(data, progress) {
     );
   }
   const { load } = await import(new URL(data.module, document.baseURI).href);
-  return await load({
-    cache: true,
-    /** @param {{ loaded: number, total: number }} state */
-    onProgress: (state) => progress(state.loaded, state.total),
-  });
+  return await load({ cache: true, onProgress });
 }
