@@ -1,0 +1,145 @@
+/**
+ * The kernel files of `kernels/ops` as a table: for each family (matmul, conv, ...) what a use of it
+ * names (sizes, load hooks, store hooks, literals, functions), and for each of its variants the
+ * text, the hooks that it calls, the number of workgroups and when it applies. The parts of a file
+ * below `// ---- core` call nothing but these; the emitter writes what stands above.
+ *
+ * Names at the top level of a core are `main`, `THREADS` and others in capitals, and names that begin
+ * with `core_`. A header must not define those.
+ */
+import { FAMILIES } from "./kernel_families.ts";
+
+/** A function of the header that reads one element (f32) of an operand, or stores one of a result. */
+export interface Hook {
+  readonly name: string;
+  /** Names of its i32 parameters. A store hook has `value: f32` after them. */
+  readonly indices: readonly string[];
+}
+
+/** A load hook that gives 4 elements, a vec4f: those of hook `of` at 4 successive places. */
+export interface VectorHook {
+  readonly name: string;
+  readonly of: string;
+  /** Position of the index that runs over the 4 places; the given one is the first. */
+  readonly along: number;
+}
+
+/** A comparison of a size with a number. */
+export interface Limit {
+  readonly size: string;
+  readonly is: "at least" | "at most";
+  readonly number: number;
+}
+
+/** Workgroups of a dispatch: ceil(product of ceil(size / tile) / share). */
+export interface Groups {
+  readonly tiles: readonly (readonly [size: string, tile: number])[];
+  /** Tiles that a workgroup takes. */
+  readonly share: number;
+}
+
+/** The adapters that a variant is for. */
+export type AdapterKind = "any" | "software" | "hardware";
+
+/** A way of computing what a family computes: one core. */
+export interface Variant {
+  /** Name of the file in `kernels/ops`, without `.wgsl`. */
+  readonly name: string;
+  /** The whole file, valid WGSL. */
+  readonly text: string;
+  /** Load hooks of the family that the core calls. */
+  readonly loads: readonly string[];
+  /** Vector hooks that the core calls. A place past the last may be asked for: any value will do. */
+  readonly vectors: readonly VectorHook[];
+  /** Values of the core's override constants. */
+  readonly overrides: Readonly<Record<string, number>>;
+  readonly groups: Groups;
+  /** What must hold for it to be worth taking, and for it to work at all. */
+  readonly limits: readonly Limit[];
+  readonly adapter: AdapterKind;
+  /** Bytes of workgroup memory. */
+  readonly workgroupBytes: number;
+  /** The pass before, where the work takes two: it stores what this one loads. */
+  readonly after?: FirstPass;
+}
+
+/** The first of two passes, which stores into a tensor that only the second reads. */
+export interface FirstPass {
+  readonly variant: Omit<Variant, "limits" | "adapter">;
+  /** Sizes that both have beyond the family's: ceil(size / by). */
+  readonly sizes: Readonly<Record<string, { readonly size: string; readonly by: number }>>;
+  /** Name of its store hook, and of the second pass's load hook. */
+  readonly store: Hook;
+  readonly load: Hook;
+  /** Sizes that are the extents of the tensor between, outermost first; the hooks' indices. */
+  readonly extents: readonly string[];
+}
+
+/** What is computed, and the ways of doing so. */
+export interface Family {
+  readonly name: string;
+  /** Names of the size functions: `fn NAME() -> i32`. */
+  readonly sizes: readonly string[];
+  readonly loads: readonly Hook[];
+  readonly stores: readonly Hook[];
+  /** `const NAME: TYPE = ...;` of the header. */
+  readonly constants: Readonly<Record<string, "i32" | "f32">>;
+  /** Functions of f32 arguments that give f32, by their number of arguments. */
+  readonly functions: Readonly<Record<string, number>>;
+  /** In order of preference: the first that applies is taken until tuning knows better. */
+  readonly variants: readonly Variant[];
+}
+
+const MARK = "// ---- core\n";
+
+/** What stands below the mark in a variant's file. */
+export function coreOf(variant: Pick<Variant, "name" | "text">): string {
+  const at = variant.text.indexOf(MARK);
+  if (at < 0) throw new Error(`${variant.name}.wgsl has no line "${MARK.trim()}"`);
+  return variant.text.slice(at + MARK.length);
+}
+
+/** The family `name`. Throws an `Error` for a name that is none. */
+export function familyOf(name: string): Family {
+  const family = FAMILIES.find((entry) => entry.name === name);
+  if (family === undefined) throw new Error(`no kernel family "${name}"`);
+  return family;
+}
+
+/** Whether the limits of `variant` hold. */
+export function applies(
+  variant: Pick<Variant, "limits">,
+  size: (name: string) => number,
+): boolean {
+  return variant.limits.every((limit) =>
+    limit.is === "at least" ? size(limit.size) >= limit.number : size(limit.size) <= limit.number
+  );
+}
+
+/** JavaScript for {@link applies}; `size` gives the JavaScript of a size. */
+export function appliesSource(
+  variant: Pick<Variant, "limits">,
+  size: (name: string) => string,
+): string {
+  if (variant.limits.length === 0) return "true";
+  return variant.limits.map((limit) =>
+    `${size(limit.size)} ${limit.is === "at least" ? ">=" : "<="} ${limit.number}`
+  ).join(" && ");
+}
+
+/** The number of workgroups. 0 where a size is 0. */
+export function groupCount(groups: Groups, size: (name: string) => number): number {
+  const tiles = groups.tiles.reduce((n, [name, tile]) => n * Math.ceil(size(name) / tile), 1);
+  return Math.ceil(tiles / groups.share);
+}
+
+/** JavaScript for {@link groupCount}; `size` gives the JavaScript of a size, an operand of `*`. */
+export function groupCountSource(groups: Groups, size: (name: string) => string): string {
+  const factors = groups.tiles.map(([name, tile]) =>
+    tile === 1 ? size(name) : `Math.ceil(${size(name)} / ${tile})`
+  );
+  const product = factors.length === 0 ? "1" : factors.join(" * ");
+  return groups.share === 1 ? product : `Math.ceil(${product} / ${groups.share})`;
+}
+
+export { FAMILIES };
