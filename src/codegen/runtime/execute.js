@@ -1,0 +1,482 @@
+// @ts-check
+/**
+ * Runs recorded segments on the GPU: gives tensors their places in the arena, keeps bind groups,
+ * writes all parameters at once, encodes one compute pass, and reads results through staging
+ * buffers that are kept for the next run.
+ */
+import { planArena } from "./arena.js";
+import { ModelError } from "./model_error.js";
+import { arrayOfStorage } from "./values.js";
+
+/**
+ * @typedef {import("../module.ts").ModuleTables} ModuleTables
+ * @typedef {import("../module.ts").Storage} Storage
+ * @typedef {import("../module.ts").StorageArray} StorageArray
+ * @typedef {import("./recorder.js").RecordedTensor} RecordedTensor
+ * @typedef {import("./recorder.js").RecordedSegment} RecordedSegment
+ * @typedef {import("./memory.js").GpuMemory} GpuMemory
+ *
+ * @typedef {object} PreparedSegment a segment that can be submitted any number of times
+ * @property {RecordedSegment} segment
+ * @property {number[]} bins bytes of the arena's buffers
+ * @property {number} bound most bytes alive at once
+ * @property {RecordedTensor[]} fills tensors that are written before the first command
+ * @property {Int32Array} parameters
+ * @property {Uint32Array} slots dynamic offset of each command's parameters
+ * @property {Uint32Array} grids x and y of each command
+ * @property {GPUBindGroup[]} groups
+ * @property {number[]} external commands that touch external buffers
+ * @property {number} generation of the buffers that `groups` were made with
+ *
+ * @typedef {object} SegmentRun what one submission adds
+ * @property {readonly (GPUBuffer | null)[]} externals
+ * @property {readonly (StorageArray | GPUBuffer | null)[]} inputs
+ * @property {readonly { tensor: RecordedTensor, storage: Storage, count: number }[]} reads
+ * @property {readonly { tensor: RecordedTensor, buffer: GPUBuffer }[]} copies
+ *
+ * @typedef {{ buffer: GPUBuffer, id: number }} KnownBuffer
+ * @typedef {{ buffer: GPUBuffer, offset: number }} Location
+ */
+
+const PARAMETER_SLOT = 256;
+/** Bind groups that are kept before all are made anew. */
+const KEPT_BIND_GROUPS = 8192;
+/** The same for those with buffers that are not the model's own. */
+const KEPT_EXTERNAL_GROUPS = 512;
+const KEPT_STAGING_BUFFERS = 3;
+
+/** Runs segments on one device. */
+export class SegmentExecutor {
+  /** @type {KnownBuffer[]} */
+  #arena = [];
+  /** @type {KnownBuffer | null} */
+  #parameters = null;
+  /** Whose parameters the parameter buffer holds. @type {PreparedSegment | null} */
+  #written = null;
+  /** @type {{ tensor: RecordedTensor, from: GPUBuffer }[]} */
+  #moves = [];
+  /** @type {GPUBuffer[]} */
+  #outgrown = [];
+  /** @type {GPUBuffer[]} */
+  #staging = [];
+  /** @type {Map<string, GPUBindGroup>} */
+  #groups = new Map();
+  /** @type {Map<string, GPUBindGroup>} */
+  #externalGroups = new Map();
+  /** @type {WeakMap<GPUBuffer, number>} */
+  #externalIds = new WeakMap();
+  #generation = 0;
+  #ids = 0;
+  #device;
+  #tables;
+  #memory;
+  #made;
+  #weights;
+
+  /**
+   * @param {GPUDevice} device
+   * @param {ModuleTables} tables
+   * @param {GpuMemory} memory
+   * @param {import("./pipelines.js").MadePipelines} made
+   * @param {readonly GPUBuffer[]} weights
+   */
+  constructor(device, tables, memory, made, weights) {
+    this.#device = device;
+    this.#tables = tables;
+    this.#memory = memory;
+    this.#made = made;
+    this.#weights = weights;
+  }
+
+  /** Bytes of the arena. */
+  get arenaBytes() {
+    return this.#arena.reduce((sum, { buffer }) => sum + buffer.size, 0);
+  }
+
+  /**
+   * Plans memory and parameters of a segment. Tensors get their places.
+   * @param {RecordedSegment} segment
+   * @returns {PreparedSegment}
+   */
+  prepare(segment) {
+    const { limits } = this.#device;
+    const tensors = segment.tensors.filter((tensor) => tensor.external < 0);
+    const fills = tensors.filter((tensor) => tensor.kind !== "activation" && !tensor.place);
+    const alignment = Math.max(16, limits.minStorageBufferOffsetAlignment);
+    const capacity = Math.floor(limits.maxBufferSize / alignment) * alignment;
+    const { places, bins, bound } = planArena(tensors, alignment, capacity);
+    tensors.forEach((tensor, i) => tensor.place = places[i] ?? null);
+
+    const { commands } = segment;
+    const slots = new Uint32Array(commands.length);
+    const grids = new Uint32Array(2 * commands.length);
+    let bytes = 0;
+    commands.forEach(({ parameters, groups }, i) => {
+      slots[i] = bytes;
+      bytes += Math.ceil(4 * parameters.length / PARAMETER_SLOT) * PARAMETER_SLOT;
+      const most = limits.maxComputeWorkgroupsPerDimension;
+      const rows = Math.ceil(groups / most);
+      if (rows > most) {
+        throw new ModelError("device", `Cannot run the model: ${groups} workgroups are too many.`);
+      }
+      grids[2 * i] = Math.ceil(groups / rows);
+      grids[2 * i + 1] = rows;
+    });
+    const parameters = new Int32Array(bytes / 4);
+    commands.forEach((command, i) => parameters.set(command.parameters, Number(slots[i]) / 4));
+    /** @type {number[]} */
+    const external = [];
+    commands.forEach((command, i) => {
+      if (command.tensors.some((tensor) => tensor.external >= 0)) external.push(i);
+    });
+    return {
+      segment,
+      bins,
+      bound,
+      fills,
+      parameters,
+      slots,
+      grids,
+      groups: [],
+      external,
+      generation: -1,
+    };
+  }
+
+  /**
+   * Makes the arena and the parameter buffer large enough.
+   * @param {PreparedSegment} prepared
+   */
+  async reserve(prepared) {
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const { bins, parameters, segment, fills } = prepared;
+    for (let bin = 0; bin < bins.length; bin++) {
+      const wanted = Number(bins[bin]);
+      const old = this.#arena[bin];
+      if (old !== undefined && old.buffer.size >= wanted) continue;
+      const carried = segment.tensors.filter((tensor) =>
+        tensor.place?.bin === bin && tensor.first < 0 && !fills.includes(tensor)
+      );
+      let size = wanted;
+      if (old !== undefined && carried.length > 0) {
+        // A loop that grows step by step is not to move at every step.
+        const roomy = Math.ceil(old.buffer.size * 1.25 / 256) * 256;
+        size = Math.max(wanted, Math.min(roomy, this.#device.limits.maxBufferSize));
+        for (const tensor of carried) this.#moves.push({ tensor, from: old.buffer });
+        this.#outgrown.push(old.buffer);
+      } else if (old !== undefined) {
+        this.#memory.destroy(old.buffer);
+      }
+      const [buffer] = await this.#memory.create([size], usage, "activations");
+      if (buffer !== undefined) this.#arena[bin] = { buffer, id: ++this.#ids };
+      this.#forgetGroups();
+    }
+    if (parameters.byteLength > (this.#parameters?.buffer.size ?? 0)) {
+      if (this.#parameters !== null) this.#memory.destroy(this.#parameters.buffer);
+      const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+      const size = parameters.byteLength;
+      const [buffer] = await this.#memory.create([size], uniform, "parameters");
+      if (buffer !== undefined) this.#parameters = { buffer, id: ++this.#ids };
+      this.#written = null;
+      this.#forgetGroups();
+    }
+  }
+
+  /**
+   * Submits a segment that memory has been reserved for. What it reads is given to `take` while it
+   * is mapped, in order.
+   * @template T
+   * @param {PreparedSegment} prepared
+   * @param {SegmentRun} run
+   * @param {(values: StorageArray, index: number) => T} take
+   * @param {((prepared: PreparedSegment) => Promise<void>) | null} profile runs the commands itself
+   * @returns {Promise<{ results: Promise<T[]> }>} resolves when the work is submitted
+   */
+  async submit(prepared, run, take, profile) {
+    const staging = await this.#takeStaging(run);
+    const device = this.#device;
+    if (profile !== null) {
+      this.#resolve(prepared, run);
+      const fills = device.createCommandEncoder();
+      this.encodeFills(fills, prepared, run);
+      device.queue.submit([fills.finish()]);
+      this.freeOutgrown();
+      await profile(prepared);
+      const copies = device.createCommandEncoder();
+      this.encodeCopies(copies, run, staging);
+      device.queue.submit([copies.finish()]);
+      return { results: this.finish(run, staging, take, Promise.resolve(null)) };
+    }
+    device.pushErrorScope("validation");
+    this.#resolve(prepared, run);
+    const encoder = device.createCommandEncoder();
+    this.encodeFills(encoder, prepared, run);
+    const pass = encoder.beginComputePass();
+    for (let i = 0; i < prepared.groups.length; i++) this.encode(pass, prepared, i);
+    pass.end();
+    this.encodeCopies(encoder, run, staging);
+    device.queue.submit([encoder.finish()]);
+    this.freeOutgrown();
+    return { results: this.finish(run, staging, take, device.popErrorScope()) };
+  }
+
+  /**
+   * Writes inputs, uploads and parameters, and moves what is carried over into a grown arena.
+   * @param {GPUCommandEncoder} encoder
+   * @param {PreparedSegment} prepared
+   * @param {SegmentRun} run
+   */
+  encodeFills(encoder, prepared, run) {
+    const { queue } = this.#device;
+    for (const { tensor, from } of this.#moves) {
+      const { buffer, offset } = this.#locate(tensor, run);
+      encoder.copyBufferToBuffer(from, offset, buffer, offset, roundedBytes(tensor.bytes, 4));
+    }
+    this.#moves = [];
+    for (const tensor of prepared.fills) {
+      const values = tensor.kind === "input" ? run.inputs[tensor.index] : tensor.values;
+      if (!values || tensor.bytes === 0) continue;
+      const { buffer, offset } = this.#locate(tensor, run);
+      if (ArrayBuffer.isView(values)) queue.writeBuffer(buffer, offset, asSource(values));
+      else encoder.copyBufferToBuffer(values, 0, buffer, offset, tensor.bytes);
+    }
+    if (this.#written !== prepared && this.#parameters !== null) {
+      if (prepared.parameters.length > 0) {
+        queue.writeBuffer(this.#parameters.buffer, 0, asSource(prepared.parameters));
+      }
+      this.#written = prepared;
+    }
+  }
+
+  /** Frees the buffers that were moved out of, once the copies are submitted. */
+  freeOutgrown() {
+    this.#outgrown.forEach((buffer) => this.#memory.destroy(buffer));
+    this.#outgrown = [];
+  }
+
+  /**
+   * @param {GPUComputePassEncoder} pass
+   * @param {PreparedSegment} prepared
+   * @param {number} i which command
+   */
+  encode(pass, prepared, i) {
+    const command = prepared.segment.commands[i];
+    const group = prepared.groups[i];
+    const pipeline = command && this.#made.pipelines[command.pipeline];
+    if (!pipeline || !group) return;
+    pass.setPipeline(pipeline);
+    if (command.parameters.length > 0) pass.setBindGroup(0, group, prepared.slots, i, 1);
+    else pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(Number(prepared.grids[2 * i]), prepared.grids[2 * i + 1]);
+  }
+
+  /**
+   * @param {GPUCommandEncoder} encoder
+   * @param {SegmentRun} run
+   * @param {GPUBuffer | null} staging
+   */
+  encodeCopies(encoder, run, staging) {
+    for (const { tensor, buffer } of run.copies) {
+      const from = this.#locate(tensor, run);
+      const bytes = Math.min(roundedBytes(tensor.bytes, 4), buffer.size);
+      encoder.copyBufferToBuffer(from.buffer, from.offset, buffer, 0, bytes);
+    }
+    let offset = 0;
+    for (const { tensor, count } of run.reads) {
+      if (count === 0 || staging === null) continue;
+      const from = this.#locate(tensor, run);
+      encoder.copyBufferToBuffer(from.buffer, from.offset, staging, offset, 4 * count);
+      offset += roundedBytes(4 * count, 16);
+    }
+  }
+
+  /**
+   * Waits for the GPU and hands over what was read.
+   * @template T
+   * @param {SegmentRun} run
+   * @param {GPUBuffer | null} staging
+   * @param {(values: StorageArray, index: number) => T} take
+   * @param {Promise<GPUError | null>} checked
+   * @returns {Promise<T[]>}
+   */
+  async finish(run, staging, take, checked) {
+    try {
+      const [error] = await Promise.all([checked, staging?.mapAsync(GPUMapMode.READ)]);
+      if (error !== null) {
+        throw new ModelError("internal", `Cannot run the model: ${error.message}`);
+      }
+      const mapped = staging?.getMappedRange() ?? new ArrayBuffer(0);
+      let offset = 0;
+      const results = run.reads.map(({ storage, count }, i) => {
+        const values = new (arrayOfStorage(storage))(mapped, count === 0 ? 0 : offset, count);
+        if (count > 0) offset += roundedBytes(4 * count, 16);
+        return take(values, i);
+      });
+      staging?.unmap();
+      return results;
+    } catch (error) {
+      if (staging !== null) this.#memory.destroy(staging);
+      staging = null;
+      throw error;
+    } finally {
+      if (staging !== null) {
+        this.#staging.push(staging);
+        this.#staging.sort((a, b) => a.size - b.size);
+        const smallest = this.#staging[0];
+        if (this.#staging.length > KEPT_STAGING_BUFFERS && smallest) {
+          this.#staging.shift();
+          this.#memory.destroy(smallest);
+        }
+      }
+    }
+  }
+
+  /**
+   * Reads the beginning of a buffer that is not the model's own.
+   * @param {GPUBuffer} buffer
+   * @param {Storage} storage
+   * @param {number} bytes a multiple of 4
+   * @returns {Promise<StorageArray>}
+   */
+  async readBuffer(buffer, storage, bytes) {
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const [staging] = await this.#memory.create([bytes], usage, "an input");
+    if (!staging) throw new RangeError("no buffer");
+    try {
+      const encoder = this.#device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
+      this.#device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(GPUMapMode.READ);
+      return new (arrayOfStorage(storage))(staging.getMappedRange().slice(0));
+    } finally {
+      this.#memory.destroy(staging);
+    }
+  }
+
+  /**
+   * A staging buffer for all reads of a run, null for none.
+   * @param {SegmentRun} run
+   * @returns {Promise<GPUBuffer | null>}
+   */
+  async #takeStaging(run) {
+    const bytes = run.reads.reduce((sum, { count }) => sum + roundedBytes(4 * count, 16), 0);
+    if (bytes === 0) return null;
+    const at = this.#staging.findIndex((buffer) => buffer.size >= bytes);
+    const idle = at < 0 ? undefined : this.#staging.splice(at, 1)[0];
+    if (idle !== undefined) return idle;
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const [made] = await this.#memory.create([bytes], usage, "results");
+    return made ?? null;
+  }
+
+  /**
+   * Finds or makes the bind groups of a segment.
+   * @param {PreparedSegment} prepared
+   * @param {SegmentRun} run
+   */
+  #resolve(prepared, run) {
+    if (this.#groups.size > KEPT_BIND_GROUPS) this.#forgetGroups();
+    if (this.#externalGroups.size > KEPT_EXTERNAL_GROUPS) this.#externalGroups.clear();
+    if (prepared.generation !== this.#generation) {
+      prepared.generation = this.#generation;
+      prepared.groups = prepared.segment.commands.map((_, i) => this.#group(prepared, i, run));
+    } else {
+      for (const i of prepared.external) prepared.groups[i] = this.#group(prepared, i, run);
+    }
+  }
+
+  /**
+   * @param {PreparedSegment} prepared
+   * @param {number} i
+   * @param {SegmentRun} run
+   * @returns {GPUBindGroup}
+   */
+  #group(prepared, i, run) {
+    const command = prepared.segment.commands[i];
+    if (command === undefined) throw new RangeError(`command ${i}`);
+    const { pipeline, tensors, parameters } = command;
+    const layout = this.#made.layouts[pipeline];
+    let key = `${layout?.id}`;
+    let external = false;
+    for (const tensor of tensors) {
+      if (tensor.kind === "weight") key += `,w${tensor.index}`;
+      else if (tensor.external < 0) {
+        const place = tensor.place;
+        key += `,${place?.bin}:${place?.offset}:${tensor.bytes}`;
+      } else {
+        external = true;
+        key += `,x${this.#externalId(run.externals[tensor.external])}:${tensor.bytes}`;
+      }
+    }
+    const groups = external ? this.#externalGroups : this.#groups;
+    const known = groups.get(key);
+    if (known !== undefined) return known;
+    /** @type {GPUBindGroupEntry[]} */
+    const entries = [];
+    if (parameters.length > 0 && this.#parameters !== null) {
+      const size = roundedBytes(4 * parameters.length, 16);
+      entries.push({ binding: 0, resource: { buffer: this.#parameters.buffer, size } });
+    }
+    tensors.forEach((tensor, at) => {
+      const location = this.#locate(tensor, run);
+      const size = roundedBytes(tensor.bytes, 16);
+      entries.push({ binding: at + 1, resource: { ...location, size } });
+    });
+    if (layout === undefined) throw new RangeError(`pipeline ${pipeline}`);
+    const made = this.#device.createBindGroup({ layout: layout.layout, entries });
+    groups.set(key, made);
+    return made;
+  }
+
+  /** @param {GPUBuffer | null | undefined} buffer */
+  #externalId(buffer) {
+    if (!buffer) throw new RangeError("an external buffer is missing");
+    let id = this.#externalIds.get(buffer);
+    if (id === undefined) this.#externalIds.set(buffer, id = ++this.#ids);
+    return id;
+  }
+
+  /**
+   * @param {RecordedTensor} tensor
+   * @param {SegmentRun} run
+   * @returns {Location}
+   */
+  #locate(tensor, run) {
+    if (tensor.kind === "weight") {
+      const [index, offset] = this.#tables.weights.tensors[tensor.index] ?? [-1, 0];
+      const buffer = this.#weights[index];
+      if (buffer) return { buffer, offset };
+    } else if (tensor.external >= 0) {
+      const buffer = run.externals[tensor.external];
+      if (buffer) return { buffer, offset: 0 };
+    } else if (tensor.place) {
+      const buffer = this.#arena[tensor.place.bin]?.buffer;
+      if (buffer) return { buffer, offset: tensor.place.offset };
+    }
+    throw new RangeError("a tensor has no place");
+  }
+
+  #forgetGroups() {
+    this.#groups.clear();
+    this.#externalGroups.clear();
+    this.#generation++;
+  }
+}
+
+/**
+ * Bytes rounded up, and at least one unit.
+ * @param {number} bytes
+ * @param {number} unit
+ */
+export function roundedBytes(bytes, unit) {
+  return Math.max(1, Math.ceil(bytes / unit)) * unit;
+}
+
+/**
+ * Shared memory may be written from, which the types don't know.
+ * @param {ArrayBufferView} view
+ * @returns {ArrayBufferView<ArrayBuffer>}
+ */
+function asSource(view) {
+  return /** @type {ArrayBufferView<ArrayBuffer>} */ (view);
+}

@@ -1,0 +1,303 @@
+// @ts-check
+/**
+ * What the generated program calls: it records a run's commands up to a sync point or the end, and
+ * when each tensor is first and last touched. Nothing here touches the GPU.
+ */
+import { ModelError } from "./model_error.js";
+
+/**
+ * @typedef {import("../module.ts").ModuleTables} ModuleTables
+ * @typedef {import("../module.ts").Storage} Storage
+ * @typedef {import("../module.ts").StorageArray} StorageArray
+ * @typedef {import("../module.ts").SyncPoint} SyncPoint
+ *
+ * @typedef {object} RecordedDispatch
+ * @property {number} pipeline
+ * @property {RecordedTensor[]} tensors
+ * @property {number[]} parameters
+ * @property {number} groups
+ *
+ * @typedef {object} RecordedSegment what lies between two sync points
+ * @property {RecordedDispatch[]} commands
+ * @property {RecordedTensor[]} tensors those that need a place in the arena, or have one to keep
+ * @property {{ tensor: RecordedTensor, storage: Storage, count: number }[]} reads
+ *
+ * @typedef {object} RunContext what the recorder knows of a run
+ * @property {readonly (readonly number[])[]} dims of each input
+ * @property {(input: number) => ArrayLike<number>} host
+ * @property {readonly boolean[]} external inputs that are bound where they are
+ * @property {number} maxBinding bytes of the largest binding
+ */
+
+/** A tensor of a program. */
+export class RecordedTensor {
+  /** @type {import("./arena.js").Place | null} */
+  place = null;
+  /** First and last command of the segment that touch it; -1 is before the first. */
+  first = 0;
+  last = -1;
+  /** The segment that it belongs to; the next one where it is carried over. */
+  segment = 0;
+  /** Lives until the end of the run. */
+  kept = false;
+  /** Buffer of its own, an index into the run's external buffers; -1: in the arena. */
+  external = -1;
+  /** What it holds before the first command. @type {StorageArray | null} */
+  values = null;
+
+  /**
+   * @param {"activation" | "input" | "weight" | "upload"} kind
+   * @param {number} index of an input or a weight
+   * @param {number} bytes
+   */
+  constructor(kind, index, bytes) {
+    this.kind = kind;
+    this.index = index;
+    this.bytes = bytes;
+  }
+}
+
+/** Implements `Recorder` of module.ts. */
+export class ProgramRecorder {
+  /** Whether the program read host values that its table does not announce. */
+  readsHost = false;
+  /** @type {({ tensor: RecordedTensor, dims: number[] } | null)[]} */
+  outputs;
+  /** @type {RecordedDispatch[]} */
+  #commands = [];
+  /** @type {RecordedTensor[]} */
+  #tensors = [];
+  /** @type {RecordedTensor[]} */
+  #inputs = [];
+  /** @type {RecordedTensor[]} */
+  #weights = [];
+  #segment = 0;
+  #tables;
+  #context;
+
+  /**
+   * @param {ModuleTables} tables
+   * @param {RunContext} context
+   */
+  constructor(tables, context) {
+    this.#tables = tables;
+    this.#context = context;
+    this.outputs = tables.outputs.map(() => null);
+  }
+
+  /** @param {number} input */
+  dims(input) {
+    return [...(this.#context.dims[input] ?? [])];
+  }
+
+  /** @param {number} input */
+  host(input) {
+    if (!this.#tables.inputs[input]?.host) this.readsHost = true;
+    return this.#context.host(input);
+  }
+
+  /**
+   * @param {number} input
+   * @returns {RecordedTensor}
+   */
+  input(input) {
+    const known = this.#inputs[input];
+    if (known !== undefined) return known;
+    const dims = this.#context.dims[input];
+    if (dims === undefined) throw wrong(`there is no input ${input}`);
+    const tensor = new RecordedTensor("input", input, 4 * dims.reduce((a, b) => a * b, 1));
+    this.#limit(tensor.bytes);
+    if (this.#context.external[input]) tensor.external = input;
+    tensor.kept = true;
+    tensor.segment = -1;
+    this.#inputs[input] = tensor;
+    return tensor;
+  }
+
+  /**
+   * @param {number} index
+   * @returns {RecordedTensor}
+   */
+  weight(index) {
+    const known = this.#weights[index];
+    if (known !== undefined) return known;
+    const row = this.#tables.weights.tensors[index];
+    if (row === undefined) throw wrong(`there is no weight ${index}`);
+    return this.#weights[index] = new RecordedTensor("weight", index, row[2]);
+  }
+
+  /**
+   * @param {number} bytes
+   * @returns {RecordedTensor}
+   */
+  tensor(bytes) {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) throw wrong(`a tensor has ${bytes} bytes`);
+    this.#limit(bytes);
+    const tensor = new RecordedTensor("activation", -1, bytes);
+    tensor.segment = -1;
+    return tensor;
+  }
+
+  /**
+   * @param {ArrayLike<number>} values
+   * @param {Storage} storage
+   * @returns {RecordedTensor}
+   */
+  upload(values, storage) {
+    const tensor = new RecordedTensor("upload", -1, 4 * values.length);
+    this.#limit(tensor.bytes);
+    tensor.segment = -1;
+    tensor.values = storage === "f32"
+      ? Float32Array.from(values)
+      : storage === "i32"
+      ? Int32Array.from(values)
+      : Uint32Array.from(values);
+    return tensor;
+  }
+
+  /**
+   * @param {number} pipeline
+   * @param {RecordedTensor[]} tensors
+   * @param {number[]} parameters
+   * @param {number} groups
+   */
+  dispatch(pipeline, tensors, parameters, groups) {
+    const table = this.#tables.pipelines[pipeline];
+    if (table === undefined) throw wrong(`there is no pipeline ${pipeline}`);
+    const where = `pipeline ${pipeline} (${table.label})`;
+    if (!Number.isSafeInteger(groups) || groups < 0) throw wrong(`${where} has ${groups} groups`);
+    if (tensors.length !== table.bindings.length || parameters.length !== table.parameters) {
+      throw wrong(
+        `${where} takes ${table.bindings.length} tensors and ${table.parameters} parameters, ` +
+          `was given ${tensors.length} and ${parameters.length}`,
+      );
+    }
+    if (groups === 0) return;
+    for (let i = 0; i < parameters.length; i++) {
+      if (parameters[i] !== (Number(parameters[i]) | 0)) {
+        throw wrong(`${where}: parameter ${i} is ${parameters[i]}, no 32-bit integer`);
+      }
+    }
+    const at = this.#commands.length;
+    for (let i = 0; i < tensors.length; i++) {
+      const tensor = tensors[i];
+      if (tensor === undefined) throw wrong(`${where}: tensor ${i} is missing`);
+      const weight = tensor.kind === "weight";
+      if (weight !== (table.bindings[i] === "w")) {
+        throw wrong(`${where}: tensor ${i} is ${weight ? "a" : "no"} weight`);
+      }
+      if (weight) continue;
+      if (tensors.indexOf(tensor) < i) throw wrong(`${where} has one tensor twice`);
+      this.#touch(tensor, at);
+    }
+    this.#commands.push({ pipeline, tensors, parameters, groups });
+  }
+
+  /**
+   * @param {number} index
+   * @param {RecordedTensor} tensor
+   * @param {number[]} dims
+   */
+  output(index, tensor, dims) {
+    const table = this.#tables.outputs[index];
+    if (table === undefined) throw wrong(`there is no output ${index}`);
+    const bytes = 4 * dims.reduce((a, b) => a * b, 1);
+    if (tensor.bytes < bytes) {
+      throw wrong(`output ${index} of ${bytes} bytes has a tensor of ${tensor.bytes}`);
+    }
+    tensor.kept = true;
+    this.outputs[index] = { tensor, dims };
+  }
+
+  /**
+   * @param {string} message
+   * @returns {never}
+   */
+  fail(message) {
+    throw new ModelError("input", `Cannot run the model: ${message}`);
+  }
+
+  /**
+   * Ends a segment at a sync point, or, with none, at the end of the program.
+   * @param {SyncPoint | null} sync
+   * @returns {RecordedSegment}
+   */
+  cut(sync) {
+    const end = this.#commands.length;
+    const reads = (sync?.read ?? []).map(({ tensor, storage, count }) => {
+      const recorded = asRecorded(tensor);
+      if (4 * count > recorded.bytes) throw wrong(`${count} elements of ${recorded.bytes} bytes`);
+      return { tensor: recorded, storage, count };
+    });
+    if (sync === null) {
+      for (let i = 0; i < this.outputs.length; i++) {
+        const output = this.outputs[i];
+        if (!output) throw wrong(`output ${i} was not made`);
+        if (output.tensor.kind !== "weight") this.#touch(output.tensor, end);
+      }
+    }
+    for (const { tensor } of reads) if (tensor.kind !== "weight") this.#touch(tensor, end);
+    /** @type {Set<RecordedTensor>} */
+    const live = new Set();
+    for (const tensor of sync?.live ?? []) live.add(asRecorded(tensor));
+    const segment = { commands: this.#commands, tensors: this.#tensors, reads };
+    this.#segment++;
+    this.#commands = [];
+    this.#tensors = [];
+    if (sync === null) return segment;
+    for (const tensor of segment.tensors) {
+      if (!tensor.kept && !live.has(tensor)) continue;
+      tensor.last = end;
+      // What the next segment starts with. Its first and last command there are set by `carry`.
+      this.#tensors.push(tensor);
+    }
+    return segment;
+  }
+
+  /** Starts the next segment, once the tensors of the last have their places. */
+  carry() {
+    for (const tensor of this.#tensors) {
+      tensor.segment = this.#segment;
+      tensor.first = -1;
+      tensor.last = -1;
+    }
+  }
+
+  /**
+   * @param {RecordedTensor} tensor
+   * @param {number} at
+   */
+  #touch(tensor, at) {
+    if (tensor.segment !== this.#segment) {
+      if (tensor.segment >= 0) throw wrong("a tensor is used past the sync point that ended it");
+      tensor.segment = this.#segment;
+      tensor.first = tensor.kind === "activation" ? at : -1;
+      this.#tensors.push(tensor);
+    }
+    if (tensor.last < at) tensor.last = at;
+  }
+
+  /** @param {number} bytes */
+  #limit(bytes) {
+    if (bytes <= this.#context.maxBinding) return;
+    throw new ModelError(
+      "device",
+      `Cannot run the model on these inputs: a tensor takes ${bytes} bytes, this GPU binds at ` +
+        `most ${this.#context.maxBinding}. Run it on smaller inputs.`,
+    );
+  }
+}
+
+/**
+ * @param {import("../module.ts").Tensor} tensor
+ * @returns {RecordedTensor}
+ */
+function asRecorded(tensor) {
+  if (tensor instanceof RecordedTensor) return tensor;
+  throw wrong("a value that is no tensor");
+}
+
+/** @param {string} what */
+function wrong(what) {
+  return new ModelError("internal", `Cannot run the model: its program is wrong: ${what}.`);
+}

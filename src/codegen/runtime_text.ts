@@ -1,0 +1,58 @@
+/**
+ * The embedded runtime as one text: the files of `src/codegen/runtime` joined in the order of their
+ * imports, without import lines, `export` and comments. A module's emitter puts it behind the
+ * tables and calls `loadModel(tables, options, weights)`.
+ */
+import arena from "./runtime/arena.js" with { type: "text" };
+import device from "./runtime/device.js" with { type: "text" };
+import execute from "./runtime/execute.js" with { type: "text" };
+import inputs from "./runtime/inputs.js" with { type: "text" };
+import memory from "./runtime/memory.js" with { type: "text" };
+import model from "./runtime/model.js" with { type: "text" };
+import modelError from "./runtime/model_error.js" with { type: "text" };
+import pipelines from "./runtime/pipelines.js" with { type: "text" };
+import profile from "./runtime/profile.js" with { type: "text" };
+import recorder from "./runtime/recorder.js" with { type: "text" };
+import smallFloats from "./runtime/small_floats.js" with { type: "text" };
+import values from "./runtime/values.js" with { type: "text" };
+import weightSource from "./runtime/weight_source.js" with { type: "text" };
+import weights from "./runtime/weights.js" with { type: "text" };
+
+/** Lowest first: classes are defined before what extends or constructs them at the top level. */
+const FILES: readonly string[] = [
+  modelError,
+  smallFloats,
+  values,
+  arena,
+  device,
+  memory,
+  pipelines,
+  recorder,
+  execute,
+  profile,
+  inputs,
+  weightSource,
+  weights,
+  model,
+];
+
+/** The runtime's source text, which exports nothing: `loadModel` and `ModelError` are its names. */
+export function runtimeText(): string {
+  return FILES.map(stripModule).join("\n");
+}
+
+/**
+ * Removes comments, import lines, indentation and the word `export`. Valid for the runtime's own
+ * files: an import is one line, `//` comments have lines of their own, no string holds the
+ * beginning of a JSDoc comment, and no template spans lines.
+ */
+export function stripModule(text: string): string {
+  return text
+    .replace(/\/\*\*[\s\S]*?\*\/ ?/g, "")
+    .replace(/^[ \t]*\/\/.*$/gm, "")
+    .replace(/^import .*$/gm, "")
+    .replace(/^export (?=function|async function|class)/gm, "")
+    .replace(/^[ \t]+|[ \t]+$/gm, "")
+    .replace(/\n\n+/g, "\n")
+    .trim();
+}
