@@ -43,8 +43,10 @@ export type AdapterKind = "any" | "software" | "hardware";
 
 /** A way of computing what a family computes: one core. */
 export interface Variant {
-  /** Name of the file in `kernels/ops`, without `.wgsl`. */
+  /** Unlike that of any other variant. */
   readonly name: string;
+  /** Name of the file in `kernels/ops`, without `.wgsl`. */
+  readonly file: string;
   /** The whole file, valid WGSL. */
   readonly text: string;
   /** Load hooks of the family that the core calls. */
@@ -93,9 +95,9 @@ export interface Family {
 const MARK = "// ---- core\n";
 
 /** What stands below the mark in a variant's file. */
-export function coreOf(variant: Pick<Variant, "name" | "text">): string {
+export function coreOf(variant: Pick<Variant, "file" | "text">): string {
   const at = variant.text.indexOf(MARK);
-  if (at < 0) throw new Error(`${variant.name}.wgsl has no line "${MARK.trim()}"`);
+  if (at < 0) throw new Error(`${variant.file}.wgsl has no line "${MARK.trim()}"`);
   return variant.text.slice(at + MARK.length);
 }
 

@@ -37,7 +37,10 @@ for (const driver of found) {
 Deno.test("every kernel file is a row of the table, and every row a file", () => {
   const files = [...Deno.readDirSync(`${ROOT}kernels/ops`)].map(({ name }) => name)
     .filter((name) => name !== "prelude.wgsl").sort();
-  assert.deepEqual(rows().map(({ variant }) => `${variant.name}.wgsl`).sort(), files);
+  const named = new Set(rows().map(({ variant }) => `${variant.file}.wgsl`));
+  assert.deepEqual([...named].sort(), files);
+  const names = FAMILIES.flatMap(({ variants }) => variants.map(({ name }) => name));
+  assert.equal(new Set(names).size, names.length);
 });
 
 Deno.test("a core calls the hooks of its row, and nothing else of its header", () => {
@@ -73,10 +76,7 @@ Deno.test("a core calls the hooks of its row, and nothing else of its header", (
       assert.match(name, /^(main|core_\w+|[A-Z][A-Z0-9_]*)$/, `${variant.name} owns ${name}`);
     }
     const overrides = [...core.matchAll(/^override (\w+): \w+ = (\d+)u?;/gm)];
-    assert.deepEqual(
-      Object.fromEntries(overrides.map((match) => [match[1], Number(match[2])])),
-      variant.overrides,
-    );
+    assert.deepEqual(overrides.map((match) => match[1]), Object.keys(variant.overrides));
   }
 });
 
