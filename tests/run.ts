@@ -13,7 +13,6 @@ import { delimiter, relative } from "node:path";
 import { DENO_VARIABLES } from "../scripts/build.ts";
 import { run } from "../src/process.ts";
 import {
-  CHROMIUM,
   ensureAllMiniLm,
   ensureAssembly,
   ensureBubblewrap,
@@ -37,8 +36,8 @@ interface Group {
   readonly name: string;
   /** What has to be installed beyond npm packages and the compiled AssemblyScript. */
   readonly needs: readonly (() => Promise<void>)[];
-  /** Permissions beyond reading the repository and using the scratch folder. */
-  readonly permissions: readonly string[];
+  /** Permissions beyond reading the repository and using the scratch folder; or every permission. */
+  readonly permissions: readonly string[] | "all";
 }
 
 /** What became of a group. */
@@ -95,14 +94,8 @@ const GROUPS: readonly Group[] = [
   {
     name: "browser",
     needs: [ensureChromium, ensureVite],
-    permissions: [
-      `--allow-run=${DENO},deno,${CHROMIUM}`,
-      "--allow-net=127.0.0.1,localhost",
-      // Playwright looks at the machine and its environment before it starts a browser.
-      "--allow-env",
-      "--allow-sys",
-      ONNXRUNTIME,
-    ],
+    // Playwright asks for files of the system that Deno shows to programs with every permission.
+    permissions: "all",
   },
   {
     name: "python",
@@ -176,9 +169,9 @@ async function runGroup(group: Group, files: string[], flags: string[]): Promise
         "--no-prompt",
         "--frozen",
         `--junit-path=${junit}`,
-        `--allow-read=${ROOT},${scratch}`,
-        `--allow-write=${scratch}`,
-        ...group.permissions,
+        ...(group.permissions === "all"
+          ? ["--allow-all"]
+          : [`--allow-read=${ROOT},${scratch}`, `--allow-write=${scratch}`, ...group.permissions]),
         ...flags,
         ...files,
       ],

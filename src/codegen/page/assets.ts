@@ -56,7 +56,8 @@ export async function readAssets(
     if (found.length > 1) {
       warn(`"${folder}" has several label files, ${found.join(", ")}; the page does without them`);
     } else if (found[0] !== undefined) {
-      const lines: string[] | null = (await readSmall(join(folder, found[0]), warn))?.split(/\r?\n/) ?? null;
+      const lines: string[] | null =
+        (await readSmall(join(folder, found[0]), warn))?.split(/\r?\n/) ?? null;
       if (lines?.at(-1) === "") lines.pop();
       keys = lines;
     }

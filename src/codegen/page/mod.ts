@@ -9,6 +9,7 @@ import tokenizers from "../../../node_modules/@huggingface/tokenizers/dist/token
 };
 import type { DeclaredValue } from "../declarations.ts";
 import { encodeHtml, encodeJson } from "../encode.ts";
+import { stripModule } from "../runtime_text.ts";
 import arrays from "./arrays.js" with { type: "text" };
 import audio from "./audio.js" with { type: "text" };
 import elements from "./elements.js" with { type: "text" };
@@ -86,19 +87,9 @@ function scriptOf(kind: PageKind | null): string {
     : `start({ title: ${encodeJson(kind.title)}, panel: ${kind.panel} });`;
   return [
     ...(kind?.script === "text" ? [tokenizerLibrary()] : []),
-    ...parts.map(withoutModuleSyntax),
+    ...parts.map(stripModule),
     call,
   ].join("\n");
-}
-
-/** A script of this folder as a part of a larger one: no imports, exports and comments for readers. */
-function withoutModuleSyntax(source: string): string {
-  return source
-    .replaceAll(/^[ \t]*\/\*\*[^]*?\*\/\n/gm, "")
-    .replaceAll(/^\/\/.*\n/gm, "")
-    .replaceAll(/^import [^;]*;\n/gm, "")
-    .replaceAll(/^export /gm, "")
-    .trim();
 }
 
 /** The library of tokenizers in a scope of its own, from which `Tokenizer` comes. */
