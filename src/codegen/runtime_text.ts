@@ -4,21 +4,28 @@
  * tables and calls `loadModel(tables, options, weights)`.
  */
 import arena from "./runtime/arena.js" with { type: "text" };
+import arenaMemory from "./runtime/arena_memory.js" with { type: "text" };
+import boundInputs from "./runtime/bound_inputs.js" with { type: "text" };
 import device from "./runtime/device.js" with { type: "text" };
 import execute from "./runtime/execute.js" with { type: "text" };
 import inputs from "./runtime/inputs.js" with { type: "text" };
+import load from "./runtime/load.js" with { type: "text" };
 import memory from "./runtime/memory.js" with { type: "text" };
 import model from "./runtime/model.js" with { type: "text" };
 import modelError from "./runtime/model_error.js" with { type: "text" };
+import outputBuffers from "./runtime/output_buffers.js" with { type: "text" };
 import pipelines from "./runtime/pipelines.js" with { type: "text" };
 import profile from "./runtime/profile.js" with { type: "text" };
+import queue from "./runtime/queue.js" with { type: "text" };
 import recorder from "./runtime/recorder.js" with { type: "text" };
+import run from "./runtime/run.js" with { type: "text" };
 import smallFloats from "./runtime/small_floats.js" with { type: "text" };
+import staging from "./runtime/staging.js" with { type: "text" };
 import values from "./runtime/values.js" with { type: "text" };
 import weightSource from "./runtime/weight_source.js" with { type: "text" };
 import weights from "./runtime/weights.js" with { type: "text" };
 
-/** Lowest first: classes are defined before what extends or constructs them at the top level. */
+/** Lowest first. */
 const FILES: readonly string[] = [
   modelError,
   smallFloats,
@@ -26,14 +33,21 @@ const FILES: readonly string[] = [
   arena,
   device,
   memory,
+  arenaMemory,
+  staging,
+  outputBuffers,
   pipelines,
   recorder,
   execute,
   profile,
   inputs,
+  boundInputs,
+  queue,
   weightSource,
   weights,
+  run,
   model,
+  load,
 ];
 
 /** The runtime's source text, which exports nothing: `loadModel` and `ModelError` are its names. */

@@ -5,7 +5,9 @@
  * buffers that are kept for the next run.
  */
 import { planArena } from "./arena.js";
+import { ArenaMemory } from "./arena_memory.js";
 import { ModelError } from "./model_error.js";
+import { StagingBuffers } from "./staging.js";
 import { arrayOfStorage } from "./values.js";
 
 /**
@@ -34,7 +36,6 @@ import { arrayOfStorage } from "./values.js";
  * @property {readonly { tensor: RecordedTensor, storage: Storage, count: number }[]} reads
  * @property {readonly { tensor: RecordedTensor, buffer: GPUBuffer }[]} copies
  *
- * @typedef {{ buffer: GPUBuffer, id: number }} KnownBuffer
  * @typedef {{ buffer: GPUBuffer, offset: number }} Location
  */
 
@@ -43,22 +44,13 @@ const PARAMETER_SLOT = 256;
 const KEPT_BIND_GROUPS = 8192;
 /** The same for those with buffers that are not the model's own. */
 const KEPT_EXTERNAL_GROUPS = 512;
-const KEPT_STAGING_BUFFERS = 3;
 
 /** Runs segments on one device. */
 export class SegmentExecutor {
-  /** @type {KnownBuffer[]} */
-  #arena = [];
-  /** @type {KnownBuffer | null} */
+  /** @type {GPUBuffer | null} */
   #parameters = null;
   /** Whose parameters the parameter buffer holds. @type {PreparedSegment | null} */
   #written = null;
-  /** @type {{ tensor: RecordedTensor, from: GPUBuffer }[]} */
-  #moves = [];
-  /** @type {GPUBuffer[]} */
-  #outgrown = [];
-  /** @type {GPUBuffer[]} */
-  #staging = [];
   /** @type {Map<string, GPUBindGroup>} */
   #groups = new Map();
   /** @type {Map<string, GPUBindGroup>} */
@@ -72,6 +64,8 @@ export class SegmentExecutor {
   #memory;
   #made;
   #weights;
+  #arena;
+  #staging;
 
   /**
    * @param {GPUDevice} device
@@ -86,11 +80,13 @@ export class SegmentExecutor {
     this.#memory = memory;
     this.#made = made;
     this.#weights = weights;
+    this.#arena = new ArenaMemory(memory);
+    this.#staging = new StagingBuffers(memory);
   }
 
   /** Bytes of the arena. */
   get arenaBytes() {
-    return this.#arena.reduce((sum, { buffer }) => sum + buffer.size, 0);
+    return this.#arena.bytes;
   }
 
   /**
@@ -148,35 +144,15 @@ export class SegmentExecutor {
    * @param {PreparedSegment} prepared
    */
   async reserve(prepared) {
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const { bins, parameters, segment, fills } = prepared;
-    for (let bin = 0; bin < bins.length; bin++) {
-      const wanted = Number(bins[bin]);
-      const old = this.#arena[bin];
-      if (old !== undefined && old.buffer.size >= wanted) continue;
-      const carried = segment.tensors.filter((tensor) =>
-        tensor.place?.bin === bin && tensor.first < 0 && !fills.includes(tensor)
-      );
-      let size = wanted;
-      if (old !== undefined && carried.length > 0) {
-        // A loop that grows step by step is not to move at every step.
-        const roomy = Math.ceil(old.buffer.size * 1.25 / 256) * 256;
-        size = Math.max(wanted, Math.min(roomy, this.#device.limits.maxBufferSize));
-        for (const tensor of carried) this.#moves.push({ tensor, from: old.buffer });
-        this.#outgrown.push(old.buffer);
-      } else if (old !== undefined) {
-        this.#memory.destroy(old.buffer);
-      }
-      const [buffer] = await this.#memory.create([size], usage, "activations");
-      if (buffer !== undefined) this.#arena[bin] = { buffer, id: ++this.#ids };
-      this.#forgetGroups();
-    }
-    if (parameters.byteLength > (this.#parameters?.buffer.size ?? 0)) {
-      if (this.#parameters !== null) this.#memory.destroy(this.#parameters.buffer);
-      const uniform = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-      const size = parameters.byteLength;
-      const [buffer] = await this.#memory.create([size], uniform, "parameters");
-      if (buffer !== undefined) this.#parameters = { buffer, id: ++this.#ids };
+    const carried = segment.tensors.filter((tensor) => tensor.first < 0 && !fills.includes(tensor));
+    const { maxBufferSize } = this.#device.limits;
+    if (await this.#arena.reserve(bins, carried, maxBufferSize)) this.#forgetGroups();
+    if (parameters.byteLength > (this.#parameters?.size ?? 0)) {
+      if (this.#parameters !== null) this.#memory.destroy(this.#parameters);
+      const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+      const [made] = await this.#memory.create([parameters.byteLength], usage, "parameters");
+      this.#parameters = made ?? null;
       this.#written = null;
       this.#forgetGroups();
     }
@@ -193,14 +169,18 @@ export class SegmentExecutor {
    * @returns {Promise<{ results: Promise<T[]> }>} resolves when the work is submitted
    */
   async submit(prepared, run, take, profile) {
-    const staging = await this.#takeStaging(run);
+    const bytes = run.reads.reduce(
+      (sum, { count }) => sum + (count && roundedBytes(4 * count, 16)),
+      0,
+    );
+    const staging = await this.#staging.take(bytes);
     const device = this.#device;
     if (profile !== null) {
       this.#resolve(prepared, run);
       const fills = device.createCommandEncoder();
       this.encodeFills(fills, prepared, run);
       device.queue.submit([fills.finish()]);
-      this.freeOutgrown();
+      this.#arena.freeOutgrown();
       await profile(prepared);
       const copies = device.createCommandEncoder();
       this.encodeCopies(copies, run, staging);
@@ -216,7 +196,7 @@ export class SegmentExecutor {
     pass.end();
     this.encodeCopies(encoder, run, staging);
     device.queue.submit([encoder.finish()]);
-    this.freeOutgrown();
+    this.#arena.freeOutgrown();
     return { results: this.finish(run, staging, take, device.popErrorScope()) };
   }
 
@@ -228,11 +208,7 @@ export class SegmentExecutor {
    */
   encodeFills(encoder, prepared, run) {
     const { queue } = this.#device;
-    for (const { tensor, from } of this.#moves) {
-      const { buffer, offset } = this.#locate(tensor, run);
-      encoder.copyBufferToBuffer(from, offset, buffer, offset, roundedBytes(tensor.bytes, 4));
-    }
-    this.#moves = [];
+    this.#arena.encodeMoves(encoder);
     for (const tensor of prepared.fills) {
       const values = tensor.kind === "input" ? run.inputs[tensor.index] : tensor.values;
       if (!values || tensor.bytes === 0) continue;
@@ -242,16 +218,10 @@ export class SegmentExecutor {
     }
     if (this.#written !== prepared && this.#parameters !== null) {
       if (prepared.parameters.length > 0) {
-        queue.writeBuffer(this.#parameters.buffer, 0, asSource(prepared.parameters));
+        queue.writeBuffer(this.#parameters, 0, asSource(prepared.parameters));
       }
       this.#written = prepared;
     }
-  }
-
-  /** Frees the buffers that were moved out of, once the copies are submitted. */
-  freeOutgrown() {
-    this.#outgrown.forEach((buffer) => this.#memory.destroy(buffer));
-    this.#outgrown = [];
   }
 
   /**
@@ -313,21 +283,11 @@ export class SegmentExecutor {
         return take(values, i);
       });
       staging?.unmap();
+      if (staging !== null) this.#staging.give(staging);
       return results;
     } catch (error) {
-      if (staging !== null) this.#memory.destroy(staging);
-      staging = null;
+      if (staging !== null) this.#staging.drop(staging);
       throw error;
-    } finally {
-      if (staging !== null) {
-        this.#staging.push(staging);
-        this.#staging.sort((a, b) => a.size - b.size);
-        const smallest = this.#staging[0];
-        if (this.#staging.length > KEPT_STAGING_BUFFERS && smallest) {
-          this.#staging.shift();
-          this.#memory.destroy(smallest);
-        }
-      }
     }
   }
 
@@ -339,34 +299,17 @@ export class SegmentExecutor {
    * @returns {Promise<StorageArray>}
    */
   async readBuffer(buffer, storage, bytes) {
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const [staging] = await this.#memory.create([bytes], usage, "an input");
-    if (!staging) throw new RangeError("no buffer");
+    const staging = await this.#staging.take(bytes);
+    if (staging === null) return new (arrayOfStorage(storage))(0);
     try {
       const encoder = this.#device.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
       this.#device.queue.submit([encoder.finish()]);
       await staging.mapAsync(GPUMapMode.READ);
-      return new (arrayOfStorage(storage))(staging.getMappedRange().slice(0));
+      return new (arrayOfStorage(storage))(staging.getMappedRange(0, bytes).slice(0));
     } finally {
-      this.#memory.destroy(staging);
+      this.#staging.drop(staging);
     }
-  }
-
-  /**
-   * A staging buffer for all reads of a run, null for none.
-   * @param {SegmentRun} run
-   * @returns {Promise<GPUBuffer | null>}
-   */
-  async #takeStaging(run) {
-    const bytes = run.reads.reduce((sum, { count }) => sum + roundedBytes(4 * count, 16), 0);
-    if (bytes === 0) return null;
-    const at = this.#staging.findIndex((buffer) => buffer.size >= bytes);
-    const idle = at < 0 ? undefined : this.#staging.splice(at, 1)[0];
-    if (idle !== undefined) return idle;
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const [made] = await this.#memory.create([bytes], usage, "results");
-    return made ?? null;
   }
 
   /**
@@ -415,7 +358,7 @@ export class SegmentExecutor {
     const entries = [];
     if (parameters.length > 0 && this.#parameters !== null) {
       const size = roundedBytes(4 * parameters.length, 16);
-      entries.push({ binding: 0, resource: { buffer: this.#parameters.buffer, size } });
+      entries.push({ binding: 0, resource: { buffer: this.#parameters, size } });
     }
     tensors.forEach((tensor, at) => {
       const location = this.#locate(tensor, run);
@@ -450,7 +393,7 @@ export class SegmentExecutor {
       const buffer = run.externals[tensor.external];
       if (buffer) return { buffer, offset: 0 };
     } else if (tensor.place) {
-      const buffer = this.#arena[tensor.place.bin]?.buffer;
+      const buffer = this.#arena.buffer(tensor.place.bin);
       if (buffer) return { buffer, offset: tensor.place.offset };
     }
     throw new RangeError("a tensor has no place");

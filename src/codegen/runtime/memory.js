@@ -49,6 +49,11 @@ export class GpuMemory {
   }
 
   /** @param {GPUBuffer} buffer */
+  has(buffer) {
+    return this.#buffers.has(buffer);
+  }
+
+  /** @param {GPUBuffer} buffer */
   destroy(buffer) {
     if (!this.#buffers.delete(buffer)) return;
     this.bytes -= buffer.size;
