@@ -11,7 +11,7 @@
  */
 export function encodeJson(value: unknown): string {
   return JSON.stringify(value).replace(
-    /[<>&`$/\u2028\u2029\u007f-\u009f]/g,
+    /[<>&`$\u2028\u2029\u007f-\u009f]|(?<=\*)\//g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }

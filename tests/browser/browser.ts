@@ -98,7 +98,11 @@ export async function openPage(
     watched.complaints.push(`dialog: ${dialog.message()}`);
     dialog.dismiss();
   });
-  page.on("requestfailed", (request) => void watched.complaints.push(`failed: ${request.url()}`));
+  page.on("requestfailed", (request) => {
+    const reason = request.failure()?.errorText;
+    // Who has read all that it wants may leave the end of a body unread.
+    if (reason !== "net::ERR_ABORTED") watched.complaints.push(`${reason}: ${request.url()}`);
+  });
   page.on("request", (request) => void watched.requests.push(new URL(request.url()).pathname));
   await page.goto(address);
   return watched;

@@ -38,7 +38,8 @@ export async function writeModule(folder: string, module: HandWritten): Promise<
     })),
   );
   const tables = { inputs, outputs, pipelines, weights, features: [] };
-  const address = encodeJson(`./${encodeURIComponent(name)}.safetensors`);
+  // Bundlers find a file by this form and a plain text alone.
+  const address = JSON.stringify(`./${encodeURIComponent(name)}.safetensors`);
   const script = `${runtimeText()}
 function* program(m) {
 ${module.program}
