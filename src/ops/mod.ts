@@ -1,8 +1,12 @@
 /** Every op that modelcast compiles: the only place where records are registered. */
+import { ACTIVATION_OPS } from "./activation.ts";
+import { BINARY_OPS } from "./binary.ts";
 import type { OpRecord } from "./op.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
+  ...ACTIVATION_OPS,
+  ...BINARY_OPS,
   ...UNARY_OPS,
 ];
 

@@ -155,6 +155,10 @@ export function operand(
 export function wrapped(dtype: DType, value: Value): Value {
   const { kind, bits } = DTYPES[dtype];
   if (bits >= 32 || (kind !== "int" && kind !== "uint")) return value;
+  if (value.kind === "constant") {
+    const code = BigInt.asUintN(bits, BigInt(value.value));
+    return constant(value.type, Number(kind === "int" ? BigInt.asIntN(bits, code) : code));
+  }
   if (kind === "uint") return apply("bitAnd", value, constant("u32", 2 ** bits - 1));
   const distance = constant("u32", 32 - bits);
   return apply("shiftRight", apply("shiftLeft", value, distance), distance);

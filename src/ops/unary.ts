@@ -1,36 +1,93 @@
 /** Ops of one input whose every element depends on the input's element there: one row each. */
+import type { OperationName } from "../expr/operations.ts";
 import { apply, constant, type Value } from "../expr/value.ts";
+import { float, isFloat, over, sigmoid } from "./arithmetic.ts";
 import { elementwise } from "./broadcast.ts";
 import { type OpCall, type OpRecord, wrapped } from "./op.ts";
 
 /** What an op makes of an element, its attributes at hand. */
-type Compute = (x: Value, call: OpCall) => Value;
+export type Compute = (x: Value, call: OpCall) => Value;
 
-const number = (value: number): Value => constant("f32", value);
+/** The record of an op whose result has its input's type. */
+export function unary(name: string, since: number, compute: Compute, domain = ""): OpRecord {
+  return {
+    name,
+    domain,
+    since,
+    lower: (call) => {
+      const x = call.input(0);
+      return [elementwise(call, x.dtype, [x], (value) => wrapped(x.dtype, compute(value, call)))];
+    },
+  };
+}
 
-const row = (name: string, since: number, compute: Compute): OpRecord => ({
+/** The record of such an op on floating-point numbers only. */
+export function floatUnary(name: string, since: number, compute: Compute, domain = ""): OpRecord {
+  const record = unary(name, since, compute, domain);
+  return {
+    ...record,
+    lower: (call) => {
+      const { dtype } = call.input(0);
+      if (!isFloat(dtype)) call.fail(`it is not defined for ${dtype}`);
+      return record.lower(call);
+    },
+  };
+}
+
+const test = (name: string, since: number, compute: Compute): OpRecord => ({
   name,
   domain: "",
   since,
-  lower: (call) => {
-    const x = call.input(0);
-    return [elementwise(call, x.dtype, [x], (value) => wrapped(x.dtype, compute(value, call)))];
-  },
+  lower: (call) => [elementwise(call, "bool", [call.input(0)], (value) => compute(value, call))],
 });
+
+const of = (name: OperationName): Compute => (x) => apply(name, x);
+
+/** -1, 0 or 1. */
+function sign(x: Value): Value {
+  return x.type === "u32" ? apply("min", x, constant("u32", 1)) : apply("sign", x);
+}
+
+function isInfinite(x: Value, call: OpCall): Value {
+  const infinite = apply("isInf", x);
+  const [negative, positive] = ["detect_negative", "detect_positive"].map((name) =>
+    call.int(name, 1) !== 0
+  );
+  if (negative && positive) return infinite;
+  if (!negative && !positive) return constant("bool", 0);
+  const side = apply(positive ? "greater" : "less", x, float(0));
+  return apply("and", infinite, side);
+}
 
 /** https://onnx.ai/onnx/operators/ */
 export const UNARY_OPS: readonly OpRecord[] = [
-  row("Abs", 13, (x) => x.type === "u32" ? x : apply("abs", x)),
-  row("Neg", 13, (x) => apply("negate", x)),
-  row("Relu", 14, (x) => apply("max", x, constant(x.type, 0))),
-  row("Sqrt", 13, (x) => apply("sqrt", x)),
-  row("Exp", 13, (x) => apply("exp", x)),
-  row("Tanh", 13, (x) => apply("tanh", x)),
-  row(
-    "Sigmoid",
-    13,
-    (x) => apply("div", number(1), apply("add", number(1), apply("exp", apply("negate", x)))),
-  ),
-  row("Erf", 13, (x) => apply("erf", x)),
-  row("Reciprocal", 13, (x) => apply("div", number(1), x)),
+  unary("Abs", 13, (x) => x.type === "u32" ? x : apply("abs", x)),
+  unary("Neg", 13, of("negate")),
+  unary("Sign", 13, sign),
+  floatUnary("Sqrt", 13, of("sqrt")),
+  floatUnary("Reciprocal", 13, (x) => over(float(1), x)),
+  floatUnary("Exp", 13, of("exp")),
+  floatUnary("Log", 13, of("log")),
+  floatUnary("Ceil", 13, of("ceil")),
+  floatUnary("Floor", 13, of("floor")),
+  floatUnary("Round", 22, of("round")),
+  floatUnary("Erf", 13, of("erf")),
+  floatUnary("Sigmoid", 13, sigmoid),
+  floatUnary("Sin", 22, of("sin")),
+  floatUnary("Cos", 22, of("cos")),
+  floatUnary("Tan", 22, of("tan")),
+  floatUnary("Asin", 22, of("asin")),
+  floatUnary("Acos", 22, of("acos")),
+  floatUnary("Atan", 22, of("atan")),
+  floatUnary("Sinh", 22, of("sinh")),
+  floatUnary("Cosh", 22, of("cosh")),
+  floatUnary("Tanh", 13, of("tanh")),
+  floatUnary("Asinh", 22, of("asinh")),
+  floatUnary("Acosh", 22, of("acosh")),
+  floatUnary("Atanh", 22, of("atanh")),
+  unary("Not", 1, of("not")),
+  unary("BitwiseNot", 18, of("bitNot")),
+  test("IsNaN", 20, of("isNan")),
+  test("IsInf", 20, isInfinite),
+  { name: "Identity", domain: "", since: 25, lower: (call) => [call.input(0)] },
 ];
