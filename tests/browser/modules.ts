@@ -221,6 +221,45 @@ ${GROUP}  let at = 24 * p.y + i * 8 + 4;
   };
 }
 
+/**
+ * A listener for tones: "input_values" [batch, samples] in steps of 320 samples, whose class is 0 for
+ * quiet, 1 for fewer than 12 changes of sign and 2 for more; "logits" [batch, steps, 3] holds 5 for it.
+ */
+export function tones(name: string, assets: PageAssets): HandWritten {
+  return {
+    name,
+    inputs: [
+      { name: "input_values", dtype: "float32", storage: "f32", dims: ["batch", "samples"] },
+    ],
+    outputs: [{ name: "logits", dtype: "float32", storage: "f32", dims: ["batch", null, 3] }],
+    pipelines: [{
+      label: "Steps 0",
+      code: `@group(0) @binding(0) var<uniform> p: vec4i;
+@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+${GROUP}  var changes = 0;
+  var power = 0.0;
+  for (var k = i * 320 + 1; k < (i + 1) * 320; k++) {
+    power += x[k] * x[k];
+    if (x[k] * x[k - 1] < 0.0) { changes++; }
+  }
+  let class_ = select(select(1, 2, changes >= 12), 0, power < 32.0);
+  for (var k = 0; k < 3; k++) { y[i * 3 + k] = select(0.0, 5.0, k == class_); }
+}
+`,
+      bindings: "aa",
+      parameters: 1,
+    }],
+    weights: [],
+    program: `  const [, samples] = m.dims(0);
+  const steps = Math.floor(samples / 320);
+  const y = m.tensor(12 * steps);
+  m.dispatch(0, [m.input(0), y], [steps], Math.ceil(steps / 64));
+  m.output(0, y, [1, steps, 3]);`,
+    assets,
+  };
+}
+
 /** A tokenizer of whole words, in the form of tokenizer.json. */
 export function wordTokenizer(words: readonly string[]): object {
   const vocabulary = ["[UNK]", "[MASK]", ...words];

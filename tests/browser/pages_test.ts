@@ -21,6 +21,7 @@ import {
   lookupTable,
   scaling,
   stripes,
+  tones,
   wordTokenizer,
   writeModule,
 } from "./modules.ts";
@@ -267,5 +268,61 @@ Deno.test("pages of pictures", async () => {
     assert.equal(await line.page.innerText("#text"), "rrgbg");
     await takeScreenshot(line, "line");
     await closePage(line);
+  });
+});
+
+/** A WAV file of 16-bit samples, one channel. */
+function wave(rate: number, samples: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(44 + 2 * samples.length);
+  bytes.write("RIFF", 0, "latin1");
+  bytes.writeUInt32LE(bytes.length - 8, 4);
+  bytes.write("WAVEfmt ", 8, "latin1");
+  bytes.writeUInt32LE(16, 16);
+  bytes.writeUInt16LE(1, 20);
+  bytes.writeUInt16LE(1, 22);
+  bytes.writeUInt32LE(rate, 24);
+  bytes.writeUInt32LE(2 * rate, 28);
+  bytes.writeUInt16LE(2, 32);
+  bytes.writeUInt16LE(16, 34);
+  bytes.write("data", 36, "latin1");
+  bytes.writeUInt32LE(2 * samples.length, 40);
+  samples.forEach((sample, index) =>
+    bytes.writeInt16LE(Math.round(30_000 * sample), 44 + 2 * index)
+  );
+  return bytes;
+}
+
+Deno.test("a page of sound resamples what it is given and writes down what it hears", async () => {
+  const listener = tones(
+    "tones",
+    assets({
+      "preprocessor_config.json": {
+        feature_extractor_type: "Wav2Vec2FeatureExtractor",
+        sampling_rate: 16_000,
+        do_normalize: true,
+      },
+      "config.json": { architectures: ["TinyForCTC"], pad_token_id: 0 },
+      "vocab.json": { "<pad>": 0, L: 1, H: 2 },
+    }),
+  );
+  // Tenths of a second of a low tone, silence and a high tone, at half the model's rate.
+  const rate = 8000;
+  const pitches = [200, 0, 1000, 0, 200, 0, 200, 1000];
+  const samples = Array.from({ length: pitches.length * 800 }, (_, index) => {
+    const pitch = pitches[Math.floor(index / 800)]!;
+    return Math.sin(2 * Math.PI * pitch * index / rate);
+  });
+  await withModules([listener], async (browser, address) => {
+    const watched = await openPage(browser, `${address}tones.html`);
+    const { page } = watched;
+    await untilReady(watched);
+    const file = { name: "a.wav", mimeType: "audio/wav", buffer: wave(rate, samples) };
+    await page.setInputFiles(".drop input", file);
+    await page.locator("#text").waitFor();
+    assert.equal(await page.innerText("#text"), "LHLLH");
+    await takeScreenshot(watched, "sound");
+    await page.setInputFiles(".drop input", { ...file, buffer: Buffer.from("no sound") });
+    await page.getByText(/Cannot read the sound/).waitFor();
+    await closePage(watched);
   });
 });
