@@ -1,6 +1,6 @@
 /** Scalar formulas that several families of ops share, over {@link Value}s. */
 import { type DType, DTYPES } from "../dtype.ts";
-import { apply, constant, convert, type Value } from "../expr/value.ts";
+import { apply, call, constant, convert, type Value } from "../expr/value.ts";
 
 /** A float32 number. */
 export function float(value: number): Value {
@@ -49,8 +49,8 @@ export function sigmoid(x: Value): Value {
 
 /** log(1 + e^x), which neither overflows nor loses large x. */
 export function softplus(x: Value): Value {
-  const tail = apply("log", plus(float(1), apply("exp", apply("negate", apply("abs", x)))));
-  return plus(apply("max", x, float(0)), tail);
+  const tail = apply("exp", apply("negate", apply("abs", x)));
+  return plus(apply("max", x, float(0)), call("safeLog1p", "f32", tail));
 }
 
 /** x times the standard normal distribution function of x. */

@@ -1,12 +1,16 @@
 /** Every op that modelcast compiles: the only place where records are registered. */
 import { ACTIVATION_OPS } from "./activation.ts";
 import { BINARY_OPS } from "./binary.ts";
+import { CAST_OPS } from "./cast.ts";
+import { DROPOUT_OPS } from "./dropout.ts";
 import type { OpRecord } from "./op.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
   ...ACTIVATION_OPS,
   ...BINARY_OPS,
+  ...CAST_OPS,
+  ...DROPOUT_OPS,
   ...UNARY_OPS,
 ];
 

@@ -1,0 +1,75 @@
+/**
+ * Dropout (https://onnx.ai/onnx/operators/onnx__Dropout.html). Outside training it changes nothing.
+ * In training an element is dropped by a hash of the seed and its position, so the same seed drops
+ * the same elements; ONNX leaves the generator open.
+ */
+import { add, type Integer, multiply, ZERO } from "../expr/integer.ts";
+import {
+  apply,
+  bitcast,
+  constant,
+  convert,
+  fromInteger,
+  select,
+  type Value,
+} from "../expr/value.ts";
+import { float, minus, over, times } from "./arithmetic.ts";
+import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+
+const word = (value: number): Value => constant("u32", value);
+
+/** A number from 0 up to 1 that `seed` and `position` decide (a PCG hash, Jarzynski and Olano 2020). */
+function uniform(seed: number, position: Integer): Value {
+  const start = apply("add", bitcast("u32", fromInteger(position)), word(seed >>> 0));
+  const state = apply("add", apply("mul", start, word(747796405)), word(2891336453));
+  const distance = apply("add", apply("shiftRight", state, word(28)), word(4));
+  const mixed = apply(
+    "mul",
+    apply("bitXor", apply("shiftRight", state, distance), state),
+    word(277803737),
+  );
+  const bits = apply("bitXor", apply("shiftRight", mixed, word(22)), mixed);
+  return times(convert("f32", apply("shiftRight", bits, word(8))), float(2 ** -24));
+}
+
+function rowMajor(dims: readonly Integer[], indices: readonly Integer[]): Integer {
+  return indices.reduce((offset, index, i) => add(multiply(offset, dims[i]!), index), ZERO);
+}
+
+/** The scalar input `i`, or `fallback` where it is missing. */
+function scalar(call: OpCall, i: number, fallback: Value): Value {
+  const values = call.constants(i);
+  if (values !== null) return constant(fallback.type, values[0] ?? 0);
+  const given = call.optional(i);
+  return given === null ? fallback : given.at(given.dims.map(() => ZERO));
+}
+
+function dropout(call: OpCall): readonly Operand[] {
+  const x = call.input(0);
+  const training = scalar(call, 2, constant("bool", 0));
+  const ratio = scalar(call, 1, float(0.5));
+  const drops = apply("and", training, apply("notEqual", ratio, float(0)));
+  if (drops.kind === "constant" && drops.value === 0) {
+    return [x, operand("bool", x.dims, () => constant("bool", 1))];
+  }
+  const seed = call.int("seed", 0x5eed);
+  const kept = (indices: readonly Integer[]): Value =>
+    select(
+      drops,
+      apply("greaterOrEqual", uniform(seed, rowMajor(x.dims, indices)), ratio),
+      constant("bool", 1),
+    );
+  const scale = select(drops, over(float(1), minus(float(1), ratio)), float(1));
+  return [
+    operand(x.dtype, x.dims, (indices) => {
+      const value = x.at(indices);
+      return select(kept(indices), times(value, scale), float(0));
+    }),
+    operand("bool", x.dims, kept),
+  ];
+}
+
+/** https://onnx.ai/onnx/operators/onnx__Dropout.html */
+export const DROPOUT_OPS: readonly OpRecord[] = [
+  { name: "Dropout", domain: "", since: 22, lower: dropout },
+];
