@@ -4,7 +4,7 @@
  */
 import * as prelude from "../codegen/runtime/prelude.js";
 import { operation, type OperationName, OPERATIONS, type Scalar } from "./operations.ts";
-import { foldWith } from "./value.ts";
+import { foldWith } from "./node.ts";
 
 type Evaluator = (prelude: unknown, a?: number, b?: number) => number | boolean;
 
