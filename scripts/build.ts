@@ -7,7 +7,7 @@
  *   dist/lib/js/             its parts, and the script of the wasm engine's workers
  *   dist/lib/js/python/      what runs in Python, and the lock file of its packages
  *   dist/build/              the SIMD kernels, and the shader check where it was built
- *   dist/node_modules/       ONNX Runtime, which `--verify` loads
+ *   dist/node_modules/       ONNX Runtime, which `--verify` loads, and the tokenizers of pages
  */
 import { dirname } from "node:path";
 import process from "node:process";
@@ -52,6 +52,7 @@ export async function build(folder: string): Promise<void> {
   );
   await Deno.writeTextFile(`${unfinished}/modelcast.js`, `import "./lib/js/main.js";\n`);
   await copyRuntime(unfinished);
+  await copyTokenizers(unfinished);
   await remove(folder);
   await Deno.rename(unfinished, folder);
 }
@@ -86,6 +87,16 @@ async function copyRuntime(folder: string): Promise<void> {
   await Deno.writeTextFile(
     `${folder}/package.json`,
     JSON.stringify({ type: "module", dependencies: { "onnxruntime-node": version } }) + "\n",
+  );
+}
+
+/** Copies the library that becomes a part of pages for text. */
+async function copyTokenizers(folder: string): Promise<void> {
+  const name = "node_modules/@huggingface/tokenizers";
+  await copyFolder(
+    await Deno.realPath(`${ROOT}/${name}`),
+    `${folder}/${name}`,
+    (path) => /\/(dist|LICENSE|package\.json|tokenizers\.min\.mjs)$/.test(path),
   );
 }
 

@@ -49,7 +49,7 @@ export function load(options) {
   return loadModel(tables, options, new URL(${address}, import.meta.url));
 }
 `;
-  const page = buildPage({ name, inputs, outputs, assets });
+  const page = await buildPage({ name, inputs, outputs, assets });
   await Deno.writeTextFile(place("js"), script);
   await Deno.writeTextFile(place("d.ts"), declarations(inputs, outputs));
   await Deno.writeTextFile(place("html"), page.html);

@@ -119,11 +119,12 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-Deno.test("a model gets the page of the first kind that fits", () => {
+Deno.test("a model gets the page of the first kind that fits", async () => {
   for (const { kind, inputs = IDS, outputs, json = {}, keys = null } of ROWS) {
     const assets: PageAssets = { json: new Map(Object.entries(json)), keys };
     assert.equal(pageOf({ inputs, outputs, assets }).name, kind, JSON.stringify({ inputs, json }));
-    assert.equal(buildPage({ name: "model", inputs, outputs, assets }).kind, kind);
+    const { kind: built } = await buildPage({ name: "model", inputs, outputs, assets });
+    assert.equal(built, kind);
   }
 });
 
@@ -221,7 +222,7 @@ Deno.test("files beside a model that are not what they seem are left out with a 
   });
 });
 
-Deno.test("configs of the wrong types are as good as none", () => {
+Deno.test("configs of the wrong types are as good as none", async () => {
   const odd: unknown[] = [null, 1, "x", [], {}, { id2label: 5, size: "big", mean: {} }, {
     id2label: { x: "y", "99999999": "z" },
     architectures: "BertForMaskedLM",
@@ -241,7 +242,7 @@ Deno.test("configs of the wrong types are as good as none", () => {
           .map((name) => [name, value])),
         keys: null,
       };
-      const { html } = buildPage({ name: "odd", inputs, outputs: LOGITS, assets });
+      const { html } = await buildPage({ name: "odd", inputs, outputs: LOGITS, assets });
       assert.match(html, /^<!doctype html>/);
     }
   }

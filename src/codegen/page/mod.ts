@@ -4,9 +4,6 @@
  * the page's content security policy; everything of the model is JSON in a data block.
  */
 import { createHash } from "node:crypto";
-import tokenizers from "../../../node_modules/@huggingface/tokenizers/dist/tokenizers.min.mjs" with {
-  type: "text",
-};
 import type { DeclaredValue } from "../declarations.ts";
 import { encodeHtml, encodeJson } from "../encode.ts";
 import { stripModule } from "../runtime_text.ts";
@@ -21,6 +18,7 @@ import tensors from "./tensors.js" with { type: "text" };
 import text from "./text.js" with { type: "text" };
 import type { PageAssets } from "./assets.ts";
 import { PAGE_KINDS, type PageKind } from "./kinds.ts";
+import { tokenizerScript } from "./tokenizers.ts";
 
 /** What a page is made of. */
 export interface PageRequest {
@@ -46,8 +44,12 @@ const MOST_HELD = 32 * 1024;
 
 const SCRIPTS = { text, picture, audio } as const;
 
-/** The page of a module. */
-export function buildPage({ name, inputs, outputs, assets }: PageRequest): Page {
+/**
+ * The page of a module.
+ *
+ * @throws MissingToolError where it needs the package of tokenizers and that is not there.
+ */
+export async function buildPage({ name, inputs, outputs, assets }: PageRequest): Promise<Page> {
   const subject = { inputs, outputs, assets };
   let kind: PageKind | null = null;
   let settings: object | null = null;
@@ -68,7 +70,7 @@ export function buildPage({ name, inputs, outputs, assets }: PageRequest): Page 
   });
   return {
     kind: kind?.name ?? "arrays",
-    html: html(name, data, scriptOf(kind)),
+    html: html(name, data, await scriptOf(kind)),
     settings: isLarge ? JSON.stringify(settings) : null,
   };
 }
@@ -79,28 +81,17 @@ function addressOf(name: string, extension: string): string {
 }
 
 /** The script of a kind; of the page for arrays where that is null. */
-function scriptOf(kind: PageKind | null): string {
+async function scriptOf(kind: PageKind | null): Promise<string> {
   const parts = [elements, tensors, outputs, arrays, start];
   if (kind !== null) parts.push(SCRIPTS[kind.script]);
   const call = kind === null
     ? "start(null);"
     : `start({ title: ${encodeJson(kind.title)}, panel: ${kind.panel} });`;
   return [
-    ...(kind?.script === "text" ? [tokenizerLibrary()] : []),
+    ...(kind?.script === "text" ? [await tokenizerScript()] : []),
     ...parts.map(stripModule),
     call,
   ].join("\n");
-}
-
-/** The library of tokenizers in a scope of its own, from which `Tokenizer` comes. */
-function tokenizerLibrary(): string {
-  const [exports, local] = /export\{[^}]*?(?<![\w$])([\w$]+) as Tokenizer\b[^}]*\};?\s*$/
-    .exec(tokenizers) ?? [];
-  if (exports === undefined || /<\/script|<!--/i.test(tokenizers)) {
-    throw new Error("the library of tokenizers does not end as its pinned version does");
-  }
-  return "// @huggingface/tokenizers 0.2.0, Hugging Face, Apache License 2.0\n" +
-    `const Tokenizer = (() => {${tokenizers.slice(0, -exports.length)}\nreturn ${local};\n})();`;
 }
 
 function html(name: string, data: string, script: string): string {
