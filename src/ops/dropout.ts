@@ -3,7 +3,7 @@
  * In training an element is dropped by a hash of the seed and its position, so the same seed drops
  * the same elements; ONNX leaves the generator open.
  */
-import { add, type Integer, multiply, ZERO } from "../expr/integer.ts";
+import { type Integer, ZERO } from "../expr/integer.ts";
 import {
   apply,
   bitcast,
@@ -14,6 +14,7 @@ import {
   type Value,
 } from "../expr/value.ts";
 import { float, minus, over, times } from "./arithmetic.ts";
+import { rowMajor } from "./offsets.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
 const word = (value: number): Value => constant("u32", value);
@@ -30,10 +31,6 @@ function uniform(seed: number, position: Integer): Value {
   );
   const bits = apply("bitXor", apply("shiftRight", mixed, word(22)), mixed);
   return times(convert("f32", apply("shiftRight", bits, word(8))), float(2 ** -24));
-}
-
-function rowMajor(dims: readonly Integer[], indices: readonly Integer[]): Integer {
-  return indices.reduce((offset, index, i) => add(multiply(offset, dims[i]!), index), ZERO);
 }
 
 /** The scalar input `i`, or `fallback` where it is missing. */

@@ -3,6 +3,8 @@ import { ACTIVATION_OPS } from "./activation.ts";
 import { BINARY_OPS } from "./binary.ts";
 import { CAST_OPS } from "./cast.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
+import { EINSUM_OPS } from "./einsum.ts";
+import { MATMUL_OPS } from "./matmul.ts";
 import type { OpRecord } from "./op.ts";
 import { UNARY_OPS } from "./unary.ts";
 
@@ -11,6 +13,8 @@ const RECORDS: readonly OpRecord[] = [
   ...BINARY_OPS,
   ...CAST_OPS,
   ...DROPOUT_OPS,
+  ...EINSUM_OPS,
+  ...MATMUL_OPS,
   ...UNARY_OPS,
 ];
 
