@@ -219,6 +219,13 @@ Deno.test("pages of text", async () => {
     await click(next, "Next token");
     await next.page.locator(".ranking").waitFor();
     assert.equal((await names(next))[0], '"sits"');
+    await click(next, "Continue by 20 tokens");
+    await next.page.getByRole("button", { name: "Continue by 20 tokens" }).waitFor();
+    // Each word is followed by the next of the vocabulary; after the last comes a special token.
+    assert.equal(
+      await next.page.getByLabel("Text").inputValue(),
+      "the cat sits on the mat dog good bad",
+    );
     await takeScreenshot(next, "continuation");
     await closePage(next);
   });

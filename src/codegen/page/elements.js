@@ -115,11 +115,19 @@ export function ranking(entries) {
  * @returns {{ index: number, share: number }[]}
  */
 export function softmaxTop(values, count) {
-  const all = Array.from(values, (value, index) => ({ index, value }));
-  const most = all.reduce((most, { value }) => Math.max(most, value), -Infinity);
-  const sum = all.reduce((sum, { value }) => sum + Math.exp(value - most), 0);
-  return all.sort((a, b) => b.value - a.value).slice(0, count)
-    .map(({ index, value }) => ({ index, share: Math.exp(value - most) / sum }));
+  /** @type {{ index: number, value: number }[]} */
+  const best = [];
+  for (let index = 0; index < values.length; index++) {
+    const value = Number(values[index]);
+    if (best.length === count && !(value > Number(best[count - 1]?.value))) continue;
+    best.push({ index, value });
+    best.sort((a, b) => b.value - a.value);
+    best.length = Math.min(best.length, count);
+  }
+  const most = best[0]?.value ?? 0;
+  let sum = 0;
+  for (let index = 0; index < values.length; index++) sum += Math.exp(Number(values[index]) - most);
+  return best.map(({ index, value }) => ({ index, share: Math.exp(value - most) / sum }));
 }
 
 /** @param {unknown} error */

@@ -91,15 +91,25 @@ export function toInput(input, { dims, values }) {
 }
 
 /**
- * The elements of an output as numbers. Half floats come as bits where a browser has no type for them.
+ * Elements `begin` to `end` of an output as numbers. Half floats come as bits where a browser has no
+ * type for them.
  * @param {Output} output
+ * @param {number} [begin]
+ * @param {number} [end]
  * @returns {Float64Array}
  */
-export function toNumbers({ dtype, data }) {
-  if (data instanceof Uint16Array && (dtype === "float16" || dtype === "bfloat16")) {
-    return Float64Array.from(data, dtype === "float16" ? halfToNumber : bfloat16ToNumber);
+export function toNumbers({ dtype, data }, begin = 0, end = data.length) {
+  const isCoded = data instanceof Uint16Array;
+  const convert = isCoded && dtype === "float16"
+    ? halfToNumber
+    : isCoded && dtype === "bfloat16"
+    ? bfloat16ToNumber
+    : Number;
+  const numbers = new Float64Array(end - begin);
+  for (let index = begin; index < end; index++) {
+    numbers[index - begin] = convert(/** @type {number} */ (data[index]));
   }
-  return Float64Array.from(data, Number);
+  return numbers;
 }
 
 /** @param {number} bits */

@@ -83,7 +83,7 @@ function pick(outputs, ...names) {
  */
 function rowAt(output, position) {
   const size = output.dims.at(-1) ?? 1;
-  return toNumbers(output).subarray(position * size, (position + 1) * size);
+  return toNumbers(output, position * size, (position + 1) * size);
 }
 
 /** @param {TextSettings} settings */
@@ -255,6 +255,20 @@ function words(tokenizer, logits) {
 }
 
 /**
+ * What a token adds to the text of others: tokens of some kinds have their spaces between them only.
+ * Special tokens, which end a text, add nothing.
+ * @param {Tokenizer} tokenizer
+ * @param {number[]} ids
+ * @param {number} next
+ */
+function added(tokenizer, ids, next) {
+  const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
+  const before = tokenizer.decode(ids, options);
+  const after = tokenizer.decode([...ids, next], options);
+  return after.startsWith(before) ? after.slice(before.length) : tokenizer.decode([next], options);
+}
+
+/**
  * A text, the likeliest tokens after it, and its continuation by the likeliest ones.
  * @param {Page} page
  * @param {TextSettings} settings
@@ -264,10 +278,16 @@ export function continuationPanel(page, settings) {
   const result = element("div", { className: "results" });
   let going = false;
   const step = async () => {
-    const { tokenizer, outputs, length } = await runText(page, settings, text.area.value, "end");
+    const { tokenizer, encoding, outputs, length } = await runText(
+      page,
+      settings,
+      text.area.value,
+      "end",
+    );
     const logits = rowAt(pick(outputs, "logits"), length - 1);
     result.replaceChildren(words(tokenizer, logits));
-    return { tokenizer, logits };
+    const [best] = softmaxTop(logits, 1);
+    return best === undefined ? "" : added(tokenizer, encoding.ids, best.index);
   };
   const next = button("Next token", step, page.failed);
   next.className = "primary";
@@ -277,10 +297,9 @@ export function continuationPanel(page, settings) {
     go.textContent = "Stop";
     try {
       for (let count = 0; going && count < CONTINUED; count++) {
-        const { tokenizer, logits } = await step();
-        const [best] = softmaxTop(logits, 1);
-        if (best === undefined) break;
-        text.area.value += tokenizer.decode([best.index], { clean_up_tokenization_spaces: false });
+        const more = await step();
+        if (more === "") break;
+        text.area.value += more;
       }
     } finally {
       going = false;
