@@ -5,7 +5,11 @@ import { CAST_OPS } from "./cast.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
 import { MATMUL_OPS } from "./matmul.ts";
+import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
+import { POOLING_OPS } from "./pooling.ts";
+import { REDUCTION_OPS } from "./reduction.ts";
+import { SOFTMAX_OPS } from "./softmax.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
@@ -15,6 +19,10 @@ const RECORDS: readonly OpRecord[] = [
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
   ...MATMUL_OPS,
+  ...NORMALIZATION_OPS,
+  ...POOLING_OPS,
+  ...REDUCTION_OPS,
+  ...SOFTMAX_OPS,
   ...UNARY_OPS,
 ];
 
