@@ -1,24 +1,30 @@
 /** Every op that modelcast compiles: the only place where records are registered. */
 import { ACTIVATION_OPS } from "./activation.ts";
 import { BINARY_OPS } from "./binary.ts";
+import { BLOCK_QUANTIZED_OPS } from "./block_quantized.ts";
 import { CAST_OPS } from "./cast.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
+import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { MATMUL_OPS } from "./matmul.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
 import { POOLING_OPS } from "./pooling.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
+import { QUANTIZE_OPS } from "./quantize.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
   ...ACTIVATION_OPS,
   ...BINARY_OPS,
+  ...BLOCK_QUANTIZED_OPS,
   ...CAST_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
+  ...INTEGER_MATMUL_OPS,
   ...MATMUL_OPS,
+  ...QUANTIZE_OPS,
   ...NORMALIZATION_OPS,
   ...POOLING_OPS,
   ...REDUCTION_OPS,
