@@ -3,6 +3,8 @@ import { ACTIVATION_OPS } from "./activation.ts";
 import { BINARY_OPS } from "./binary.ts";
 import { BLOCK_QUANTIZED_OPS } from "./block_quantized.ts";
 import { CAST_OPS } from "./cast.ts";
+import { CONVOLUTION_OPS } from "./convolution.ts";
+import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
@@ -20,6 +22,8 @@ const RECORDS: readonly OpRecord[] = [
   ...BINARY_OPS,
   ...BLOCK_QUANTIZED_OPS,
   ...CAST_OPS,
+  ...CONVOLUTION_OPS,
+  ...DEFORMABLE_CONVOLUTION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
   ...INTEGER_MATMUL_OPS,
