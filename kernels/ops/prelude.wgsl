@@ -124,7 +124,7 @@ fn atanhSeries(z: f32) -> f32 {
 fn safeLog1p(x: f32) -> f32 {
   if (x > -0.29 && x < 0.41) {
     let s = x / (2.0 + x);
-    return 2.0 * s * atanhSeries(s * s);
+    return x * (2.0 / (2.0 + x)) * atanhSeries(s * s);
   }
   return safeLog(1.0 + x);
 }
@@ -440,10 +440,11 @@ fn fmodF32(x: f32, y: f32) -> f32 {
 // Remainder with the sign of y, as Python's % and numpy's mod: fmod, and one addition.
 fn floorModF32(x: f32, y: f32) -> f32 {
   let r = fmodF32(x, y);
-  if (r == 0.0) {
+  // By bits, as comparisons may take a subnormal for zero.
+  if ((bitcast<u32>(r) << 1u) == 0u) {
     return withSign(0.0, y);
   }
-  return select(r, r + y, (r < 0.0) != (y < 0.0));
+  return select(r, r + y, ((bitcast<u32>(r) ^ bitcast<u32>(y)) >> 31u) == 1u);
 }
 
 // x^y modulo 2^32. A negative y gives the whole part: 0 but for x = 1 and -1, and 0 for x = 0.
@@ -546,7 +547,7 @@ fn decodeBF16(code: u32) -> f32 {
 fn encodeBF16(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   if (isNan(x)) {
-    return (bits >> 16u) | 0x40u;
+    return ((bits >> 16u) & 0x8000u) | 0x7fc0u;
   }
   return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }

@@ -62,7 +62,7 @@ export function isInf(x) {
  */
 export function withSign(x, y) {
   const magnitude = Math.abs(Math.fround(x));
-  return y < 0 || Object.is(y, -0) ? -magnitude : magnitude;
+  return bitsOfF32(y) >= 2 ** 31 ? -magnitude : magnitude;
 }
 
 /**
@@ -289,7 +289,10 @@ export function erf(x) {
  * @returns {number}
  */
 export function floorDiv(a, b) {
-  return b === 0 ? a : (a - floorMod(a, b)) / b + 0;
+  if (b === 0) return a;
+  const rest = a % b;
+  const quotient = (a - rest) / b;
+  return (rest !== 0 && (rest < 0) !== (b < 0) ? quotient - 1 : quotient) + 0;
 }
 
 /**
