@@ -202,6 +202,7 @@ Deno.test("files beside a model that are not what they seem are left out with a 
 
     await Deno.mkdir(join(folder, "onnx"));
     assert.deepEqual(await read(join(folder, "onnx", "model.onnx")), found);
+    assert.deepEqual(await read(folder), found);
 
     await write("tokenizer.json", '{"model": ');
     await write("labels.txt", "x");

@@ -31,13 +31,13 @@ const MOST_BYTES = 64 * 2 ** 20;
 
 /**
  * Reads what lies beside the model at `path`: in its folder, or the one above where it lies in a folder
- * named "onnx", as in repositories for transformers.js.
+ * named "onnx", as in repositories for transformers.js; in `path` itself where that is a folder.
  */
 export async function readAssets(
   path: string,
   warn: (text: string) => void,
 ): Promise<PageAssets> {
-  const own = dirname(path);
+  const own = isFolder(path) ? path : dirname(path);
   const folders = basename(own) === "onnx" ? [own, dirname(own)] : [own];
   const json = new Map<string, unknown>();
   let keys: string[] | null = null;
@@ -63,6 +63,14 @@ export async function readAssets(
     }
   }
   return { json, keys };
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
 }
 
 function keyFiles(folder: string): string[] {
