@@ -40,7 +40,7 @@ function decode(type: Type, bits: number): number | boolean {
 }
 
 /** The shader that calls the function for every point. */
-function shaderOf({ name, parameters, result, text }: PreludeFunction): string {
+export function shaderOf({ name, parameters, result, text }: PreludeFunction): string {
   const bindings = parameters.map((_, i) =>
     `@group(0) @binding(${i + 1}) var<storage, read> a${i}: array<u32>;`
   );
@@ -61,19 +61,21 @@ ${bindings.join("\n")}
 }`;
 }
 
-async function compute(
+/** Computes the shader's results, in a browser too: it uses nothing of this file. */
+export async function compute(
   device: GPUDevice,
   code: string,
-  points: readonly Uint32Array[],
+  points: readonly Iterable<number>[],
 ): Promise<Uint32Array> {
-  const count = points[0]?.length ?? 1;
+  const given = points.map((values) => Uint32Array.from(values));
+  const count = given[0]?.length ?? 1;
   const { STORAGE, COPY_DST, COPY_SRC, MAP_READ } = GPUBufferUsage;
   const buffer = (usage: number) => device.createBuffer({ size: 4 * count, usage });
   const result = buffer(STORAGE | COPY_SRC);
   const staging = buffer(MAP_READ | COPY_DST);
-  const given = points.map((values) => {
+  const buffers = given.map((values) => {
     const made = buffer(STORAGE | COPY_DST);
-    device.queue.writeBuffer(made, 0, new Uint32Array(values));
+    device.queue.writeBuffer(made, 0, values);
     return made;
   });
   const pipeline = await device.createComputePipelineAsync({
@@ -82,7 +84,7 @@ async function compute(
   });
   const group = device.createBindGroup({
     layout: pipeline.getBindGroupLayout(0),
-    entries: [result, ...given].map((made, binding) => ({ binding, resource: { buffer: made } })),
+    entries: [result, ...buffers].map((made, binding) => ({ binding, resource: { buffer: made } })),
   });
   const encoder = device.createCommandEncoder();
   const pass = encoder.beginComputePass();
@@ -94,7 +96,7 @@ async function compute(
   device.queue.submit([encoder.finish()]);
   await staging.mapAsync(GPUMapMode.READ);
   const bits = new Uint32Array(staging.getMappedRange().slice(0));
-  for (const made of [result, staging, ...given]) made.destroy();
+  for (const made of [result, staging, ...buffers]) made.destroy();
   return bits;
 }
 
@@ -126,9 +128,12 @@ function isRight(one: PreludeFunction, args: readonly number[], got: number, exp
   return Math.abs(got - expected) <= bound;
 }
 
-async function check(device: GPUDevice, one: PreludeFunction): Promise<Outcome> {
-  const points = pointsOf(one);
-  const results = await compute(device, shaderOf(one), points);
+/** Compares results, bits of one for each point, with JavaScript's. */
+export function compare(
+  one: PreludeFunction,
+  points: readonly Uint32Array[],
+  results: Uint32Array,
+): Outcome {
   const failures: string[] = [];
   let [failed, worst, at]: [number, number, readonly number[]] = [0, 0, []];
   for (const [i, bits] of results.entries()) {
@@ -156,7 +161,8 @@ if (import.meta.main) {
   const outcomes: Outcome[] = [];
   for (const one of preludeFunctions().filter(({ name }) => only.test(name))) {
     try {
-      outcomes.push(await check(device, one));
+      const points = pointsOf(one);
+      outcomes.push(compare(one, points, await compute(device, shaderOf(one), points)));
     } catch (error) {
       const failures = [`${one.name}: ${error instanceof Error ? error.message : error}`];
       outcomes.push({ name: one.name, points: 0, worst: 0, at: [], failed: 1, failures });
