@@ -6,12 +6,12 @@
  */
 import { divide, modulo } from "../expr/bounds.ts";
 import { add, asNumber, type Integer, integer, multiply, subtract, ZERO } from "../expr/integer.ts";
-import { apply, extentOf, fromInteger, select, type Value } from "../expr/value.ts";
+import { apply, constant, extentOf, fromInteger, select, type Value } from "../expr/value.ts";
 import { float, plus, sigmoid, times } from "./arithmetic.ts";
 import { contract, sameExtent } from "./contraction.ts";
 import { sumOver } from "./extents.ts";
 import { activationByName } from "./fused_activation.ts";
-import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./op.ts";
 import { transposedConvolution } from "./transposed_convolution.ts";
 import { elementOfWindow, insideInput, type Window, windowsOf } from "./window.ts";
 
@@ -109,7 +109,7 @@ export function paddedElement(
     return select(
       insideInput(windows, places),
       input.at([batch, channel, ...places]),
-      float(0),
+      constant(scalarOf(input.dtype), 0),
     );
   };
 }

@@ -2,13 +2,29 @@
  * Matrix products of quantized matrices: MatMulInteger and QLinearMatMul of ONNX, and QGemm,
  * MatMulIntegerToFloat and DynamicQuantizeMatMul of com.microsoft. Sums are exact, in 32 bits.
  */
-import { type Integer, ONE, ZERO } from "../expr/integer.ts";
-import type { Value } from "../expr/value.ts";
+import type { DType } from "../dtype.ts";
+import { add, asNumber, type Integer, integer, multiply, ONE, ZERO } from "../expr/integer.ts";
+import {
+  apply,
+  constant,
+  convert,
+  fromInteger,
+  reduce,
+  select,
+  type Value,
+} from "../expr/value.ts";
 import { asFloat, float, isFloat, minus, over, plus, times } from "./arithmetic.ts";
 import { broadcastIndices } from "./broadcast.ts";
 import { matmul, transposed } from "./matmul.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
-import { centred, dynamicallyQuantized, onlyElement, quantized, requantized } from "./quantize.ts";
+import {
+  centred,
+  dynamicallyQuantized,
+  integerRange,
+  onlyElement,
+  quantized,
+  requantized,
+} from "./quantize.ts";
 
 const MICROSOFT = "com.microsoft";
 
@@ -39,15 +55,89 @@ function withoutZero(x: Operand, zero: Operand | null, along: "rows" | "columns"
   );
 }
 
-/** The product of `a` and `b`, both less their zero points, as int32. */
+/** What sums of products of whole floats can reach and be exact. */
+const EXACT = 2 ** 24;
+
+/** The greatest magnitude of elements of `dtype` less zero points that are `zeros`, where known. */
+function reach(dtype: DType, zero: Operand | null, zeros: readonly number[] | null): number {
+  const [least, greatest] = integerRange(dtype);
+  if (zero !== null && zeros === null) return greatest - least;
+  return Math.max(...(zeros ?? [0]).map((at) => Math.max(greatest - at, at - least)));
+}
+
+/** Terms of a sum of products that the kernel for floats adds exactly, whatever they are. */
+export function exactTerms(
+  call: OpCall,
+  a: Operand,
+  aZero: number,
+  b: Operand,
+  bZero: number,
+): number {
+  const of = (x: Operand, i: number): number => reach(x.dtype, call.optional(i), call.constants(i));
+  return Math.floor(EXACT / (of(a, aZero) * of(b, bZero)));
+}
+
+/** `x` with elements as floats. */
+export function floats(x: Operand): Operand {
+  return operand("float32", x.dims, (indices) => asFloat(x.at(indices)));
+}
+
+/** `x`, whole floats, as int32. */
+export function wholes(x: Operand): Operand {
+  return operand("int32", x.dims, (indices) => convert("i32", x.at(indices)));
+}
+
+/**
+ * The product of `a` and `b`, both less their zero points, which are inputs `aZero` and `bZero`, as
+ * int32. Where the number of terms is known they are added as floats, in parts that are exact.
+ */
 function integerProduct(
   call: OpCall,
   a: Operand,
-  aZero: Operand | null,
+  aZero: number,
   b: Operand,
-  bZero: Operand | null,
+  bZero: number,
 ): Operand {
-  return matmul(call, withoutZero(a, aZero, "rows"), withoutZero(b, bZero, "columns"), "int32");
+  const left = withoutZero(a, call.optional(aZero), "rows");
+  const right = withoutZero(b, call.optional(bZero), "columns");
+  return exactProduct(call, left, right, exactTerms(call, a, aZero, b, bZero));
+}
+
+/** The product of the integers `a` and `b`, of which `terms` products have an exact sum as floats. */
+function exactProduct(call: OpCall, a: Operand, b: Operand, terms: number): Operand {
+  const depth = asNumber(a.dims.at(-1) ?? ONE);
+  if (depth === null || terms < 16) return matmul(call, a, b, "int32");
+  if (depth <= terms) return wholes(matmul(call, floats(a), floats(b), "float32"));
+  if (a.dims.length < 2 || b.dims.length < 2) return matmul(call, a, b, "int32");
+  const count = Math.ceil(depth / terms);
+  const length = Math.ceil(depth / count);
+  const part = [integer(count), integer(length)] as const;
+  const place = (at: Integer, k: Integer): Integer => add(multiply(at, part[1]), k);
+  const element = (x: Operand, k: Integer, indices: readonly Integer[]): Value => {
+    const isInside = apply("less", fromInteger(k), constant("i32", depth));
+    return select(isInside, asFloat(x.at(indices)), float(0));
+  };
+  // [..., part, M, K of a part] by [..., part, K of a part, N]
+  const left = operand(
+    "float32",
+    [...a.dims.slice(0, -2), part[0], a.dims.at(-2)!, part[1]],
+    (at) => {
+      const k = place(at.at(-3)!, at.at(-1)!);
+      return element(a, k, [...at.slice(0, -3), at.at(-2)!, k]);
+    },
+  );
+  const right = operand("float32", [...b.dims.slice(0, -2), ...part, b.dims.at(-1)!], (at) => {
+    const k = place(at.at(-3)!, at.at(-2)!);
+    return element(b, k, [...at.slice(0, -3), k, at.at(-1)!]);
+  });
+  const parts = matmul(call, left, right, "float32");
+  const dims = [...parts.dims.slice(0, -3), ...parts.dims.slice(-2)];
+  return operand("int32", dims, (at) =>
+    reduce(
+      "sum",
+      [part[0]],
+      ([which]) => convert("i32", parts.at([...at.slice(0, -2), which!, ...at.slice(-2)])),
+    ));
 }
 
 /** The product of the scales that concern the element at `indices` of a product of `dims`. */
@@ -84,7 +174,7 @@ function qLinearMatMul(call: OpCall): Operand {
       return quantized(dtype, value, at(yScale), at(yZero));
     });
   }
-  const product = integerProduct(call, a, aZero, b, bZero);
+  const product = integerProduct(call, a, 2, b, 5);
   return operand(dtype, product.dims, (indices) => {
     const at = (x: Operand): Value => parameterAt(x, "rows", product.dims, indices);
     const scale = over(scaleAt(aScale, bScale, product.dims, indices), at(yScale));
@@ -100,7 +190,7 @@ function qGemm(call: OpCall): Operand {
   const [aScale, bScale] = [call.input(1), call.input(4)];
   const c = call.optional(6);
   const [yScale, yZero] = [call.optional(7), call.optional(8)];
-  const product = integerProduct(call, a, call.input(2), b, call.input(5));
+  const product = integerProduct(call, a, 2, b, 5);
   const { dims } = product;
   const alpha = float(call.float("alpha", 1));
   const total = (indices: readonly Integer[]): Value => {
@@ -135,14 +225,17 @@ function scaledProduct(
 }
 
 function matMulIntegerToFloat(call: OpCall): Operand {
-  const [aZero, bZero] = [call.optional(4), call.optional(5)];
-  const product = integerProduct(call, call.input(0), aZero, call.input(1), bZero);
+  const product = integerProduct(call, call.input(0), 4, call.input(1), 5);
   return scaledProduct(product, call.input(2), call.input(3), call.optional(6));
 }
 
 function dynamicQuantizeMatMul(call: OpCall): Operand {
   const { codes, scale, zero } = dynamicallyQuantized(call, call.input(0));
-  const product = integerProduct(call, codes, zero, call.input(1), call.optional(3));
+  const b = call.input(1);
+  const terms = Math.floor(EXACT / (255 * reach(b.dtype, call.optional(3), call.constants(3))));
+  const left = withoutZero(codes, zero, "rows");
+  const right = withoutZero(b, call.optional(3), "columns");
+  const product = exactProduct(call, left, right, terms);
   return scaledProduct(product, scale, call.input(2), call.optional(4));
 }
 
@@ -159,8 +252,7 @@ export const INTEGER_MATMUL_OPS: readonly OpRecord[] = [
     "MatMulInteger",
     "",
     10,
-    (call) =>
-      integerProduct(call, call.input(0), call.optional(2), call.input(1), call.optional(3)),
+    (call) => integerProduct(call, call.input(0), 2, call.input(1), 3),
   ),
   one("QLinearMatMul", "", 21, qLinearMatMul),
   one("QLinearMatMul", MICROSOFT, 1, qLinearMatMul),

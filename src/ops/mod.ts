@@ -7,6 +7,7 @@ import { CONVOLUTION_OPS } from "./convolution.ts";
 import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
+import { INTEGER_CONVOLUTION_OPS } from "./integer_convolution.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { MATMUL_OPS } from "./matmul.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
@@ -26,6 +27,7 @@ const RECORDS: readonly OpRecord[] = [
   ...DEFORMABLE_CONVOLUTION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
+  ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
   ...MATMUL_OPS,
   ...QUANTIZE_OPS,

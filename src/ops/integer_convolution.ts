@@ -1,0 +1,74 @@
+/** Convolutions of quantized tensors: QLinearConv and ConvInteger. */
+import { asNumber, type Integer, multiply } from "../expr/integer.ts";
+import type { Value } from "../expr/value.ts";
+import { asFloat, over, plus, times } from "./arithmetic.ts";
+import { convolution } from "./convolution.ts";
+import { exactTerms, floats, wholes } from "./integer_matmul.ts";
+import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { centred, onlyElement, requantized } from "./quantize.ts";
+
+/** `x` less its zero point, as int32. */
+function moved(x: Operand, zero: Operand | null): Operand {
+  return operand(
+    "int32",
+    x.dims,
+    (indices) => centred(x.at(indices), zero && onlyElement(zero)),
+  );
+}
+
+/** `parameter` of the output channel that `indices` of a weight or a result begin with, or of all. */
+function ofChannel(parameter: Operand, channel: Integer): Value {
+  const isOne = parameter.dims.every((extent) => asNumber(extent) === 1);
+  return isOne ? onlyElement(parameter) : parameter.at([channel]);
+}
+
+/** A weight less the zero points of its output channels, as int32. */
+function movedWeight(weight: Operand, zero: Operand | null): Operand {
+  return operand(
+    "int32",
+    weight.dims,
+    (indices) => centred(weight.at(indices), zero && ofChannel(zero, indices[0]!)),
+  );
+}
+
+/** Sums are exact: in floats where they must be, else as integers. */
+function convInteger(call: OpCall): Operand {
+  const [x, weight] = [call.input(0), call.input(1)];
+  const terms = asNumber(multiply(...weight.dims.slice(1)));
+  const [input, kernel] = [moved(x, call.optional(2)), movedWeight(weight, call.optional(3))];
+  return terms !== null && terms <= exactTerms(call, x, 2, weight, 3)
+    ? wholes(convolution(call, floats(input), floats(kernel), null))
+    : convolution(call, input, kernel, null);
+}
+
+/** Sums are of floats, which are exact up to 2^24: far more than the result's 8 bits tell. */
+function qLinearConv(call: OpCall): Operand {
+  const [x, xScale, xZero, weight, weightScale, weightZero, yScale, yZero] = Array.from(
+    { length: 8 },
+    (_, i) => call.input(i),
+  ) as [Operand, Operand, Operand, Operand, Operand, Operand, Operand, Operand];
+  const bias = call.optional(8);
+  const sums = convolution(
+    call,
+    floats(moved(x, xZero)),
+    floats(movedWeight(weight, weightZero)),
+    null,
+  );
+  const { dtype } = yZero;
+  return operand(dtype, sums.dims, (indices) => {
+    const channel = indices[1]!;
+    const sum = sums.at(indices);
+    const total = bias === null ? sum : plus(sum, asFloat(bias.at([channel])));
+    const scale = over(
+      times(onlyElement(xScale), ofChannel(weightScale, channel)),
+      onlyElement(yScale),
+    );
+    return requantized(dtype, times(total, scale), onlyElement(yZero));
+  });
+}
+
+/** https://onnx.ai/onnx/operators/onnx__QLinearConv.html and onnx__ConvInteger.html */
+export const INTEGER_CONVOLUTION_OPS: readonly OpRecord[] = [
+  { name: "ConvInteger", domain: "", since: 10, lower: (call) => [convInteger(call)] },
+  { name: "QLinearConv", domain: "", since: 10, lower: (call) => [qLinearConv(call)] },
+];
