@@ -1,4 +1,6 @@
 /** The rows of the table of kernel files; `kernels.ts` says what they mean. */
+import convDepthwise from "../../kernels/ops/conv_depthwise.wgsl" with { type: "text" };
+import convRegisters from "../../kernels/ops/conv_registers.wgsl" with { type: "text" };
 import matmulLanes from "../../kernels/ops/matmul_lanes.wgsl" with { type: "text" };
 import matmulLanesAlongK from "../../kernels/ops/matmul_lanes_along_k.wgsl" with { type: "text" };
 import matmulRegisters from "../../kernels/ops/matmul_registers.wgsl" with { type: "text" };
@@ -76,6 +78,7 @@ const MATMUL: Family = {
   stores: [{ name: "store", indices: ["batch", "row", "column"] }],
   constants: {},
   functions: {},
+  extents: { batch: "batches", row: "rows", column: "columns", k: "depth", split: "splits" },
   variants: [
     ...bothWays(matmulLanes, matmulLanesAlongK, {
       name: "matmul_lanes",
@@ -149,5 +152,91 @@ const MATMUL: Family = {
   ],
 };
 
+/** Workgroups of a convolution where a thread takes 4 elements of `channels` channels. */
+function elementsOf(channels: number) {
+  return {
+    tiles: [
+      ["batches", 1],
+      ["groups_of_channels", 1],
+      ["group_channels_out", channels],
+      ["out_depth", 1],
+      ["out_height", 1],
+      ["out_width", 4],
+    ],
+    share: 64,
+  } as const;
+}
+
+/**
+ * Convolution over 3 axes (extents of 1 for those that are missing) with zeros around. One that fills
+ * few of 4 neighbouring elements is better a matmul of gathered elements, as are those that no
+ * variant is limited to on hardware, which has tiles for that.
+ */
+const CONV: Family = {
+  name: "conv",
+  sizes: [
+    "batches",
+    "groups_of_channels",
+    "group_channels_out",
+    "group_channels_in",
+    "out_depth",
+    "out_height",
+    "out_width",
+    "in_depth",
+    "in_height",
+    "in_width",
+    "pad_depth",
+    "pad_height",
+    "pad_width",
+  ],
+  loads: [
+    { name: "x", indices: ["batch", "channel", "z", "y", "x"] },
+    { name: "w", indices: ["channel_out", "channel_in", "kz", "ky", "kx"] },
+  ],
+  stores: [{ name: "store", indices: ["batch", "channel", "z", "y", "x"] }],
+  constants: {
+    KERNEL_DEPTH: "i32",
+    KERNEL_HEIGHT: "i32",
+    KERNEL_WIDTH: "i32",
+    STRIDE_DEPTH: "i32",
+    STRIDE_HEIGHT: "i32",
+    STRIDE_WIDTH: "i32",
+    DILATION_DEPTH: "i32",
+    DILATION_HEIGHT: "i32",
+    DILATION_WIDTH: "i32",
+  },
+  functions: {},
+  extents: { batch: "batches", channel_in: "group_channels_in" },
+  variants: [
+    {
+      name: "conv_depthwise",
+      file: "conv_depthwise",
+      text: convDepthwise,
+      loads: ["x", "w"],
+      vectors: [],
+      overrides: { THREADS: 64 },
+      groups: elementsOf(1),
+      limits: [{ size: "group_channels_out", is: "at most", number: 2 }],
+      adapter: "any",
+      workgroupBytes: 0,
+    },
+    {
+      name: "conv_registers",
+      file: "conv_registers",
+      text: convRegisters,
+      loads: ["x", "w"],
+      vectors: [],
+      overrides: { THREADS: 64 },
+      groups: elementsOf(4),
+      limits: [
+        { size: "group_channels_in", is: "at least", number: 4 },
+        { size: "out_width", is: "at least", number: 4 },
+      ],
+      adapter: "software",
+      workgroupBytes: 0,
+    },
+  ],
+};
+
 /** Every family. */
-export const FAMILIES: readonly Family[] = [MATMUL];
+export const FAMILIES: readonly Family[] = [MATMUL, CONV];

@@ -4,6 +4,10 @@
  * text, the hooks that it calls, the number of workgroups and when it applies. The parts of a file
  * below `// ---- core` call nothing but these; the emitter writes what stands above.
  *
+ * A hook must not use `&&`, `||` or `if` for bounds tests where `&`, `|` and `select` will do: each is a
+ * branch, a core calls a hook up to 16 times, and SwiftShader's compiler takes time and memory that
+ * grow exponentially with such branches (16 loads with three `&&` each: no end, 24 GB).
+ *
  * Names at the top level of a core are `main`, `THREADS` and others in capitals, and names that begin
  * with `core_`. A header must not define those.
  */
@@ -88,6 +92,8 @@ export interface Family {
   readonly constants: Readonly<Record<string, "i32" | "f32">>;
   /** Functions of f32 arguments that give f32, by their number of arguments. */
   readonly functions: Readonly<Record<string, number>>;
+  /** The size that each index of a hook stays below, by the name of the index. */
+  readonly extents: Readonly<Record<string, string>>;
   /** In order of preference: the first that applies is taken until tuning knows better. */
   readonly variants: readonly Variant[];
 }

@@ -1,5 +1,6 @@
 /** What the kernel tests run: every kernel file on odd shapes, with what plain JavaScript gives. */
 import { FAMILIES, familyOf, type Variant } from "../../src/codegen/kernels.ts";
+import { convCases } from "./conv_cases.ts";
 import type { KernelCase } from "./kernel_runner.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -145,6 +146,7 @@ function* splitCases(
 /** Every case. */
 export function* kernelCases(): Generator<Expectation> {
   yield* matmulCases();
+  yield* convCases();
 }
 
 /** Every text that must compile as it stands. */
