@@ -1,5 +1,6 @@
 /** Every op that modelcast compiles: the only place where records are registered. */
 import { ACTIVATION_OPS } from "./activation.ts";
+import { ATTENTION_OPS } from "./attention.ts";
 import { BINARY_OPS } from "./binary.ts";
 import { BLOCK_QUANTIZED_OPS } from "./block_quantized.ts";
 import { CAST_OPS } from "./cast.ts";
@@ -13,13 +14,17 @@ import { MATMUL_OPS } from "./matmul.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
 import { POOLING_OPS } from "./pooling.ts";
-import { REDUCTION_OPS } from "./reduction.ts";
-import { SOFTMAX_OPS } from "./softmax.ts";
+import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
+import { REDUCTION_OPS } from "./reduction.ts";
+import { ROTARY_OPS } from "./rotary.ts";
+import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
+import { SOFTMAX_OPS } from "./softmax.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
   ...ACTIVATION_OPS,
+  ...ATTENTION_OPS,
   ...BINARY_OPS,
   ...BLOCK_QUANTIZED_OPS,
   ...CAST_OPS,
@@ -30,10 +35,13 @@ const RECORDS: readonly OpRecord[] = [
   ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
   ...MATMUL_OPS,
-  ...QUANTIZE_OPS,
   ...NORMALIZATION_OPS,
   ...POOLING_OPS,
+  ...QLINEAR_OPS,
+  ...QUANTIZE_OPS,
   ...REDUCTION_OPS,
+  ...ROTARY_OPS,
+  ...SKIP_NORMALIZATION_OPS,
   ...SOFTMAX_OPS,
   ...UNARY_OPS,
 ];
