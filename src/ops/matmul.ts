@@ -10,7 +10,7 @@ import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 const MICROSOFT = "com.microsoft";
 
 /** `x` with its dimensions in the order `order`. */
-function permuted(x: Operand, order: readonly number[]): Operand {
+export function permuted(x: Operand, order: readonly number[]): Operand {
   return operand(x.dtype, order.map((from) => x.dims[from]!), (indices) => {
     const own: Integer[] = [];
     order.forEach((from, to) => own[from] = indices[to]!);

@@ -29,7 +29,7 @@ import {
 } from "./window.ts";
 
 /** The windows of a pooling op, and an element of one, or `outside` where there is none. */
-function pooled(call: OpCall): {
+function pooled(call: OpCall, input = call.input(0)): {
   input: Operand;
   dims: readonly Integer[];
   windows: readonly Window[];
@@ -40,7 +40,6 @@ function pooled(call: OpCall): {
     outside: Value,
   ) => Value;
 } {
-  const input = call.input(0);
   const kernel = (call.ints("kernel_shape") ?? call.fail("it has no kernel_shape")).map(integer);
   const ceil = call.int("ceil_mode", 0) !== 0;
   const windows = windowsOf(call, input.dims.slice(2), kernel, ceil);
@@ -90,22 +89,21 @@ function lowerMaxPool(call: OpCall): Operand[] {
   return [largest, places];
 }
 
-function lowerAveragePool(call: OpCall): Operand[] {
-  const { input, dims, windows, kernel, element } = pooled(call);
+/** The average pooling of `input` that the attributes of `call` describe. */
+export function averagePool(call: OpCall, input: Operand): Operand {
+  const { dims, windows, kernel, element } = pooled(call, input);
   const padded = call.int("count_include_pad", 0) !== 0;
   const isWhole = windows.every(({ overlaps }) => !overlaps.lower && !overlaps.upper);
-  return [
-    operand(input.dtype, dims, (indices) => {
-      const total = sumOver(kernel, (position) => element(indices, position, float(0)));
-      if (isWhole) return over(total, countOf(kernel));
-      const counts = windows.map((window, d) => {
-        const least = padded ? subtract(ZERO, window.begin) : ZERO;
-        const end = padded ? add(window.input, window.end) : window.input;
-        return countedElements(window, indices[d + 2]!, least, end);
-      });
-      return over(total, asFloat(fromInteger(multiply(...counts))));
-    }),
-  ];
+  return operand(input.dtype, dims, (indices) => {
+    const total = sumOver(kernel, (position) => element(indices, position, float(0)));
+    if (isWhole) return over(total, countOf(kernel));
+    const counts = windows.map((window, d) => {
+      const least = padded ? subtract(ZERO, window.begin) : ZERO;
+      const end = padded ? add(window.input, window.end) : window.input;
+      return countedElements(window, indices[d + 2]!, least, end);
+    });
+    return over(total, asFloat(fromInteger(multiply(...counts))));
+  });
 }
 
 function lowerLpPool(call: OpCall): Operand[] {
@@ -247,7 +245,7 @@ const row = (name: string, lower: OpRecord["lower"], hostInputs?: readonly numbe
 
 /** Records of pooling. */
 export const POOLING_OPS: readonly OpRecord[] = [
-  row("AveragePool", lowerAveragePool),
+  row("AveragePool", (call) => [averagePool(call, call.input(0))]),
   global("GlobalAveragePool", meanOver),
   global("GlobalLpPool", (extents, at, call) => norm(call.int("p", 2), { extents, at })),
   global("GlobalMaxPool", (extents, at) => reduce("max", extents, at)),

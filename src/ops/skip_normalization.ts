@@ -1,0 +1,102 @@
+/**
+ * Normalizations that ONNX Runtime's optimizer writes
+ * (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md): of a sum with a skip
+ * connection, by the root mean square, and of embeddings.
+ */
+import { dtypeOfOnnx } from "../dtype.ts";
+import { type Integer, ONE } from "../expr/integer.ts";
+import { apply, constant, convert, reduce, toInteger, type Value } from "../expr/value.ts";
+import { plus } from "./arithmetic.ts";
+import { axisOf, broadcastIndices } from "./broadcast.ts";
+import { layerNormalization, rmsNormalization } from "./normalization.ts";
+import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+
+const MICROSOFT = "com.microsoft";
+
+/** The sum of the input, the skip connection, and input `bias` where there is one. */
+function skipSum(call: OpCall, bias: number): Operand {
+  const [input, skip] = [call.input(0), call.input(1)];
+  const addend = call.optional(bias);
+  const at = (x: Operand, indices: readonly Integer[]): Value =>
+    x.at(broadcastIndices(x.dims, input.dims, indices));
+  return call.stored(operand(input.dtype, input.dims, (indices) => {
+    const sum = plus(input.at(indices), at(skip, indices));
+    return addend === null ? sum : plus(sum, at(addend, indices));
+  }));
+}
+
+/** `statistic` of each row of `x`. */
+function ofRows(x: Operand, axis: number, statistic: Operand["at"]): Operand {
+  return operand("float32", x.dims.map((extent, i) => i < axis ? extent : ONE), statistic);
+}
+
+function skipLayer(call: OpCall): Operand[] {
+  const sum = skipSum(call, 4);
+  const axis = sum.dims.length - 1;
+  const epsilon = call.float("epsilon", 1e-12);
+  const made = layerNormalization(sum, axis, epsilon, call.input(2), call.optional(3));
+  return [made.normalized, ofRows(sum, axis, made.mean), ofRows(sum, axis, made.inverse), sum];
+}
+
+function skipSimplified(call: OpCall): Operand[] {
+  const sum = skipSum(call, 3);
+  const axis = sum.dims.length - 1;
+  const made = rmsNormalization(sum, axis, call.float("epsilon", 1e-12), call.input(2));
+  // The mean, which nothing is taken from, has no use: it is 0.
+  const mean = ofRows(sum, axis, () => constant("f32", 0));
+  return [made.normalized, mean, ofRows(sum, axis, made.inverse), sum];
+}
+
+function simplified(call: OpCall): Operand[] {
+  const x = call.input(0);
+  const axis = axisOf(call, call.int("axis", -1), x.dims.length);
+  const scale = call.input(1);
+  const made = rmsNormalization(x, axis, call.float("epsilon", 1e-5), scale);
+  const inverse = ofRows(x, axis, made.inverse);
+  return [
+    { ...made.normalized, dtype: scale.dtype },
+    { ...inverse, dtype: dtypeOfOnnx(call.int("stash_type", 1)) ?? "float32" },
+  ];
+}
+
+/**
+ * The sum of embeddings of words, positions and segments, normalized. The second output counts the
+ * ones of each row of the mask.
+ */
+function embedLayer(call: OpCall): Operand[] {
+  const ids = call.input(0);
+  const [words, positions] = [call.input(2), call.input(3)];
+  const [segmentIds, segments] = [call.optional(1), call.optional(4)];
+  const [mask, positionIds] = [call.optional(7), call.optional(8)];
+  const [batch, length] = ids.dims as readonly [Integer, Integer];
+  const dims = [batch, length, words.dims[1]!];
+  const sum = call.stored(operand(words.dtype, dims, ([b, s, h]) => {
+    const position = positionIds === null
+      ? s!
+      : toInteger(positionIds.at(broadcastIndices(positionIds.dims, ids.dims, [b!, s!])));
+    const total = plus(
+      words.at([toInteger(ids.at([b!, s!])), h!]),
+      positions.at([position, h!]),
+    );
+    if (segments === null || segmentIds === null) return total;
+    return plus(total, segments.at([toInteger(segmentIds.at([b!, s!])), h!]));
+  }));
+  const epsilon = call.float("epsilon", 1e-12);
+  const made = layerNormalization(sum, 2, epsilon, call.input(5), call.input(6));
+  const counts = operand("int32", [batch], ([b]) => {
+    if (mask === null) return constant("i32", 0);
+    const one = constant("i32", 1);
+    return reduce("sum", [length], ([s]) => convert("i32", apply("equal", mask.at([b!, s!]), one)));
+  });
+  return [made.normalized, counts, sum];
+}
+
+/** https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
+export const SKIP_NORMALIZATION_OPS: readonly OpRecord[] = [
+  { name: "SkipLayerNormalization", domain: MICROSOFT, since: 1, lower: skipLayer },
+  { name: "SkipSimplifiedLayerNormalization", domain: MICROSOFT, since: 1, lower: skipSimplified },
+  // ONNX Runtime writes it in ONNX's own domain, which has no such op.
+  { name: "SimplifiedLayerNormalization", domain: "", since: 1, lower: simplified },
+  { name: "SimplifiedLayerNormalization", domain: MICROSOFT, since: 1, lower: simplified },
+  { name: "EmbedLayerNormalization", domain: MICROSOFT, since: 1, lower: embedLayer },
+];
