@@ -150,7 +150,7 @@ fn safePow(x: f32, y: f32) -> f32 {
   }
   let size = abs(y);
   let isWhole = size >= 16777216.0 || floor(size) == size;
-  let isOdd = isWhole && size < 16777216.0 && (u32(min(size, 16777216.0)) & 1u) == 1u;
+  let isOdd = isWhole && (u32(min(size, 16777216.0)) & 1u) == 1u;
   let sign = select(0u, bitcast<u32>(x) & 0x80000000u, isOdd);
   var result = 0.0;
   if (a == 0.0 || isInf(x)) {

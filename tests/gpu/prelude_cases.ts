@@ -199,12 +199,12 @@ function specialsOf(type: Type, name: string): number[] {
   }
 }
 
-/** Random arguments; floats of every magnitude, of magnitudes at home in models, near 1, and ties. */
+/** Random arguments; floats of every magnitude, of magnitudes at home in models, near 1, ties. */
 function randomBits(type: Type, name: string, turn: number, random: () => number): number {
   const centered = 2 * random() - 1;
   switch (type) {
     case "f32":
-      switch (turn % 6) {
+      switch (turn % 7) {
         case 0:
           return Math.floor(random() * 2 ** 32);
         case 1:
@@ -213,7 +213,14 @@ function randomBits(type: Type, name: string, turn: number, random: () => number
           return bitsOf(Math.sign(centered) * Math.exp(24 * random() - 12));
         case 3:
           return bitsOf(1 + centered * 2 ** -Math.floor(22 * random()));
-        case 4:
+        case 4: {
+          // Few bits of mantissa, the last of them 1: halfway between numbers of smaller types.
+          const kept = Math.floor(13 * random());
+          const mantissa = (2 * Math.floor(random() * 2 ** kept) + 1) * 2 ** (22 - kept);
+          const exponent = 100 + Math.floor(50 * random());
+          return ((centered < 0 ? 2 ** 31 : 0) + exponent * 2 ** 23 + mantissa) >>> 0;
+        }
+        case 5:
           return bitsOf(Math.round(200 * centered) / 8);
         default:
           return bitsOf(1e4 * centered);

@@ -119,7 +119,9 @@ function isRight(one: PreludeFunction, args: readonly number[], got: number, exp
   if (Object.is(got, expected)) return true;
   const { relative, absolute, flushes } = toleranceOf(one.name, expected, args);
   // Elsewhere zeros of both signs are different.
-  if (Math.abs(expected) < SMALLEST_NORMAL) return flushes && Math.abs(got) <= SMALLEST_NORMAL;
+  if (Math.abs(expected) < SMALLEST_NORMAL) {
+    return flushes && Math.abs(got) <= SMALLEST_NORMAL + absolute;
+  }
   if (!Number.isFinite(expected)) return false;
   const bound = relative * Math.abs(expected) + absolute;
   if (!Number.isFinite(got)) {
