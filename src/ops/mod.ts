@@ -18,6 +18,7 @@ import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
 import { ROTARY_OPS } from "./rotary.ts";
+import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
 import { UNARY_OPS } from "./unary.ts";
@@ -41,6 +42,7 @@ const RECORDS: readonly OpRecord[] = [
   ...QUANTIZE_OPS,
   ...REDUCTION_OPS,
   ...ROTARY_OPS,
+  ...SIGNAL_OPS,
   ...SKIP_NORMALIZATION_OPS,
   ...SOFTMAX_OPS,
   ...UNARY_OPS,

@@ -4,7 +4,7 @@
  * in another order.
  */
 import { divide, modulo } from "../expr/bounds.ts";
-import { add, asNumber, type Integer, integer, multiply, subtract } from "../expr/integer.ts";
+import { add, asNumber, type Integer, integer, multiply } from "../expr/integer.ts";
 import { apply, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
 import { minus, plus, times } from "./arithmetic.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
@@ -105,10 +105,8 @@ function embedded(
     input.dims,
     input.dims.length === 4
       ? ([n, head, position, element]) => turned.at(n!, head!, position!, element!)
-      : ([n, position, at]) => {
-        const head = divide(at!, vectors.size);
-        return turned.at(n!, head, position!, subtract(at!, multiply(head, vectors.size)));
-      },
+      : ([n, position, at]) =>
+        turned.at(n!, divide(at!, vectors.size), position!, modulo(at!, vectors.size)),
   );
 }
 
