@@ -8,6 +8,7 @@ import { CONVOLUTION_OPS } from "./convolution.ts";
 import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
+import { FUSED_ATTENTION_OPS } from "./fused_attention.ts";
 import { INTEGER_CONVOLUTION_OPS } from "./integer_convolution.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { MATMUL_OPS } from "./matmul.ts";
@@ -33,6 +34,7 @@ const RECORDS: readonly OpRecord[] = [
   ...DEFORMABLE_CONVOLUTION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
+  ...FUSED_ATTENTION_OPS,
   ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
   ...MATMUL_OPS,
