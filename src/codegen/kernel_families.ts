@@ -1,4 +1,5 @@
 /** The rows of the table of kernel files; `kernels.ts` says what they mean. */
+import attention from "../../kernels/ops/attention.wgsl" with { type: "text" };
 import convDepthwise from "../../kernels/ops/conv_depthwise.wgsl" with { type: "text" };
 import convRegisters from "../../kernels/ops/conv_registers.wgsl" with { type: "text" };
 import matmulLanes from "../../kernels/ops/matmul_lanes.wgsl" with { type: "text" };
@@ -238,5 +239,42 @@ const CONV: Family = {
   ],
 };
 
+/**
+ * result[batch, head, query] = sum over key of p[key] * v[batch, head, key], where p is the softmax
+ * over keys of adjusted(q[batch, head, query] . k[batch, head, key]) + mask(batch, head, query, key).
+ */
+const ATTENTION: Family = {
+  name: "attention",
+  sizes: ["batches", "heads", "queries", "keys"],
+  loads: [
+    { name: "q", indices: ["batch", "head", "query", "d"] },
+    { name: "k", indices: ["batch", "head", "key", "d"] },
+    { name: "v", indices: ["batch", "head", "key", "d"] },
+    { name: "mask", indices: ["batch", "head", "query", "key"] },
+  ],
+  stores: [{ name: "store", indices: ["batch", "head", "query", "d"] }],
+  constants: { HEAD_SIZE: "i32", VALUE_SIZE: "i32" },
+  functions: { adjusted: 1 },
+  extents: { batch: "batches", head: "heads", query: "queries", key: "keys" },
+  variants: [
+    {
+      name: "attention",
+      file: "attention",
+      text: attention,
+      loads: ["q", "k", "mask"],
+      vectors: [
+        { name: "q4", of: "q", along: 3 },
+        { name: "k4", of: "k", along: 3 },
+        { name: "v4", of: "v", along: 3 },
+      ],
+      overrides: { THREADS: 64 },
+      groups: { tiles: [["batches", 1], ["heads", 1], ["queries", 4]], share: 64 },
+      limits: [],
+      adapter: "any",
+      workgroupBytes: 0,
+    },
+  ],
+};
+
 /** Every family. */
-export const FAMILIES: readonly Family[] = [MATMUL, CONV];
+export const FAMILIES: readonly Family[] = [MATMUL, CONV, ATTENTION];

@@ -1,5 +1,6 @@
 /** What the kernel tests run: every kernel file on odd shapes, with what plain JavaScript gives. */
 import { FAMILIES, familyOf, type Variant } from "../../src/codegen/kernels.ts";
+import { attentionCases } from "./attention_cases.ts";
 import { convCases } from "./conv_cases.ts";
 import type { KernelCase } from "./kernel_runner.ts";
 import { randomFrom } from "./random_jobs.ts";
@@ -147,6 +148,7 @@ function* splitCases(
 export function* kernelCases(): Generator<Expectation> {
   yield* matmulCases();
   yield* convCases();
+  yield* attentionCases();
 }
 
 /** Every text that must compile as it stands. */

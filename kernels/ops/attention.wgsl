@@ -1,0 +1,256 @@
+// Attention without a matrix of scores: a thread goes over the keys 8 at a time with 4 queries, and
+// keeps of each query the greatest score, the sum of exponentials and the weighted sum of values,
+// which it scales down whenever a greater score appears (Milakov and Gimelshein, "Online normalizer
+// calculation for softmax", 2018; Rabe and Staats, "Self-attention does not need O(n^2) memory",
+// 2021).
+
+struct Parameters { batches: i32, heads: i32, queries: i32, keys: i32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read_write> query_data: array<f32>;
+@group(0) @binding(2) var<storage, read_write> key_data: array<f32>;
+@group(0) @binding(3) var<storage, read_write> value_data: array<f32>;
+@group(0) @binding(4) var<storage, read_write> mask_data: array<f32>;
+@group(0) @binding(5) var<storage, read_write> result: array<f32>;
+
+// Elements of a query and of a key, and of a value.
+const HEAD_SIZE: i32 = 18;
+const VALUE_SIZE: i32 = 7;
+
+fn batches() -> i32 { return parameters.batches; }
+fn heads() -> i32 { return parameters.heads; }
+fn queries() -> i32 { return parameters.queries; }
+fn keys() -> i32 { return parameters.keys; }
+
+fn q(batch: i32, head: i32, query: i32, d: i32) -> f32 {
+  return query_data[((batch * heads() + head) * queries() + query) * HEAD_SIZE + d];
+}
+
+// 4 values along d, a multiple of 4; d + 3 < HEAD_SIZE.
+fn q4(batch: i32, head: i32, query: i32, d: i32) -> vec4f {
+  let i = ((batch * heads() + head) * queries() + query) * HEAD_SIZE + d;
+  return vec4f(query_data[i], query_data[i + 1], query_data[i + 2], query_data[i + 3]);
+}
+
+// head is the query's: where several share a key, this hook knows.
+fn k(batch: i32, head: i32, key: i32, d: i32) -> f32 {
+  return key_data[((batch * heads() + head) * keys() + key) * HEAD_SIZE + d];
+}
+
+// As q4.
+fn k4(batch: i32, head: i32, key: i32, d: i32) -> vec4f {
+  let i = ((batch * heads() + head) * keys() + key) * HEAD_SIZE + d;
+  return vec4f(key_data[i], key_data[i + 1], key_data[i + 2], key_data[i + 3]);
+}
+
+// 4 values along d, a multiple of 4. Those past the last are not used.
+fn v4(batch: i32, head: i32, key: i32, d: i32) -> vec4f {
+  let i = ((batch * heads() + head) * keys() + key) * VALUE_SIZE + d;
+  return vec4f(value_data[i], value_data[i + 1], value_data[i + 2], value_data[i + 3]);
+}
+
+// Added to the score; -3e38 and less (minus infinity too) keep the key out.
+fn mask(batch: i32, head: i32, query: i32, key: i32) -> f32 {
+  return mask_data[((batch * heads() + head) * queries() + query) * keys() + key];
+}
+
+// What becomes of a product of a query and a key before the mask: a scale, a cap.
+fn adjusted(product: f32) -> f32 { return product * 0.25; }
+
+// A query that sees no key has a result of zeros.
+fn store(batch: i32, head: i32, query: i32, d: i32, value: f32) {
+  result[((batch * heads() + head) * queries() + query) * VALUE_SIZE + d] = value;
+}
+
+// ---- core
+override THREADS: u32 = 64u;
+const LOWEST = -3.0e38;
+const VALUE_VECTORS = (VALUE_SIZE + 3) / 4;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let tiles = (queries() + 3) / 4;
+  let tile = i32((group.x + group.y * groups.x) * THREADS + thread);
+  let all_heads = tile / tiles;
+  let query = (tile - all_heads * tiles) * 4;
+  let batch = all_heads / heads();
+  let head = all_heads - batch * heads();
+  if (batch >= batches()) { return; }
+  // Queries and keys past the last are the last one, computed again and not used.
+  let query1 = min(query + 1, queries() - 1);
+  let query2 = min(query + 2, queries() - 1);
+  let query3 = min(query + 3, queries() - 1);
+  let whole = HEAD_SIZE & ~3;
+  var greatest = vec4f(LOWEST);
+  var total = vec4f();
+  // [d / 4][query]
+  var sums: array<vec4f, VALUE_VECTORS * 4>;
+  for (var key = 0; key < keys(); key += 8) {
+    let key1 = min(key + 1, keys() - 1);
+    let key2 = min(key + 2, keys() - 1);
+    let key3 = min(key + 3, keys() - 1);
+    let key4 = min(key + 4, keys() - 1);
+    let key5 = min(key + 5, keys() - 1);
+    let key6 = min(key + 6, keys() - 1);
+    let key7 = min(key + 7, keys() - 1);
+    var score0 = vec4f();
+    var score1 = vec4f();
+    var score2 = vec4f();
+    var score3 = vec4f();
+    var score4 = vec4f();
+    var score5 = vec4f();
+    var score6 = vec4f();
+    var score7 = vec4f();
+    for (var d = 0; d < whole; d += 4) {
+      let part0 = q4(batch, head, query, d);
+      let part1 = q4(batch, head, query1, d);
+      let part2 = q4(batch, head, query2, d);
+      let part3 = q4(batch, head, query3, d);
+      let with0 = k4(batch, head, key, d);
+      score0 += core_dots(part0, part1, part2, part3, with0);
+      let with1 = k4(batch, head, key1, d);
+      score1 += core_dots(part0, part1, part2, part3, with1);
+      let with2 = k4(batch, head, key2, d);
+      score2 += core_dots(part0, part1, part2, part3, with2);
+      let with3 = k4(batch, head, key3, d);
+      score3 += core_dots(part0, part1, part2, part3, with3);
+      let with4 = k4(batch, head, key4, d);
+      score4 += core_dots(part0, part1, part2, part3, with4);
+      let with5 = k4(batch, head, key5, d);
+      score5 += core_dots(part0, part1, part2, part3, with5);
+      let with6 = k4(batch, head, key6, d);
+      score6 += core_dots(part0, part1, part2, part3, with6);
+      let with7 = k4(batch, head, key7, d);
+      score7 += core_dots(part0, part1, part2, part3, with7);
+    }
+    for (var d = whole; d < HEAD_SIZE; d++) {
+      let part = vec4f(
+        q(batch, head, query, d),
+        q(batch, head, query1, d),
+        q(batch, head, query2, d),
+        q(batch, head, query3, d),
+      );
+      score0 += part * k(batch, head, key, d);
+      score1 += part * k(batch, head, key1, d);
+      score2 += part * k(batch, head, key2, d);
+      score3 += part * k(batch, head, key3, d);
+      score4 += part * k(batch, head, key4, d);
+      score5 += part * k(batch, head, key5, d);
+      score6 += part * k(batch, head, key6, d);
+      score7 += part * k(batch, head, key7, d);
+    }
+    score0 = core_masked(score0, batch, head, query, key);
+    score1 = core_masked(score1, batch, head, query, key + 1);
+    score2 = core_masked(score2, batch, head, query, key + 2);
+    score3 = core_masked(score3, batch, head, query, key + 3);
+    score4 = core_masked(score4, batch, head, query, key + 4);
+    score5 = core_masked(score5, batch, head, query, key + 5);
+    score6 = core_masked(score6, batch, head, query, key + 6);
+    score7 = core_masked(score7, batch, head, query, key + 7);
+    let greater = max(
+      max(max(greatest, score0), max(score1, score2)),
+      max(max(max(score3, score4), score5), max(score6, score7)),
+    );
+    let kept = exp(greatest - greater);
+    greatest = greater;
+    score0 = core_exponential(score0, greater);
+    score1 = core_exponential(score1, greater);
+    score2 = core_exponential(score2, greater);
+    score3 = core_exponential(score3, greater);
+    score4 = core_exponential(score4, greater);
+    score5 = core_exponential(score5, greater);
+    score6 = core_exponential(score6, greater);
+    score7 = core_exponential(score7, greater);
+    total = total * kept + score0 + score1 + score2 + score3 + score4 + score5 + score6 + score7;
+    for (var i = 0; i < VALUE_VECTORS; i++) {
+      var sum0 = sums[i * 4] * kept.x;
+      var sum1 = sums[i * 4 + 1] * kept.y;
+      var sum2 = sums[i * 4 + 2] * kept.z;
+      var sum3 = sums[i * 4 + 3] * kept.w;
+      let value0 = v4(batch, head, key, i * 4);
+      sum0 += score0.x * value0;
+      sum1 += score0.y * value0;
+      sum2 += score0.z * value0;
+      sum3 += score0.w * value0;
+      let value1 = v4(batch, head, key1, i * 4);
+      sum0 += score1.x * value1;
+      sum1 += score1.y * value1;
+      sum2 += score1.z * value1;
+      sum3 += score1.w * value1;
+      let value2 = v4(batch, head, key2, i * 4);
+      sum0 += score2.x * value2;
+      sum1 += score2.y * value2;
+      sum2 += score2.z * value2;
+      sum3 += score2.w * value2;
+      let value3 = v4(batch, head, key3, i * 4);
+      sum0 += score3.x * value3;
+      sum1 += score3.y * value3;
+      sum2 += score3.z * value3;
+      sum3 += score3.w * value3;
+      let value4 = v4(batch, head, key4, i * 4);
+      sum0 += score4.x * value4;
+      sum1 += score4.y * value4;
+      sum2 += score4.z * value4;
+      sum3 += score4.w * value4;
+      let value5 = v4(batch, head, key5, i * 4);
+      sum0 += score5.x * value5;
+      sum1 += score5.y * value5;
+      sum2 += score5.z * value5;
+      sum3 += score5.w * value5;
+      let value6 = v4(batch, head, key6, i * 4);
+      sum0 += score6.x * value6;
+      sum1 += score6.y * value6;
+      sum2 += score6.z * value6;
+      sum3 += score6.w * value6;
+      let value7 = v4(batch, head, key7, i * 4);
+      sum0 += score7.x * value7;
+      sum1 += score7.y * value7;
+      sum2 += score7.z * value7;
+      sum3 += score7.w * value7;
+      sums[i * 4] = sum0;
+      sums[i * 4 + 1] = sum1;
+      sums[i * 4 + 2] = sum2;
+      sums[i * 4 + 3] = sum3;
+    }
+  }
+  // Not-a-number stays what it is.
+  let share = select(1.0 / total, vec4f(), total == vec4f());
+  for (var d = 0; d < VALUE_SIZE; d++) {
+    let i = d / 4 * 4;
+    let c = d & 3;
+    store(batch, head, query, d, sums[i][c] * share.x);
+    if (query + 1 < queries()) { store(batch, head, query + 1, d, sums[i + 1][c] * share.y); }
+    if (query + 2 < queries()) { store(batch, head, query + 2, d, sums[i + 2][c] * share.z); }
+    if (query + 3 < queries()) { store(batch, head, query + 3, d, sums[i + 3][c] * share.w); }
+  }
+}
+
+fn core_dots(a: vec4f, b: vec4f, c: vec4f, d: vec4f, by: vec4f) -> vec4f {
+  return vec4f(dot(a, by), dot(b, by), dot(c, by), dot(d, by));
+}
+
+fn core_masked(products: vec4f, batch: i32, head: i32, query: i32, key: i32) -> vec4f {
+  let last = queries() - 1;
+  let at = min(key, keys() - 1);
+  let added = vec4f(
+    mask(batch, head, query, at),
+    mask(batch, head, min(query + 1, last), at),
+    mask(batch, head, min(query + 2, last), at),
+    mask(batch, head, min(query + 3, last), at),
+  );
+  let scores = vec4f(
+    adjusted(products.x),
+    adjusted(products.y),
+    adjusted(products.z),
+    adjusted(products.w),
+  );
+  let out = (added <= vec4f(LOWEST)) | vec4<bool>(key >= keys());
+  return select(scores + added, vec4f(LOWEST), out);
+}
+
+fn core_exponential(scores: vec4f, greatest: vec4f) -> vec4f {
+  return select(exp(scores - greatest), vec4f(), scores <= vec4f(LOWEST));
+}
