@@ -4,23 +4,29 @@ import { ATTENTION_OPS } from "./attention.ts";
 import { BINARY_OPS } from "./binary.ts";
 import { BLOCK_QUANTIZED_OPS } from "./block_quantized.ts";
 import { CAST_OPS } from "./cast.ts";
+import { CONSTANT_OPS } from "./constants.ts";
 import { CONVOLUTION_OPS } from "./convolution.ts";
 import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
 import { FUSED_ATTENTION_OPS } from "./fused_attention.ts";
+import { GATHER_OPS } from "./gather.ts";
 import { INTEGER_CONVOLUTION_OPS } from "./integer_convolution.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { MATMUL_OPS } from "./matmul.ts";
+import { MOVEMENT_OPS } from "./movement.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
 import { POOLING_OPS } from "./pooling.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
+import { RESHAPE_OPS } from "./reshape.ts";
 import { ROTARY_OPS } from "./rotary.ts";
+import { SCATTER_OPS } from "./scatter.ts";
 import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
+import { SLICING_OPS } from "./slicing.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
 import { UNARY_OPS } from "./unary.ts";
 
@@ -30,22 +36,28 @@ const RECORDS: readonly OpRecord[] = [
   ...BINARY_OPS,
   ...BLOCK_QUANTIZED_OPS,
   ...CAST_OPS,
+  ...CONSTANT_OPS,
   ...CONVOLUTION_OPS,
   ...DEFORMABLE_CONVOLUTION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
   ...FUSED_ATTENTION_OPS,
+  ...GATHER_OPS,
   ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
   ...MATMUL_OPS,
+  ...MOVEMENT_OPS,
   ...NORMALIZATION_OPS,
   ...POOLING_OPS,
   ...QLINEAR_OPS,
   ...QUANTIZE_OPS,
   ...REDUCTION_OPS,
+  ...RESHAPE_OPS,
   ...ROTARY_OPS,
+  ...SCATTER_OPS,
   ...SIGNAL_OPS,
   ...SKIP_NORMALIZATION_OPS,
+  ...SLICING_OPS,
   ...SOFTMAX_OPS,
   ...UNARY_OPS,
 ];
