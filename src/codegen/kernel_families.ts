@@ -2,6 +2,8 @@
 import attention from "../../kernels/ops/attention.wgsl" with { type: "text" };
 import convDepthwise from "../../kernels/ops/conv_depthwise.wgsl" with { type: "text" };
 import convRegisters from "../../kernels/ops/conv_registers.wgsl" with { type: "text" };
+import gru from "../../kernels/ops/gru.wgsl" with { type: "text" };
+import lstm from "../../kernels/ops/lstm.wgsl" with { type: "text" };
 import matmulLanes from "../../kernels/ops/matmul_lanes.wgsl" with { type: "text" };
 import matmulLanesAlongK from "../../kernels/ops/matmul_lanes_along_k.wgsl" with { type: "text" };
 import matmulRegisters from "../../kernels/ops/matmul_registers.wgsl" with { type: "text" };
@@ -15,7 +17,8 @@ import matmulSplitAlongK from "../../kernels/ops/matmul_split_along_k.wgsl" with
 import matmulTiled from "../../kernels/ops/matmul_tiled.wgsl" with { type: "text" };
 import matmulTiledAlongK from "../../kernels/ops/matmul_tiled_along_k.wgsl" with { type: "text" };
 import matmulSum from "../../kernels/ops/matmul_sum.wgsl" with { type: "text" };
-import type { Family, Variant, VectorHook } from "./kernels.ts";
+import rnn from "../../kernels/ops/rnn.wgsl" with { type: "text" };
+import type { Family, Hook, Variant, VectorHook } from "./kernels.ts";
 
 const A4: VectorHook = { name: "a4", of: "a", along: 2 };
 const B4: VectorHook = { name: "b4", of: "b", along: 2 };
@@ -276,5 +279,76 @@ const ATTENTION: Family = {
   ],
 };
 
+/** What recurrent layers have in common; `loads` and `stores` are those that only `name` has. */
+function recurrent(
+  name: string,
+  text: string,
+  own: {
+    readonly loads?: readonly Hook[];
+    readonly stores?: readonly Hook[];
+    readonly constants?: Family["constants"];
+    readonly functions: Family["functions"];
+    /** Arrays of HIDDEN elements in workgroup memory. */
+    readonly arrays: number;
+  },
+): Family {
+  const loads: readonly Hook[] = [
+    { name: "gates", indices: ["direction", "time", "batch", "row"] },
+    { name: "r", indices: ["direction", "row", "k"] },
+    { name: "initial_h", indices: ["direction", "batch", "unit"] },
+    { name: "sequence_length", type: "i32", indices: ["batch"] },
+    ...own.loads ?? [],
+  ];
+  return {
+    name,
+    sizes: ["directions", "batches", "steps"],
+    loads,
+    stores: [
+      { name: "store_y", indices: ["time", "direction", "batch", "unit"] },
+      { name: "store_h", indices: ["direction", "batch", "unit"] },
+      ...own.stores ?? [],
+    ],
+    constants: { HIDDEN: "i32", REVERSE: "i32", ...own.constants },
+    functions: own.functions,
+    extents: { direction: "directions", batch: "batches", time: "steps" },
+    variants: [{
+      name,
+      file: name,
+      text,
+      loads: loads.map((hook) => hook.name),
+      vectors: [{ name: "r4", of: "r", along: 2 }],
+      overrides: { THREADS: 64 },
+      groups: { tiles: [["directions", 1], ["batches", 1]], share: 1 },
+      // 16 KiB of workgroup memory are on every device.
+      limits: [{ size: "HIDDEN", is: "at most", number: Math.floor(4096 / own.arrays) }],
+      adapter: "any",
+      workgroupBytes: 16384,
+    }],
+  };
+}
+
+/**
+ * Recurrent layers as https://onnx.ai/onnx/operators/onnx__LSTM.html and its neighbours define them.
+ * `gates` is what the inputs contribute: a matmul of all steps, and the biases. A clip belongs into
+ * the activations. A store hook whose result nobody wants does nothing.
+ */
+const LSTM = recurrent("lstm", lstm, {
+  loads: [
+    { name: "initial_c", indices: ["direction", "batch", "unit"] },
+    { name: "peephole", indices: ["direction", "gate", "unit"] },
+  ],
+  stores: [{ name: "store_c", indices: ["direction", "batch", "unit"] }],
+  constants: { COUPLED: "i32" },
+  functions: { activation_f: 1, activation_g: 1, activation_h: 1 },
+  arrays: 3,
+});
+const GRU = recurrent("gru", gru, {
+  loads: [{ name: "recurrent_bias", indices: ["direction", "unit"] }],
+  constants: { LINEAR_BEFORE_RESET: "i32" },
+  functions: { activation_f: 1, activation_g: 1 },
+  arrays: 4,
+});
+const RNN = recurrent("rnn", rnn, { functions: { activation_f: 1 }, arrays: 2 });
+
 /** Every family. */
-export const FAMILIES: readonly Family[] = [MATMUL, CONV, ATTENTION];
+export const FAMILIES: readonly Family[] = [MATMUL, CONV, ATTENTION, LSTM, GRU, RNN];

@@ -13,10 +13,12 @@
  */
 import { FAMILIES } from "./kernel_families.ts";
 
-/** A function of the header that reads one element (f32) of an operand, or stores one of a result. */
+/** A function of the header that reads one element of an operand, or stores one of a result. */
 export interface Hook {
   readonly name: string;
-  /** Names of its i32 parameters. A store hook has `value: f32` after them. */
+  /** What it gives or stores; f32 where absent. */
+  readonly type?: "i32";
+  /** Names of its i32 parameters. A store hook has `value` after them. */
   readonly indices: readonly string[];
 }
 
@@ -28,7 +30,7 @@ export interface VectorHook {
   readonly along: number;
 }
 
-/** A comparison of a size with a number. */
+/** A comparison of a size, or of a literal of the header, with a number. */
 export interface Limit {
   readonly size: string;
   readonly is: "at least" | "at most";

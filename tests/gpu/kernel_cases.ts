@@ -3,6 +3,7 @@ import { FAMILIES, familyOf, type Variant } from "../../src/codegen/kernels.ts";
 import { attentionCases } from "./attention_cases.ts";
 import { convCases } from "./conv_cases.ts";
 import type { KernelCase } from "./kernel_runner.ts";
+import { recurrentCases } from "./recurrent_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
 /** A kernel to run and what it has to give. */
@@ -149,6 +150,7 @@ export function* kernelCases(): Generator<Expectation> {
   yield* matmulCases();
   yield* convCases();
   yield* attentionCases();
+  yield* recurrentCases();
 }
 
 /** Every text that must compile as it stands. */
