@@ -131,6 +131,23 @@ const GELU: OpRecord = floatUnary("Gelu", 20, (x, call) => {
   return gelu(x);
 });
 
+/** x * sigmoid(alpha * x). */
+function swish(x: Value, alpha: number): Value {
+  return times(x, sigmoid(times(float(alpha), x)));
+}
+
+/** The second input times {@link swish} of the first. */
+const SWIGLU: OpRecord = {
+  name: "SwiGLU",
+  domain: "",
+  since: 28,
+  lower: (call) => {
+    const [gate, linear] = [call.input(0), call.input(1)];
+    const alpha = call.float("alpha", 1);
+    return [elementwise(call, gate.dtype, [gate, linear], (a, b) => times(swish(a, alpha), b))];
+  },
+};
+
 /** An activation of the sum of an input and an optional bias along its last dimension. */
 function biased(name: string, activation: (x: Value) => Value): OpRecord {
   return {
@@ -176,8 +193,9 @@ export const ACTIVATION_OPS: readonly OpRecord[] = [
   floatUnary(
     "Swish",
     24,
-    (x, call) => times(x, sigmoid(times(float(call.float("alpha", 1)), x))),
+    (x, call) => swish(x, call.float("alpha", 1)),
   ),
+  SWIGLU,
   GELU,
   floatUnary("Gelu", 1, gelu, MICROSOFT),
   biased("BiasGelu", gelu),
@@ -185,7 +203,7 @@ export const ACTIVATION_OPS: readonly OpRecord[] = [
   floatUnary(
     "QuickGelu",
     1,
-    (x, call) => times(x, sigmoid(times(float(call.float("alpha", 1.702)), x))),
+    (x, call) => swish(x, call.float("alpha", 1.702)),
     MICROSOFT,
   ),
 ];

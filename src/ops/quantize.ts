@@ -60,29 +60,28 @@ export function onlyElement(parameter: Operand): Value {
   return parameter.at(parameter.dims.map(() => ZERO));
 }
 
-/** Where the scale of the element at given indices lies. */
-function scalePlace(
+/** The element of `parameter`, a scale or a zero point, that concerns the element of `x` at indices. */
+function parameterOf(
   call: OpCall,
   x: Operand,
-  scale: Operand,
-): (indices: readonly Integer[]) => readonly Integer[] {
-  const rank = scale.dims.length;
-  if (rank === 0) return () => [];
+  parameter: Operand,
+): (indices: readonly Integer[]) => Value {
+  const rank = parameter.dims.length;
+  if (parameter.dims.every((extent) => extent === ONE)) return () => onlyElement(parameter);
   const block = call.int("block_size", 0);
   if (rank === 1 && (block === 0 || x.dims.length !== 1)) {
-    if (scale.dims[0] === ONE) return () => [ZERO];
     const axis = axisOf(call, call.int("axis", 1), x.dims.length);
-    return (indices) => [indices[axis]!];
+    return (indices) => parameter.at([indices[axis]!]);
   }
   if (rank !== x.dims.length || block <= 0) {
     call.fail("its scale is neither of the tensor, of an axis nor of blocks");
   }
   const axis = axisOf(call, call.int("axis", 1), rank);
   return (indices) =>
-    indices.map((index, i) => {
-      if (scale.dims[i] === ONE) return ZERO;
+    parameter.at(indices.map((index, i) => {
+      if (parameter.dims[i] === ONE) return ZERO;
       return i === axis ? divide(index, integer(block)) : index;
-    });
+    }));
 }
 
 /** The dtype of the attribute `name`, or `fallback` where it is missing or undefined. */
@@ -96,29 +95,28 @@ function quantizeLinear(call: OpCall): Operand {
   const dtype = zero?.dtype ?? dtypeOr(call, "output_dtype", "uint8");
   const precision = dtypeOr(call, "precision", scale.dtype);
   const rounding = { ...USUAL_ROUNDING, saturate: call.int("saturate", 1) !== 0 };
-  const place = scalePlace(call, x, scale);
-  return operand(dtype, x.dims, (indices) => {
-    const at = place(indices);
-    return quantized(
+  const [scaleAt, zeroAt] = [parameterOf(call, x, scale), zero && parameterOf(call, x, zero)];
+  return operand(dtype, x.dims, (indices) =>
+    quantized(
       dtype,
       asFloat(x.at(indices)),
-      asFloat(scale.at(at)),
-      zero?.at(at) ?? null,
+      asFloat(scaleAt(indices)),
+      zeroAt && zeroAt(indices),
       isFloat(precision) && precision !== "float8e8m0" ? precision : "float32",
       rounding,
-    );
-  });
+    ));
 }
 
 function dequantizeLinear(call: OpCall): Operand {
   const [x, scale] = [call.input(0), call.input(1)];
   const zero = call.optional(2);
   const dtype = dtypeOr(call, "output_dtype", scale.dtype);
-  const place = scalePlace(call, x, scale);
-  return operand(dtype, x.dims, (indices) => {
-    const at = place(indices);
-    return dequantized(x.at(indices), scale.at(at), zero?.at(at) ?? null);
-  });
+  const [scaleAt, zeroAt] = [parameterOf(call, x, scale), zero && parameterOf(call, x, zero)];
+  return operand(
+    dtype,
+    x.dims,
+    (indices) => dequantized(x.at(indices), scaleAt(indices), zeroAt && zeroAt(indices)),
+  );
 }
 
 /** https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html; a range of nothing has scale 1/255. */
