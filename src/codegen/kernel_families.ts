@@ -18,6 +18,10 @@ import matmulTiled from "../../kernels/ops/matmul_tiled.wgsl" with { type: "text
 import matmulTiledAlongK from "../../kernels/ops/matmul_tiled_along_k.wgsl" with { type: "text" };
 import matmulSum from "../../kernels/ops/matmul_sum.wgsl" with { type: "text" };
 import rnn from "../../kernels/ops/rnn.wgsl" with { type: "text" };
+import scanGroups from "../../kernels/ops/scan_groups.wgsl" with { type: "text" };
+import scanRows from "../../kernels/ops/scan_rows.wgsl" with { type: "text" };
+import sortBitonic from "../../kernels/ops/sort_bitonic.wgsl" with { type: "text" };
+import sortRanks from "../../kernels/ops/sort_ranks.wgsl" with { type: "text" };
 import type { Family, Hook, Variant, VectorHook } from "./kernels.ts";
 
 const A4: VectorHook = { name: "a4", of: "a", along: 2 };
@@ -350,5 +354,99 @@ const GRU = recurrent("gru", gru, {
 });
 const RNN = recurrent("rnn", rnn, { functions: { activation_f: 1 }, arrays: 2 });
 
+/**
+ * The indices of the `kept` first elements of each row, ordered by `key` and then by index. Numbers
+ * become keys by their bits: a float's with the sign bit flipped where it is 0, else all bits; the
+ * complement of that for the greatest first. The key of a NaN is the header's choice.
+ */
+const SORT: Family = {
+  name: "sort",
+  sizes: ["rows", "length", "kept"],
+  loads: [{ name: "key", type: "u32", indices: ["row", "i"] }],
+  stores: [{ name: "store", type: "i32", indices: ["row", "rank"] }],
+  constants: {},
+  functions: {},
+  extents: { row: "rows", i: "length", rank: "kept" },
+  variants: [
+    {
+      name: "sort_bitonic",
+      file: "sort_bitonic",
+      text: sortBitonic,
+      loads: ["key"],
+      vectors: [],
+      overrides: { THREADS: 64, CAPACITY: 2048 },
+      groups: { tiles: [["rows", 1]], share: 1 },
+      // Below that, counting does.
+      limits: [
+        { size: "length", is: "at least", number: 129 },
+        { size: "length", is: "at most", number: 2048 },
+      ],
+      adapter: "any",
+      workgroupBytes: 16384,
+    },
+    {
+      name: "sort_ranks",
+      file: "sort_ranks",
+      text: sortRanks,
+      loads: ["key"],
+      vectors: [],
+      overrides: { THREADS: 64 },
+      groups: { tiles: [["rows", 1], ["length", 1]], share: 64 },
+      limits: [],
+      adapter: "any",
+      workgroupBytes: 0,
+    },
+  ],
+};
+
+/** What `combined` makes of each element and those before it, along rows. */
+const SCAN: Family = {
+  name: "scan",
+  sizes: ["rows", "length"],
+  loads: [{ name: "x", type: "Element", indices: ["row", "i"] }],
+  stores: [{ name: "store", type: "Element", indices: ["row", "i"] }],
+  constants: { EXCLUSIVE: "i32", REVERSE: "i32" },
+  functions: { combined: 2, neutral: 0 },
+  extents: { row: "rows", i: "length" },
+  variants: [
+    {
+      name: "scan_groups",
+      file: "scan_groups",
+      text: scanGroups,
+      loads: ["x"],
+      vectors: [],
+      overrides: { THREADS: 64 },
+      groups: { tiles: [["rows", 1]], share: 1 },
+      limits: [
+        { size: "rows", is: "at most", number: 1024 },
+        { size: "length", is: "at least", number: 256 },
+      ],
+      adapter: "hardware",
+      workgroupBytes: 256,
+    },
+    {
+      name: "scan_rows",
+      file: "scan_rows",
+      text: scanRows,
+      loads: ["x"],
+      vectors: [],
+      overrides: { THREADS: 64 },
+      groups: { tiles: [["rows", 1]], share: 64 },
+      limits: [],
+      adapter: "any",
+      workgroupBytes: 0,
+    },
+  ],
+};
+
 /** Every family. */
-export const FAMILIES: readonly Family[] = [MATMUL, CONV, ATTENTION, LSTM, GRU, RNN];
+export const FAMILIES: readonly Family[] = [
+  MATMUL,
+  CONV,
+  ATTENTION,
+  LSTM,
+  GRU,
+  RNN,
+  SORT,
+  SCAN,
+];

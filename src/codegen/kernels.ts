@@ -16,8 +16,8 @@ import { FAMILIES } from "./kernel_families.ts";
 /** A function of the header that reads one element of an operand, or stores one of a result. */
 export interface Hook {
   readonly name: string;
-  /** What it gives or stores; f32 where absent. */
-  readonly type?: "i32";
+  /** What it gives or stores; f32 where absent. Element is the header's `alias Element = TYPE;`. */
+  readonly type?: "i32" | "u32" | "Element";
   /** Names of its i32 parameters. A store hook has `value` after them. */
   readonly indices: readonly string[];
 }
@@ -92,7 +92,7 @@ export interface Family {
   readonly stores: readonly Hook[];
   /** `const NAME: TYPE = ...;` of the header. */
   readonly constants: Readonly<Record<string, "i32" | "f32">>;
-  /** Functions of f32 arguments that give f32, by their number of arguments. */
+  /** Functions of f32 (or Element) arguments that give one, by their number of arguments. */
   readonly functions: Readonly<Record<string, number>>;
   /** The size that each index of a hook stays below, by the name of the index. */
   readonly extents: Readonly<Record<string, string>>;

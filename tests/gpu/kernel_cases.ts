@@ -145,12 +145,87 @@ function* splitCases(
   };
 }
 
+/** Orders of rows, many of whose keys are equal, some the greatest there is. */
+function* sortCases(): Generator<Expectation> {
+  const shapes = [[1, 1, 1], [3, 2, 2], [2, 100, 7], [5, 129, 129], [2, 2048, 33], [0, 5, 2]];
+  for (const variant of variantsOf("sort")) {
+    for (const [rows, length, kept] of shapes as [number, number, number][]) {
+      const random = randomFrom(length * 3 + kept);
+      const keys = Uint32Array.from(
+        { length: rows * length },
+        () => random() < 0.2 ? 0xffffffff : Math.floor(random() * length / 2) * 0x10001,
+      );
+      const expected = new Float32Array(rows * kept);
+      for (let row = 0; row < rows; row++) {
+        const own = keys.subarray(row * length, (row + 1) * length);
+        const order = Array.from(own, (_, i) => i).sort((a, b) => own[a]! - own[b]! || a - b);
+        expected.set(order.slice(0, kept), row * kept);
+      }
+      yield {
+        label: `${variant.name} ${rows}x${length} first ${kept}`,
+        text: variant.text,
+        overrides: variant.overrides,
+        parameters: { rows, length, kept },
+        groups: variant.groups,
+        inputs: [keys],
+        outputs: [rows * kept],
+        integers: true,
+        expected: [expected],
+        tolerance: { ulps: 0, scales: [expected] },
+      };
+    }
+  }
+}
+
+/** Running sums, both ways, with and without the element itself. */
+function* scanCases(): Generator<Expectation> {
+  const shapes = [[1, 1], [70, 3], [3, 64], [2, 1000], [4, 0]] as const;
+  for (const variant of variantsOf("scan")) {
+    for (const [rows, length] of shapes) {
+      for (const flags of [0, 1, 2, 3]) {
+        const [exclusive, reverse] = [flags & 1, flags >> 1];
+        const elements = numbers(randomFrom(rows + length * 5 + flags), rows * length);
+        const expected = new Float32Array(rows * length);
+        const scale = new Float32Array(rows * length);
+        for (let row = 0; row < rows; row++) {
+          let sum = 0;
+          let size = 0;
+          for (let i = 0; i < length; i++) {
+            const at = row * length + (reverse === 1 ? length - 1 - i : i);
+            const before = sum;
+            sum += elements[at]!;
+            size += Math.abs(elements[at]!);
+            expected[at] = exclusive === 1 ? before : sum;
+            scale[at] = size;
+          }
+        }
+        yield {
+          label: `${variant.name} ${rows}x${length} ${exclusive}${reverse}`,
+          text: variant.text
+            .replace("const EXCLUSIVE: i32 = 0;", `const EXCLUSIVE: i32 = ${exclusive};`)
+            .replace("const REVERSE: i32 = 0;", `const REVERSE: i32 = ${reverse};`),
+          overrides: variant.overrides,
+          parameters: { rows, length },
+          groups: variant.groups,
+          inputs: [elements],
+          outputs: [rows * length],
+          expected: [expected],
+          // Each of the sums rounds once.
+          tolerance: { ulps: length, scales: [scale] },
+        };
+      }
+    }
+  }
+}
+
 /** Every case. */
 export function* kernelCases(): Generator<Expectation> {
   yield* matmulCases();
   yield* convCases();
   yield* attentionCases();
   yield* recurrentCases();
+  yield* sortCases();
+  yield* scanCases();
 }
 
 /** Every text that must compile as it stands. */

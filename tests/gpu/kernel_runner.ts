@@ -12,9 +12,11 @@ export interface KernelCase {
   /** The members of the parameter block in its order. */
   readonly parameters: Readonly<Record<string, number>>;
   readonly groups: Groups;
-  readonly inputs: readonly (Float32Array | Int32Array)[];
+  readonly inputs: readonly (Float32Array | Int32Array | Uint32Array)[];
   /** Elements of each output. */
   readonly outputs: readonly number[];
+  /** The outputs are i32, f32 where absent. */
+  readonly integers?: boolean;
 }
 
 /** What a store must leave alone, beyond the end of an output. */
@@ -121,7 +123,8 @@ export class KernelRunner {
         const all = new Float32Array(staging.getMappedRange().slice(0));
         const guards = all.subarray(length, length + GUARDS);
         assert.ok(guards.every((value) => value === GUARD), `${given.label} wrote past its end`);
-        results.push(all.slice(0, length));
+        const own = all.slice(0, length);
+        results.push(given.integers ? Float32Array.from(new Int32Array(own.buffer)) : own);
       }
       assert.deepEqual(this.#errors, []);
       return results;
