@@ -2,7 +2,7 @@
  * Builds `shader-check/`, which validates the shaders that modelcast writes, to
  * `build/shader-check/`, unless that is newer than all that it is made of. It takes a Rust compiler
  * that knows WebAssembly from the machine, or Debian's, and installs wasm-pack and wasm-bindgen
- * into `.cache/rust`: four minutes the first time. Run it as `deno task build:shader-check`.
+ * into `.cache/rust`: minutes, the first time. Run it as `deno task build:shader-check`.
  */
 import { delimiter } from "node:path";
 import { fileURLToPath } from "node:url";

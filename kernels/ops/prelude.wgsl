@@ -515,10 +515,10 @@ fn smallFloatValue(code: u32, exponentBits: u32, mantissaBits: u32, bias: i32) -
 
 // Float16: IEEE 754 binary16. Exact, subnormals too.
 fn decodeF16(code: u32) -> f32 {
-  if ((code & 0x7c00u) == 0x7c00u) {
-    return bitcast<f32>(((code & 0x8000u) << 16u) | 0x7f800000u | ((code & 0x3ffu) << 13u));
-  }
-  return smallFloatValue(code, 5u, 10u, 15);
+  let magnitude = code & 0x7fffu;
+  let low = bitcast<u32>(f32(magnitude) * 5.9604645e-8);
+  let normal = (magnitude << 13u) + select(0x38000000u, 0x70000000u, magnitude >= 0x7c00u);
+  return bitcast<f32>(select(normal, low, magnitude < 0x400u) | ((code & 0x8000u) << 16u));
 }
 
 // To float16: nearest, ties to even, past 65520 infinity. Exact.
