@@ -3,6 +3,7 @@ import attention from "../../kernels/ops/attention.wgsl" with { type: "text" };
 import convDepthwise from "../../kernels/ops/conv_depthwise.wgsl" with { type: "text" };
 import convRegisters from "../../kernels/ops/conv_registers.wgsl" with { type: "text" };
 import gru from "../../kernels/ops/gru.wgsl" with { type: "text" };
+import linearAttention from "../../kernels/ops/linear_attention.wgsl" with { type: "text" };
 import lstm from "../../kernels/ops/lstm.wgsl" with { type: "text" };
 import matmulLanes from "../../kernels/ops/matmul_lanes.wgsl" with { type: "text" };
 import matmulLanesAlongK from "../../kernels/ops/matmul_lanes_along_k.wgsl" with { type: "text" };
@@ -439,6 +440,39 @@ const SCAN: Family = {
   ],
 };
 
+/** https://onnx.ai/onnx/operators/onnx__LinearAttention.html; the scale is part of `query`. */
+const LINEAR_ATTENTION: Family = {
+  name: "linear_attention",
+  sizes: ["batches", "heads", "sharing", "steps", "value_size"],
+  loads: [
+    { name: "query", indices: ["batch", "time", "query_head", "d"] },
+    { name: "key", indices: ["batch", "time", "head", "d"] },
+    { name: "value", indices: ["batch", "time", "head", "column"] },
+    { name: "decay", indices: ["batch", "time", "head", "d"] },
+    { name: "rate", indices: ["batch", "time", "head"] },
+    { name: "initial", indices: ["batch", "head", "d", "column"] },
+  ],
+  stores: [
+    { name: "store_output", indices: ["batch", "time", "query_head", "column"] },
+    { name: "store_state", indices: ["batch", "head", "d", "column"] },
+  ],
+  constants: { KEY_SIZE: "i32", GATED: "i32", DELTA: "i32" },
+  functions: {},
+  extents: { batch: "batches", head: "heads", time: "steps", column: "value_size" },
+  variants: [{
+    name: "linear_attention",
+    file: "linear_attention",
+    text: linearAttention,
+    loads: ["query", "key", "value", "decay", "rate", "initial"],
+    vectors: [],
+    overrides: { THREADS: 64 },
+    groups: { tiles: [["batches", 1], ["heads", 1], ["value_size", 1]], share: 64 },
+    limits: [],
+    adapter: "any",
+    workgroupBytes: 0,
+  }],
+};
+
 /** Every family. */
 export const FAMILIES: readonly Family[] = [
   MATMUL,
@@ -447,6 +481,7 @@ export const FAMILIES: readonly Family[] = [
   LSTM,
   GRU,
   RNN,
+  LINEAR_ATTENTION,
   SORT,
   SCAN,
 ];

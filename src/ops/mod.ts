@@ -13,6 +13,7 @@ import { FUSED_ATTENTION_OPS } from "./fused_attention.ts";
 import { GATHER_OPS } from "./gather.ts";
 import { INTEGER_CONVOLUTION_OPS } from "./integer_convolution.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
+import { LINEAR_ATTENTION_OPS } from "./linear_attention.ts";
 import { MATMUL_OPS } from "./matmul.ts";
 import { MOVEMENT_OPS } from "./movement.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
@@ -20,6 +21,7 @@ import type { OpRecord } from "./op.ts";
 import { POOLING_OPS } from "./pooling.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
+import { RECURRENT_OPS } from "./recurrent.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
 import { RESHAPE_OPS } from "./reshape.ts";
 import { ROTARY_OPS } from "./rotary.ts";
@@ -45,12 +47,14 @@ const RECORDS: readonly OpRecord[] = [
   ...GATHER_OPS,
   ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
+  ...LINEAR_ATTENTION_OPS,
   ...MATMUL_OPS,
   ...MOVEMENT_OPS,
   ...NORMALIZATION_OPS,
   ...POOLING_OPS,
   ...QLINEAR_OPS,
   ...QUANTIZE_OPS,
+  ...RECURRENT_OPS,
   ...REDUCTION_OPS,
   ...RESHAPE_OPS,
   ...ROTARY_OPS,

@@ -3,6 +3,7 @@ import { FAMILIES, familyOf, type Variant } from "../../src/codegen/kernels.ts";
 import { attentionCases } from "./attention_cases.ts";
 import { convCases } from "./conv_cases.ts";
 import type { KernelCase } from "./kernel_runner.ts";
+import { linearAttentionCases } from "./linear_attention_cases.ts";
 import { recurrentCases } from "./recurrent_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -224,6 +225,7 @@ export function* kernelCases(): Generator<Expectation> {
   yield* convCases();
   yield* attentionCases();
   yield* recurrentCases();
+  yield* linearAttentionCases();
   yield* sortCases();
   yield* scanCases();
 }
