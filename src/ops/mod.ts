@@ -6,6 +6,8 @@ import { BLOCK_QUANTIZED_OPS } from "./block_quantized.ts";
 import { CAST_OPS } from "./cast.ts";
 import { CONSTANT_OPS } from "./constants.ts";
 import { CONVOLUTION_OPS } from "./convolution.ts";
+import { CUMULATIVE_OPS } from "./cumulative.ts";
+import { DATA_DEPENDENT_OPS } from "./data_dependent.ts";
 import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
@@ -23,9 +25,13 @@ import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
 import { RECURRENT_OPS } from "./recurrent.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
+import { REGION_OPS } from "./regions.ts";
 import { RESHAPE_OPS } from "./reshape.ts";
+import { RESIZE_OPS } from "./resize.ts";
 import { ROTARY_OPS } from "./rotary.ts";
+import { SAMPLING_OPS } from "./sampling.ts";
 import { SCATTER_OPS } from "./scatter.ts";
+import { SELECTION_OPS } from "./selection.ts";
 import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
 import { SLICING_OPS } from "./slicing.ts";
@@ -40,6 +46,8 @@ const RECORDS: readonly OpRecord[] = [
   ...CAST_OPS,
   ...CONSTANT_OPS,
   ...CONVOLUTION_OPS,
+  ...CUMULATIVE_OPS,
+  ...DATA_DEPENDENT_OPS,
   ...DEFORMABLE_CONVOLUTION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
@@ -56,9 +64,13 @@ const RECORDS: readonly OpRecord[] = [
   ...QUANTIZE_OPS,
   ...RECURRENT_OPS,
   ...REDUCTION_OPS,
+  ...REGION_OPS,
   ...RESHAPE_OPS,
+  ...RESIZE_OPS,
   ...ROTARY_OPS,
+  ...SAMPLING_OPS,
   ...SCATTER_OPS,
+  ...SELECTION_OPS,
   ...SIGNAL_OPS,
   ...SKIP_NORMALIZATION_OPS,
   ...SLICING_OPS,

@@ -151,7 +151,7 @@ const SPLIT: OpRecord = {
 };
 
 /** The position outside `extent` that reflection at its first and last element leads back into it. */
-function reflected(position: Integer, extent: Integer, reach: readonly Integer[]): Integer {
+export function reflected(position: Integer, extent: Integer, reach: readonly Integer[]): Integer {
   const last = subtract(extent, ONE);
   if (reach.every((count) => isNotNegative(subtract(last, count)))) {
     // No pad is longer than the tensor: each side is reflected once.
