@@ -142,14 +142,28 @@ fn main(
       score6 += part * k(batch, head, key6, d);
       score7 += part * k(batch, head, key7, d);
     }
-    score0 = core_masked(score0, batch, head, query, key);
-    score1 = core_masked(score1, batch, head, query, key + 1);
-    score2 = core_masked(score2, batch, head, query, key + 2);
-    score3 = core_masked(score3, batch, head, query, key + 3);
-    score4 = core_masked(score4, batch, head, query, key + 4);
-    score5 = core_masked(score5, batch, head, query, key + 5);
-    score6 = core_masked(score6, batch, head, query, key + 6);
-    score7 = core_masked(score7, batch, head, query, key + 7);
+    var scores = array<vec4f, 8>(
+      score0,
+      score1,
+      score2,
+      score3,
+      score4,
+      score5,
+      score6,
+      score7,
+    );
+    // A loop, because compilers copy the mask's hook into each call.
+    for (var j = 0; j < 8; j++) {
+      scores[j] = core_masked(scores[j], batch, head, query, key + j);
+    }
+    score0 = scores[0];
+    score1 = scores[1];
+    score2 = scores[2];
+    score3 = scores[3];
+    score4 = scores[4];
+    score5 = scores[5];
+    score6 = scores[6];
+    score7 = scores[7];
     let greater = max(
       max(max(greatest, score0), max(score1, score2)),
       max(max(max(score3, score4), score5), max(score6, score7)),

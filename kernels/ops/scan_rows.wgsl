@@ -3,8 +3,8 @@
 
 struct Parameters { rows: i32, length: i32 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read_write> elements: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+@group(0) @binding(1) var<storage, read_write> elements: array<Element>;
+@group(0) @binding(2) var<storage, read_write> result: array<Element>;
 
 // What is added up: f32, i32 or u32.
 alias Element = f32;

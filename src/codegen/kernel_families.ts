@@ -382,7 +382,8 @@ const SORT: Family = {
         { size: "length", is: "at least", number: 129 },
         { size: "length", is: "at most", number: 2048 },
       ],
-      adapter: "any",
+      // SwiftShader takes seconds to compile so much workgroup memory.
+      adapter: "hardware",
       workgroupBytes: 16384,
     },
     {

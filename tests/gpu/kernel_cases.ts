@@ -183,9 +183,10 @@ function* scanCases(): Generator<Expectation> {
   const shapes = [[1, 1], [70, 3], [3, 64], [2, 1000], [4, 0]] as const;
   for (const variant of variantsOf("scan")) {
     for (const [rows, length] of shapes) {
-      for (const flags of [0, 1, 2, 3]) {
-        const [exclusive, reverse] = [flags & 1, flags >> 1];
-        const elements = numbers(randomFrom(rows + length * 5 + flags), rows * length);
+      for (const flags of [0, 1, 2, 3, 4, 7]) {
+        const [exclusive, reverse, whole] = [flags & 1, flags >> 1 & 1, flags >> 2 === 1];
+        const random = numbers(randomFrom(rows + length * 5 + flags), rows * length);
+        const elements = whole ? Int32Array.from(random, (value) => 1000 * value) : random;
         const expected = new Float32Array(rows * length);
         const scale = new Float32Array(rows * length);
         for (let row = 0; row < rows; row++) {
@@ -201,8 +202,9 @@ function* scanCases(): Generator<Expectation> {
           }
         }
         yield {
-          label: `${variant.name} ${rows}x${length} ${exclusive}${reverse}`,
+          label: `${variant.name} ${rows}x${length} ${exclusive}${reverse}${whole ? " whole" : ""}`,
           text: variant.text
+            .replace("alias Element = f32;", `alias Element = ${whole ? "i32" : "f32"};`)
             .replace("const EXCLUSIVE: i32 = 0;", `const EXCLUSIVE: i32 = ${exclusive};`)
             .replace("const REVERSE: i32 = 0;", `const REVERSE: i32 = ${reverse};`),
           overrides: variant.overrides,
@@ -210,9 +212,10 @@ function* scanCases(): Generator<Expectation> {
           groups: variant.groups,
           inputs: [elements],
           outputs: [rows * length],
+          integers: whole,
           expected: [expected],
-          // Each of the sums rounds once.
-          tolerance: { ulps: length, scales: [scale] },
+          // Each of the sums rounds once, those of integers not at all.
+          tolerance: { ulps: whole ? 0 : length, scales: [scale] },
         };
       }
     }
