@@ -5,8 +5,11 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import {
+  applies,
+  appliesSource,
   coreOf,
   FAMILIES,
+  familyOf,
   groupCount,
   groupCountSource,
   type Variant,
@@ -87,6 +90,22 @@ Deno.test("the number of workgroups as JavaScript text is the number", () => {
   const values: Record<string, number> = { batches: 3, rows: 9, columns: 301, depth: 0 };
   assert.equal(groupCount(groups, (name) => values[name]!), Math.ceil(3 * 3 * 101 / 64));
   assert.equal(groupCount({ tiles: [["depth", 4]], share: 8 }, (name) => values[name]!), 0);
+});
+
+Deno.test("the limits of a variant as JavaScript text hold where they hold", () => {
+  const limits = [
+    { size: "rows", is: "at most", number: 8 },
+    { size: "depth", is: "at least", number: 1024 },
+  ] as const;
+  assert.equal(appliesSource({ limits }, (name) => name), "rows <= 8 && depth >= 1024");
+  assert.equal(appliesSource({ limits: [] }, (name) => name), "true");
+  const of = (rows: number, depth: number) =>
+    applies({ limits }, (name) => name === "rows" ? rows : depth);
+  assert.deepEqual([of(8, 1024), of(9, 1024), of(8, 1023)], [true, false, false]);
+  // Whatever the sizes, some variant of a family without an alternative applies on any adapter.
+  for (const name of ["matmul", "sort", "scan", "attention"]) {
+    assert.ok(familyOf(name).variants.some((one) => one.adapter === "any" && !one.limits.length));
+  }
 });
 
 /** Every variant and first pass with what its family says of it. */
