@@ -23,7 +23,8 @@ import { type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./o
 
 /** A vector of these elements. */
 function vector(dtype: DType, values: readonly Value[]): Operand {
-  return operand(dtype, [integer(values.length)], ([i]) => pick(values, i!));
+  const elements = values.length === 0 ? [constant(scalarOf(dtype), 0)] : values;
+  return operand(dtype, [integer(values.length)], ([i]) => pick(elements, i!));
 }
 
 /** A scalar. */

@@ -3,15 +3,7 @@
  * DepthToSpace, SpaceToDepth, ReverseSequence (https://onnx.ai/onnx/operators/).
  */
 import { divide, modulo } from "../expr/bounds.ts";
-import {
-  add,
-  type Integer,
-  integer,
-  multiply,
-  ONE,
-  scaled,
-  subtract,
-} from "../expr/integer.ts";
+import { add, type Integer, integer, multiply, ONE, scaled, subtract } from "../expr/integer.ts";
 import { apply, constant, extentOf, fromInteger, select, toInteger } from "../expr/value.ts";
 import { axisOf, broadcastIndices, broadcastShape } from "./broadcast.ts";
 import { int } from "./extents.ts";

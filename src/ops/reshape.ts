@@ -111,7 +111,7 @@ function wantedShape(
   }
   const others = multiply(...given.map((extent, i) => choose(isRest[i]!, ONE, extent)));
   const rest = divide(multiply(...dims), maximum(others, ONE));
-  const made = given.map((extent, i) => extentOf(choose(isRest[i]!, rest, extent)));
+  const made = given.map((extent, i) => choose(isRest[i]!, rest, extent));
   const [before, after] = [multiply(...dims), multiply(...made)];
   if (before !== after) {
     call.check(
@@ -119,7 +119,7 @@ function wantedShape(
       "its shape has another number of elements than its input",
     );
   }
-  return made;
+  return made.map(extentOf);
 }
 
 const RESHAPE: OpRecord = {

@@ -115,12 +115,12 @@ const SLICE: OpRecord = {
 
 /** The sizes of the parts that Split makes of `extent`; the last may be smaller. */
 function splitSizes(call: OpCall, extent: Integer): readonly Integer[] {
-  if (call.optional(1) !== null) return call.integers(1).map(extentOf);
+  if (call.optional(1) !== null) return call.integers(1);
   const count = call.int("num_outputs", call.node.outputs.length);
   if (count < 1) call.fail(`num_outputs ${count} is less than 1`);
   const size = divideUp(extent, integer(count));
   const last = subtract(extent, scaled(size, count - 1));
-  return upTo(count).map((_, i) => extentOf(i < count - 1 ? size : maximum(last, ZERO)));
+  return upTo(count).map((_, i) => i < count - 1 ? size : maximum(last, ZERO));
 }
 
 const SPLIT: OpRecord = {
@@ -143,7 +143,7 @@ const SPLIT: OpRecord = {
       offset = add(offset, size);
       return operand(
         input.dtype,
-        input.dims.with(axis, size),
+        input.dims.with(axis, extentOf(size)),
         (indices) => input.at(indices.with(axis, add(start, indices[axis]!))),
       );
     });
