@@ -1,0 +1,140 @@
+/**
+ * Runs a lowered program element by element by {@link Evaluation}: what ops mean, without schedule,
+ * printer or GPU. Kernel files and control flow are not run.
+ */
+import * as host from "../../src/codegen/runtime/host.js";
+import { FlatTensor, HostCopy, HostDims, type Program, Tensor } from "../../src/codegen/program.ts";
+import { isHostValue } from "../../src/codegen/host_values.ts";
+import type { Axis, Integer, Source } from "../../src/expr/mod.ts";
+import { Evaluation } from "./evaluate.ts";
+
+/** A tensor in memory: numbers, row-major; a truth value is 0 or 1. */
+export interface Array {
+  readonly dims: readonly number[];
+  readonly data: ArrayLike<number>;
+}
+
+/** A refusal of the program at run time. */
+export class Refusal extends Error {}
+
+/** What the program does not support here. */
+export class NotRun extends Error {}
+
+type HostFunction = (
+  inputs: readonly (Array | null)[],
+  settings: readonly (number | string | readonly number[])[],
+) => Array[];
+
+/** Runs `program` on its inputs by name; gives its outputs by name. */
+export function interpret(
+  program: Program,
+  inputs: ReadonlyMap<string, Array>,
+  elements: (tensor: Tensor) => ArrayLike<number>,
+): Map<string, Array> {
+  return new Interpreter(program, inputs, elements).run();
+}
+
+class Interpreter {
+  readonly #symbols = new Map<string, number>();
+  readonly #known = new Map<Tensor, Array>();
+  readonly #given: ReadonlyMap<string, Array>;
+  readonly #evaluation: Evaluation;
+
+  constructor(
+    readonly program: Program,
+    inputs: ReadonlyMap<string, Array>,
+    readonly weights: (tensor: Tensor) => ArrayLike<number>,
+  ) {
+    this.#given = inputs;
+    this.#evaluation = new Evaluation({
+      symbol: (name) => {
+        const value = this.#symbols.get(name);
+        if (value === undefined) throw new Error(`symbol ${name} is not bound`);
+        return value;
+      },
+      load: (source, indices) => this.#load(source, indices),
+    });
+  }
+
+  run(): Map<string, Array> {
+    for (const { name, dims, tensor } of this.program.inputs) {
+      const value = this.#given.get(name);
+      if (value === undefined) throw new NotRun(`input ${name} is not given`);
+      for (const [i, dim] of dims.entries()) {
+        if (typeof dim === "string") this.#symbols.set(dim, value.dims[i]!);
+      }
+      this.#known.set(tensor, value);
+    }
+    for (const step of this.program.block.steps) {
+      if (step.kind === "check") {
+        if (!isHostValue(step.condition)) throw new Error("a check is no host value");
+        if (this.#evaluation.value(step.condition) === 0) throw new Refusal(step.message);
+      } else if (step.kind === "host") {
+        const call = (host as unknown as Record<string, HostFunction>)[step.name]!;
+        const results = call(
+          step.inputs.map((tensor) => tensor && this.#tensor(tensor)),
+          step.settings,
+        );
+        step.outputs.forEach((tensor, i) => this.#known.set(tensor, results[i]!));
+      } else if (step.kind !== "compute") throw new NotRun(`a step of ${step.kind}`);
+    }
+    return new Map(
+      this.program.outputs.map(({ name, tensor }) => [name, this.#tensor(tensor)]),
+    );
+  }
+
+  #dims(tensor: Tensor | Source): number[] {
+    return tensor.dims.map((extent: Integer) => this.#evaluation.integer(extent));
+  }
+
+  #load(source: Source, indices: readonly number[]): number {
+    if (source instanceof HostCopy || source instanceof FlatTensor) {
+      return this.#tensor(source.of).data[indices[0]!]!;
+    }
+    if (source instanceof HostDims) {
+      return this.#tensor(source.step.outputs[source.output]!).dims[indices[0]!]!;
+    }
+    if (!(source instanceof Tensor)) throw new NotRun("a variable");
+    const { dims, data } = this.#tensor(source);
+    return data[indices.reduce((flat, index, i) => flat * dims[i]! + index, 0)]!;
+  }
+
+  #tensor(tensor: Tensor): Array {
+    let known = this.#known.get(tensor);
+    if (known === undefined) this.#known.set(tensor, known = this.#computed(tensor));
+    return known;
+  }
+
+  #computed(tensor: Tensor): Array {
+    const dims = this.#dims(tensor);
+    const { origin } = tensor;
+    if (origin.kind === "weight") return { dims, data: this.weights(tensor) };
+    const count = dims.reduce((a, b) => a * b, 1);
+    if (tensor.elements !== null && count === tensor.elements.length) {
+      return { dims, data: tensor.elements.map((element) => this.#evaluation.value(element)) };
+    }
+    const data = new Float64Array(count);
+    if (origin.kind === "expression") {
+      const { axes, body } = origin;
+      for (const [flat, positions] of positionsOf(dims)) {
+        const places = new Map<Axis, number>(axes.map((axis, i) => [axis, positions[i]!]));
+        data[flat] = this.#evaluation.at(places).value(body);
+      }
+      return { dims, data };
+    }
+    throw new NotRun(`a tensor of ${origin.kind}`);
+  }
+}
+
+function* positionsOf(dims: readonly number[]): Generator<[number, number[]]> {
+  const count = dims.reduce((a, b) => a * b, 1);
+  const positions = dims.map(() => 0);
+  for (let flat = 0; flat < count; flat++) {
+    yield [flat, positions];
+    for (let i = dims.length - 1; i >= 0; i--) {
+      positions[i]!++;
+      if (positions[i]! < dims[i]!) break;
+      positions[i] = 0;
+    }
+  }
+}
