@@ -21,7 +21,7 @@ import { type TargetName, TARGETS } from "./target.ts";
 
 const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
 const TESTS_PER_CHILD = 300;
-const DEFAULT_SECONDS = 60;
+const DEFAULT_SECONDS = 120;
 /** Tests whose time is told. */
 const SLOWEST = 5;
 

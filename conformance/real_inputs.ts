@@ -8,19 +8,20 @@ import { inputHints } from "../src/verify/hints.ts";
 import { prepareInputs } from "../src/verify/inputs.ts";
 import type { Session } from "../src/verify/runtime.ts";
 import { roleOf, seededTensor } from "../src/verify/seeded.ts";
-import { fromNumbers, type HostTensor } from "../src/verify/values.ts";
+import { fromNumbers, type HostTensor, toFloat64 } from "../src/verify/values.ts";
 import type { RealModel } from "../tests/real_models.ts";
 
-/** One data set: a picture, or extents by input, with values where made-up ones won't do. */
+/** One data set: a picture, perhaps its left columns alone, or extents by input, with values where made-up ones won't do. */
 type InputSet =
-  | { readonly picture: string }
+  | { readonly picture: string; readonly columns?: number }
   | {
     readonly dims: Readonly<Record<string, readonly number[]>>;
     readonly values?: Readonly<Record<string, readonly number[]>>;
   };
 
-const picture = (name: string): InputSet => ({
+const picture = (name: string, columns?: number): InputSet => ({
   picture: fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)),
+  ...(columns === undefined ? {} : { columns }),
 });
 
 const image = (...dims: readonly number[]): InputSet => ({ dims: { x: dims } });
@@ -36,13 +37,16 @@ const sound = (samples: number, rate: number): InputSet => ({
 
 const SEED = "1";
 
-/** The recognizer has four widths and a picture, MiniLM six lengths and a padded batch. */
+/** The recognizer has five widths of lines of text, MiniLM six lengths and a padded batch. */
 const SETS: Readonly<Record<RealModel["label"], readonly InputSet[]>> = {
   classifier: [picture("line.png"), image(1, 3, 48, 192), image(3, 3, 48, 192)],
   detector: [image(1, 3, 64, 96), image(1, 3, 160, 128), image(2, 3, 96, 96)],
   recognizer: [
     picture("line.png"),
-    ...[64, 160, 200, 320].map((width) => image(1, 3, 48, width)),
+    picture("heading.png"),
+    picture("receipt.png", 200),
+    picture("line.png", 64),
+    picture("heading.png", 160),
   ],
   silero: [sound(576, 16000), sound(288, 8000)],
   minilm: [
@@ -68,7 +72,15 @@ export async function realInputs(
   for (const set of SETS[label]) {
     if ("picture" in set) {
       const source = { kind: "file", path: set.picture } as const;
-      sets.push((await prepareInputs(model, session, source, Number(SEED), undefined)).sample(0));
+      const given = (await prepareInputs(model, session, source, Number(SEED), undefined)).sample(
+        0,
+      );
+      const { columns } = set;
+      sets.push(
+        columns === undefined ? given : new Map(
+          [...given].map(([name, tensor]) => [name, leftColumns(tensor, columns, name)]),
+        ),
+      );
       continue;
     }
     const values = new Map<string, HostTensor>();
@@ -88,4 +100,12 @@ export async function realInputs(
     sets.push(values);
   }
   return sets;
+}
+
+/** The first `columns` columns of a picture, or as many as it has. */
+function leftColumns(tensor: HostTensor, columns: number, name: string): HostTensor {
+  const width = tensor.dims.at(-1) ?? 1;
+  const kept = Math.min(columns, width);
+  const numbers = toFloat64(tensor).filter((_, index) => index % width < kept);
+  return fromNumbers(tensor.dtype, [...tensor.dims.slice(0, -1), kept], numbers, name);
 }
