@@ -1,7 +1,6 @@
 /**
  * Fourier transforms, windows and mel filters (https://onnx.ai/onnx/operators/onnx__DFT.html and
- * others). A transform sums its terms; the angle's multiple of the full turn is removed in integers,
- * so long signals cost no precision.
+ * others). A transform sums its terms, with cosines and sines from a table of one full turn.
  */
 import { dtypeOfOnnx } from "../dtype.ts";
 import { divide, modulo } from "../expr/bounds.ts";
@@ -22,39 +21,66 @@ import { all, axisFlags, equal, inside, sumOver } from "./extents.ts";
 import { axisOf } from "./broadcast.ts";
 import { castTo, type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
-const HALF_BINS = (length: Integer): Integer => extentOf(add(divide(length, integer(2)), ONE));
+/** Elements of a spectrum whose other half mirrors it. */
+const halfBins = (length: Integer): Integer => extentOf(add(divide(length, integer(2)), ONE));
 
 /** The real or imaginary part (`part` 0 or 1) of a complex sample. */
 type Sample = (position: Integer, part: 0 | 1) => Value;
 
-/** One part of element `k` of the transform of `length` samples. */
+/** A transform of `length` samples. */
 interface Transform {
   readonly length: Integer;
-  /** Samples that are there; null where the signal is real. */
   readonly sample: Sample;
+  /** The cosines and sines of multiples of the `length`-th part of a turn. */
+  readonly turns: Operand;
   readonly isComplex: boolean;
   readonly inverse: boolean;
 }
 
+/**
+ * The cosine (0) and sine (1) of each multiple of the `length`-th part of a turn, reduced to the
+ * first quarter in integers: those of quarters are exact.
+ */
+function turnsOf(call: OpCall, length: Integer): Operand {
+  return call.stored(operand("float32", [integer(2), length], ([which, step]) => {
+    const four = scaled(step!, 4);
+    const quarter = divide(four, length);
+    const share = over(
+      asFloat(fromInteger(subtract(four, multiply(quarter, length)))),
+      asFloat(fromInteger(length)),
+    );
+    const angle = times(share, float(Math.PI / 2));
+    // A cosine is the sine one quarter ahead.
+    const ahead = modulo(add(quarter, subtract(ONE, which!)), integer(4));
+    const value = select(
+      equal(modulo(ahead, integer(2)), ZERO),
+      apply("sin", angle),
+      apply("cos", angle),
+    );
+    return select(
+      apply("less", fromInteger(ahead), fromInteger(integer(2))),
+      value,
+      apply("negate", value),
+    );
+  }));
+}
+
+/** The real (0) or imaginary (1) part of element `k`, summed over `terms` samples. */
 function transformed(transform: Transform, terms: Integer, k: Integer, part: Integer): Value {
-  const { length, sample, isComplex, inverse } = transform;
-  const turn = (position: Integer): { cosine: Value; sine: Value } => {
-    const place = asFloat(fromInteger(modulo(multiply(position, k), length)));
-    const share = over(place, asFloat(fromInteger(length)));
-    const angle = times(share, float((inverse ? 1 : -1) * 2 * Math.PI));
-    return { cosine: apply("cos", angle), sine: apply("sin", angle) };
+  const { length, sample, turns, isComplex, inverse } = transform;
+  const turn = (position: Integer, which: 0 | 1): Value => {
+    const value = turns.at([integer(which), modulo(multiply(position, k), length)]);
+    return which === 1 && !inverse ? apply("negate", value) : value;
   };
   const real = (): Value =>
     sumOver([terms], ([n]) => {
-      const { cosine, sine } = turn(n!);
-      const first = times(sample(n!, 0), cosine);
-      return isComplex ? minus(first, times(sample(n!, 1), sine)) : first;
+      const first = times(sample(n!, 0), turn(n!, 0));
+      return isComplex ? minus(first, times(sample(n!, 1), turn(n!, 1))) : first;
     });
   const imaginary = (): Value =>
     sumOver([terms], ([n]) => {
-      const { cosine, sine } = turn(n!);
-      const first = times(sample(n!, 0), sine);
-      return isComplex ? plus(first, times(sample(n!, 1), cosine)) : first;
+      const first = times(sample(n!, 0), turn(n!, 1));
+      return isComplex ? plus(first, times(sample(n!, 1), turn(n!, 0))) : first;
     });
   const sum = select(equal(part, ZERO), real(), imaginary());
   return inverse ? over(sum, asFloat(fromInteger(length))) : sum;
@@ -98,14 +124,15 @@ function lowerDft(call: OpCall): Operand[] {
     : halved
     ? extentOf(scaled(subtract(extent, ONE), 2))
     : extent;
-  const bins = onesided && !inverse ? HALF_BINS(length) : length;
+  const bins = onesided && !inverse ? halfBins(length) : length;
   const dims = input.dims.map((dim, d) => {
     if (d === rank - 1) return integer(halved ? 1 : 2);
     const other = asNumber(flags[d]!);
     if (other !== null) return other === 1 ? bins : dim;
     return extentOf(toInteger(select(equal(flags[d]!, ONE), fromInteger(bins), fromInteger(dim))));
   });
-  const terms = halved ? HALF_BINS(length) : length;
+  const terms = halved ? halfBins(length) : length;
+  const turns = turnsOf(call, length);
   return [
     operand(input.dtype, dims, (indices) => {
       const k = add(ZERO, ...indices.map((index, d) => multiply(index, flags[d]!)));
@@ -121,7 +148,7 @@ function lowerDft(call: OpCall): Operand[] {
           : select(inside(position, extent, { lower: false, upper: true }), value, float(0));
         return halved ? mirrored(length, position, whole) : whole;
       };
-      const transform = { length, sample, isComplex, inverse };
+      const transform = { length, sample, turns, isComplex, inverse };
       return transformed(transform, terms, k, halved ? ZERO : indices[rank - 1]!);
     }),
   ];
@@ -136,7 +163,8 @@ function lowerStft(call: OpCall): Operand[] {
   const onesided = call.int("onesided", 1) !== 0;
   const isComplex = signal.dims.length === 3 && asNumber(signal.dims[2]!) === 2;
   const frames = extentOf(add(divide(subtract(signal.dims[1]!, length), step), ONE));
-  const bins = onesided ? HALF_BINS(length) : length;
+  const bins = onesided ? halfBins(length) : length;
+  const turns = turnsOf(call, length);
   return [
     operand(
       signal.dtype,
@@ -147,7 +175,7 @@ function lowerStft(call: OpCall): Operand[] {
           const value = signal.at(signal.dims.length === 3 ? [...place, integer(which)] : place);
           return window === null ? value : times(value, window.at([position]));
         };
-        return transformed({ length, sample, isComplex, inverse: false }, length, k!, part!);
+        return transformed({ length, sample, turns, isComplex, inverse: false }, length, k!, part!);
       },
     ),
   ];
@@ -202,7 +230,7 @@ function lowerMel(call: OpCall): Operand[] {
     return apply("floor", over(places, asFloat(fromInteger(rate))));
   };
   return [
-    operand(dtype, [HALF_BINS(length), extentOf(filters)], ([bin, filter]) => {
+    operand(dtype, [halfBins(length), extentOf(filters)], ([bin, filter]) => {
       const [left, center, right] = [0, 1, 2].map((i) => corner(add(filter!, integer(i)))) as [
         Value,
         Value,
