@@ -2,7 +2,7 @@
  * What is known of tensors on the host: elements that are constants, that follow from dimensions, or
  * that are read back when the model runs. Shapes, axes and trip counts come from here.
  */
-import { add, asNumber, type Integer, integer, modulo, scaled } from "../expr/mod.ts";
+import { add, asNumber, type Integer, integer, modulo, multiply, scaled } from "../expr/mod.ts";
 import {
   apply,
   constant,
@@ -194,10 +194,10 @@ export function knownElements(tensor: Tensor): readonly Value[] | null {
 const COPIES = new WeakMap<Tensor, HostCopy>();
 
 /** The copy of `tensor` on the host. */
-export function hostCopy(tensor: Tensor, count: Integer): HostCopy {
+export function hostCopy(tensor: Tensor): HostCopy {
   let copy = COPIES.get(tensor);
   if (copy === undefined) {
-    copy = new HostCopy(tensor, [count]);
+    copy = new HostCopy(tensor, [multiply(...tensor.dims)]);
     COPIES.set(tensor, copy);
     tensor.hostRead = true;
   }
@@ -208,6 +208,6 @@ export function hostCopy(tensor: Tensor, count: Integer): HostCopy {
 export function copiedElements(tensor: Tensor): readonly Value[] | null {
   const count = staticCount(tensor.dims);
   if (count === null || count > MOST_ELEMENTS) return null;
-  const copy = hostCopy(tensor, integer(count));
+  const copy = hostCopy(tensor);
   return Array.from({ length: count }, (_, i) => load(copy, [integer(i)]));
 }

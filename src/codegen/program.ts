@@ -4,7 +4,7 @@
  */
 import type { DType } from "../dtype.ts";
 import type { Tensor as Initializer } from "../ir.ts";
-import { type Axis, axis, freshId, type Integer } from "../expr/integer.ts";
+import { type Axis, axis, freshId, type Integer, multiply } from "../expr/integer.ts";
 import { load, type Source, type Value } from "../expr/value.ts";
 import type { Scalar } from "../expr/operations.ts";
 import { asNumber } from "../expr/integer.ts";
@@ -55,6 +55,17 @@ export class Tensor implements Operand, Source {
       if (element !== undefined) return element;
     }
     return load(this, indices);
+  }
+}
+
+/** A tensor seen as one row of all its elements. */
+export class FlatTensor implements Source {
+  readonly id: number = freshId();
+  readonly type: Scalar;
+  readonly dims: readonly [Integer];
+  constructor(readonly of: Tensor) {
+    this.type = of.type;
+    this.dims = [multiply(...of.dims)];
   }
 }
 

@@ -1,0 +1,407 @@
+/**
+ * The emitter: a scheduled program as the tables and the generator function of a module
+ * (`module.ts`).
+ */
+import type { Tensor as Initializer } from "../ir.ts";
+import { asAtom, asNumber, type Integer, multiply, type Value } from "../expr/mod.ts";
+import { hostCopy } from "./host_values.ts";
+import { kernelShader } from "./kernel_shader.ts";
+import { preludeText } from "./kernel_text.ts";
+import type { PipelineTable } from "./module.ts";
+import {
+  type Assignment,
+  type HostCopy,
+  type HostDims,
+  type HostStep,
+  type Program,
+  Tensor,
+} from "./program.ts";
+import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./schedule.ts";
+import { ScriptPrinter, ScriptScope } from "./script.ts";
+import { expressionShader, type Shader } from "./shaders.ts";
+import { storageOf } from "./storage.ts";
+import { lastUses } from "./uses.ts";
+import type { Parameter } from "./wgsl.ts";
+
+/** What is emitted of a program. */
+export interface Emitted {
+  readonly pipelines: readonly PipelineTable[];
+  /** Constants in order of first use; `m.weight(i)` is the i-th. */
+  readonly weights: readonly Initializer[];
+  /** Text of `function* program(m) {...}`. */
+  readonly program: string;
+  /** Functions of `runtime/prelude.js` and of `runtime/host.js` that it calls. */
+  readonly preludeFunctions: ReadonlySet<string>;
+  readonly hostFunctions: ReadonlySet<string>;
+  /** Inputs whose values are read on the host. */
+  readonly hostInputs: ReadonlySet<number>;
+  /** Steps, for the report: what each dispatch is of. */
+  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+}
+
+/** Copies `p0` words to word `p1` of the result. */
+const COPY_SHADER = `struct Parameters { p0: i32, p1: i32 }
+@group(0) @binding(0) var<uniform> p: Parameters;
+@group(0) @binding(1) var<storage, read_write> t0: array<u32>;
+@group(0) @binding(2) var<storage, read_write> t1: array<u32>;
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let i = i32((group.x + group.y * groups.x) * 64u + thread);
+  if (i >= p.p0) { return; }
+  t1[i + p.p1] = t0[i];
+}
+`;
+
+/** Emits `program`, scheduled as `block`. */
+export function emit(program: Program, block: ScheduledBlock): Emitted {
+  return new Emitter(program, block).run();
+}
+
+class Emitter {
+  readonly #pipelines: PipelineTable[] = [];
+  readonly #byText = new Map<string, number>();
+  readonly #weights: Initializer[] = [];
+  readonly #prelude = new Set<string>();
+  readonly #host = new Set<string>();
+  readonly #hostInputs = new Set<number>();
+  readonly #dispatches: { label: string; pipeline: number }[] = [];
+  readonly #printer: ScriptPrinter;
+  readonly #last: ReadonlyMap<Tensor, number>;
+  readonly #number: ReadonlyMap<ScheduledStep, number>;
+  /** Activations that the program has named, with their scopes' nesting. */
+  #named: { tensor: Tensor; name: string }[] = [];
+  /** Arrays of tensors that loops collect, now open. */
+  #collections: string[] = [];
+  #now = 0;
+  #fresh = 0;
+
+  constructor(readonly program: Program, readonly block: ScheduledBlock) {
+    const uses = lastUses(program, block);
+    this.#last = uses.last;
+    this.#number = uses.number;
+    this.#printer = new ScriptPrinter({
+      copy: (copy, scope) => this.#copy(copy, scope),
+      hostDims: (dims, scope) => this.#hostDims(dims, scope),
+      usePrelude: (name) => this.#prelude.add(name),
+    });
+  }
+
+  run(): Emitted {
+    const scope = new ScriptScope(null);
+    this.#inputs(scope);
+    this.#block(this.block, scope);
+    for (const [i, { tensor }] of this.program.outputs.entries()) {
+      const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));
+      const name = this.#tensor(tensor, scope);
+      scope.lines.push(`m.output(${i}, ${name}, [${dims.join(", ")}]);`);
+    }
+    return {
+      pipelines: this.#pipelines,
+      weights: this.#weights,
+      program: `function* program(m) {\n${scope.text()}\n}\n`,
+      preludeFunctions: this.#prelude,
+      hostFunctions: this.#host,
+      hostInputs: this.#hostInputs,
+      dispatches: this.#dispatches,
+    };
+  }
+
+  /** Names the symbols that are dimensions of inputs. */
+  #inputs(scope: ScriptScope): void {
+    for (const [i, { tensor }] of this.program.inputs.entries()) {
+      for (const [k, extent] of tensor.dims.entries()) {
+        const atom = asAtom(extent);
+        if (atom?.kind !== "symbol" || scope.find(atom.id) !== undefined) continue;
+        const name = `n${atom.id}`;
+        scope.lines.push(`const ${name} = m.dims(${i})[${k}];`);
+        scope.name(atom.id, name);
+      }
+    }
+  }
+
+  #block(block: ScheduledBlock, scope: ScriptScope): void {
+    for (const step of block.steps) {
+      this.#now = this.#number.get(step)!;
+      this.#step(step, scope);
+    }
+  }
+
+  #step(step: ScheduledStep, scope: ScriptScope): void {
+    switch (step.kind) {
+      case "dispatch":
+        return this.#dispatch(step.unit, scope);
+      case "host":
+        return this.#hostStep(step, scope);
+      case "check": {
+        const text = this.#printer.value(step.condition, scope);
+        scope.lines.push(`if (!${text}) m.fail(${JSON.stringify(step.message)});`);
+        return;
+      }
+      case "if":
+        return this.#if(step, scope);
+      case "loop":
+        return this.#loop(step, scope);
+    }
+  }
+
+  /** The variable that holds `tensor`. */
+  #tensor(tensor: Tensor, scope: ScriptScope): string {
+    const { origin } = tensor;
+    if (origin.kind === "input") return `m.input(${origin.index})`;
+    if (origin.kind === "weight") {
+      let at = this.#weights.indexOf(origin.initializer);
+      if (at < 0) at = this.#weights.push(origin.initializer) - 1;
+      return `m.weight(${at})`;
+    }
+    const name = scope.find(tensor.id);
+    if (name === undefined) throw new Error(`${tensor.label} is read before it is computed`);
+    return name;
+  }
+
+  #name(tensor: Tensor, scope: ScriptScope): string {
+    const name = `v${tensor.id}`;
+    scope.name(tensor.id, name);
+    this.#named.push({ tensor, name });
+    return name;
+  }
+
+  /** Four bytes an element. */
+  #bytes(tensor: Tensor, scope: ScriptScope): string {
+    const count = multiply(...tensor.dims);
+    const number = asNumber(count);
+    return number === null ? `4 * ${this.#printer.integer(count, scope)}` : String(4 * number);
+  }
+
+  #dispatch(unit: Unit, scope: ScriptScope): void {
+    for (const tensor of resultsOf(unit)) {
+      if (scope.find(tensor.id) !== undefined) continue;
+      const bytes = this.#bytes(tensor, scope);
+      scope.lines.push(`const ${this.#name(tensor, scope)} = m.tensor(${bytes});`);
+    }
+    const shader = unit.kind === "expression" ? expressionShader(unit) : kernelShader(unit);
+    const pipeline = this.#pipeline(unit.label, shader);
+    this.#dispatches.push({ label: unit.label, pipeline });
+    const tensors = shader.tensors.map((tensor) => this.#tensor(tensor, scope));
+    const parameters = shader.parameters.map((parameter) => this.#parameter(parameter, scope));
+    const groups = this.#printer.integer(shader.groups, scope);
+    scope.lines.push(
+      `m.dispatch(${pipeline}, [${tensors.join(", ")}], [${parameters.join(", ")}], ${groups});`,
+    );
+  }
+
+  #pipeline(label: string, shader: Shader): number {
+    const code = `${preludeText(shader.prelude)}\n${shader.text}`.trimStart();
+    const key = JSON.stringify([code, shader.constants]);
+    let at = this.#byText.get(key);
+    if (at === undefined) {
+      at = this.#pipelines.push({
+        label,
+        code,
+        bindings: shader.bindings,
+        parameters: shader.parameters.length,
+        ...(Object.keys(shader.constants).length > 0 && { constants: shader.constants }),
+      }) - 1;
+      this.#byText.set(key, at);
+    }
+    return at;
+  }
+
+  /** A parameter as the i32 with its bits. */
+  #parameter(parameter: Parameter, scope: ScriptScope): string {
+    if (parameter.kind === "integer") return this.#printer.integer(parameter.integer, scope);
+    const text = this.#printer.number(parameter.value, scope);
+    if (parameter.value.type !== "f32") return text;
+    this.#prelude.add("bitsOfF32");
+    return `bitsOfF32(${text})`;
+  }
+
+  /** The host's copy of a tensor: an input's values, or a sync point. */
+  #copy(copy: HostCopy, scope: ScriptScope): string {
+    const known = scope.find(copy.id);
+    if (known !== undefined) return known;
+    const name = `h${copy.id}`;
+    const { origin } = copy.of;
+    if (origin.kind === "input") {
+      this.#hostInputs.add(origin.index);
+      scope.lines.push(`const ${name} = m.host(${origin.index});`);
+    } else {
+      const tensor = this.#tensor(copy.of, scope);
+      const count = this.#printer.integer(copy.dims[0], scope);
+      scope.lines.push(
+        `const [${name}] = yield { read: [{ tensor: ${tensor}, ` +
+          `storage: "${storageOf(copy.of.dtype)}", count: ${count} }], live: ${
+            this.#live(scope)
+          } };`,
+      );
+    }
+    scope.name(copy.id, name);
+    return name;
+  }
+
+  /** The activations that are needed after this step. */
+  #live(scope: ScriptScope): string {
+    const names = this.#named.filter(({ tensor, name }) =>
+      scope.find(tensor.id) === name && (this.#last.get(tensor) ?? -1) >= this.#now
+    ).map(({ name }) => name);
+    return `[${[...names, ...this.#collections.map((name) => `...${name}`)].join(", ")}]`;
+  }
+
+  #hostDims(dims: HostDims, scope: ScriptScope): string {
+    const name = scope.find(hostStepId(dims.step));
+    if (name === undefined) throw new Error("a host function's result is read before it ran");
+    return `${name}[${dims.output}].dims`;
+  }
+
+  #hostStep(step: HostStep, scope: ScriptScope): void {
+    this.#host.add(step.name);
+    const inputs = step.inputs.map((tensor) => {
+      if (tensor === null) return "null";
+      const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));
+      const data = this.#hostData(tensor, scope);
+      return `{ dims: [${dims.join(", ")}], data: ${data} }`;
+    });
+    const name = `r${this.#fresh++}`;
+    scope.lines.push(
+      `const ${name} = ${step.name}([${inputs.join(", ")}], ${JSON.stringify(step.settings)});`,
+    );
+    scope.name(hostStepId(step), name);
+    for (const [i, tensor] of step.outputs.entries()) {
+      scope.lines.push(
+        `const ${this.#name(tensor, scope)} = m.upload(${name}[${i}].data, ` +
+          `"${storageOf(tensor.dtype)}");`,
+      );
+    }
+  }
+
+  /** The elements of a host function's input. */
+  #hostData(tensor: Tensor, scope: ScriptScope): string {
+    if (tensor.elements !== null) {
+      const elements = tensor.elements.map((element) => this.#printer.number(element, scope));
+      return `[${elements.join(", ")}]`;
+    }
+    return this.#copy(hostCopy(tensor), scope);
+  }
+
+  #if(step: Extract<ScheduledStep, { kind: "if" }>, scope: ScriptScope): void {
+    const condition = this.#printer.value(step.condition, scope);
+    const [first] = step.branches;
+    for (const { to } of first!.assign) this.#declare(to, scope);
+    const texts = step.branches.map((branch) => {
+      const inner = new ScriptScope(scope);
+      this.#block(branch.block, inner);
+      this.#assign(branch.assign, inner);
+      return inner.text();
+    });
+    scope.lines.push(`if (${condition}) {\n${texts[0]}\n} else {\n${texts[1]}\n}`);
+  }
+
+  /** Declares what control flow assigns. */
+  #declare({ tensor, dims }: Assignment["to"], scope: ScriptScope): void {
+    const names = [this.#name(tensor, scope)];
+    for (const variable of dims) {
+      if (variable === null) continue;
+      const name = `d${variable.id}`;
+      scope.name(variable.id, name);
+      names.push(name);
+    }
+    scope.lines.push(`let ${names.join(", ")};`);
+  }
+
+  /** Assigns everything at once: what is assigned may be what was read. */
+  #assign(assignments: readonly Assignment[], scope: ScriptScope): void {
+    const targets: string[] = [];
+    const sources: string[] = [];
+    for (const { to, from } of assignments) {
+      targets.push(scope.find(to.tensor.id)!);
+      sources.push(this.#tensor(from, scope));
+      for (const [k, variable] of to.dims.entries()) {
+        if (variable === null) continue;
+        targets.push(scope.find(variable.id)!);
+        sources.push(this.#printer.integer(from.dims[k]!, scope));
+      }
+    }
+    if (targets.length === 0) return;
+    scope.lines.push(`[${targets.join(", ")}] = [${sources.join(", ")}];`);
+  }
+
+  #loop(step: Extract<ScheduledStep, { kind: "loop" }>, scope: ScriptScope): void {
+    const text = (value: Value | null, fallback: string): string =>
+      value === null ? fallback : this.#printer.value(value, scope);
+    const trips = text(step.trips, "Infinity");
+    const condition = text(step.condition, "true");
+    for (const { to } of step.start) this.#declare(to, scope);
+    this.#assign(step.start, scope);
+    const turn = `i${this.#fresh++}`;
+    const goOn = `g${this.#fresh++}`;
+    const lists = step.collected.map(() => `c${this.#fresh++}`);
+    for (const list of lists) scope.lines.push(`const ${list} = [];`);
+    scope.lines.push(`let ${goOn} = ${condition};`);
+    const inner = new ScriptScope(scope);
+    inner.name(step.turn.id, turn);
+    this.#collections.push(...lists);
+    this.#block(step.block, inner);
+    this.#now = this.#number.get(step)!;
+    if (step.goOn !== null) {
+      inner.lines.push(`${goOn} = ${this.#printer.value(step.goOn, inner)};`);
+    }
+    for (const [i, { from, reverse }] of step.collected.entries()) {
+      inner.lines.push(
+        `${lists[i]}.${reverse ? "unshift" : "push"}(${this.#tensor(from, inner)});`,
+      );
+    }
+    const sizes = step.collected.map(({ from }) => multiply(...from.dims));
+    this.#assign(step.next, inner);
+    this.#collections = this.#collections.filter((name) => !lists.includes(name));
+    scope.lines.push(
+      `for (let ${turn} = 0; ${turn} < ${trips} && ${goOn}; ${turn}++) {\n${inner.text()}\n}`,
+    );
+    for (const [i, { to, count }] of step.collected.entries()) {
+      const counted = `${lists[i]}.length`;
+      const counter = `d${count.id}`;
+      scope.lines.push(`const ${counter} = ${counted};`);
+      scope.name(count.id, counter);
+      this.#stack(lists[i]!, to, sizes[i]!, scope);
+    }
+  }
+
+  /** Copies the tensors of a list one after another into `to`. */
+  #stack(list: string, to: Tensor, size: Integer, scope: ScriptScope): void {
+    const pipeline = this.#copyPipeline();
+    const each = this.#printer.integer(size, scope);
+    const bytes = this.#bytes(to, scope);
+    const name = this.#name(to, scope);
+    scope.lines.push(
+      `const ${name} = m.tensor(${bytes});`,
+      `for (let i = 0; i < ${list}.length; i++) {\n` +
+        `  m.dispatch(${pipeline}, [${list}[i], ${name}], [${each}, i * ${each}], ` +
+        `Math.ceil(${each} / 64));\n}`,
+    );
+  }
+
+  #copyPipeline(): number {
+    const known = this.#byText.get(COPY_SHADER);
+    if (known !== undefined) return known;
+    const at = this.#pipelines.push({
+      label: "copy",
+      code: COPY_SHADER,
+      bindings: "aa",
+      parameters: 2,
+    }) - 1;
+    this.#byText.set(COPY_SHADER, at);
+    return at;
+  }
+}
+
+const STEP_IDS = new WeakMap<HostStep, number>();
+let nextStep = -1;
+
+/** A number for the results of `step`, apart from those of nodes. */
+function hostStepId(step: HostStep): number {
+  let id = STEP_IDS.get(step);
+  if (id === undefined) STEP_IDS.set(step, id = nextStep--);
+  return id;
+}

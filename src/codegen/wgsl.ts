@@ -1,0 +1,541 @@
+/**
+ * The WGSL printer: values as statements and expressions. A value that is used twice is named where
+ * all that it depends on is known, outside loops that it doesn't depend on; what depends on no axis
+ * and no tensor is computed by the program and comes as a parameter.
+ */
+import {
+  add,
+  asNumber,
+  type Atom,
+  type Axis,
+  fromAtom,
+  fromTerm,
+  type Integer,
+  integer,
+  integersOf,
+  isNotNegative,
+  operation,
+  partsOf,
+  type Reduction,
+  type Scalar,
+  type Value,
+} from "../expr/mod.ts";
+import { type DType, DTYPES } from "../dtype.ts";
+import { census } from "./cost.ts";
+import { isHostInteger, isHostValue } from "./host_values.ts";
+import { FlatTensor, Tensor } from "./program.ts";
+import { flatOffset, StoredValue } from "./schedule.ts";
+import { packedDtype } from "./storage.ts";
+
+/** Parameters of a shader at most: what one 256-byte slot holds. */
+const MOST_PARAMETERS = 60;
+
+/** What the program hands a shader as a parameter. */
+export type Parameter =
+  | { readonly kind: "integer"; readonly integer: Integer }
+  | { readonly kind: "value"; readonly value: Value };
+
+/** Declarations of one shader: bindings, parameters and functions of the prelude. */
+export class Declarations {
+  readonly tensors: Tensor[] = [];
+  readonly parameters: Parameter[] = [];
+  readonly prelude = new Set<string>();
+  readonly #results = new Set<Tensor>();
+  readonly #names = new Map<string, string>();
+
+  /** The variable that holds `tensor`. */
+  tensor(tensor: Tensor): string {
+    let at = this.tensors.indexOf(tensor);
+    if (at < 0) at = this.tensors.push(tensor) - 1;
+    return `t${at}`;
+  }
+
+  /** The variable that `tensor` is stored into. */
+  result(tensor: Tensor): string {
+    this.#results.add(tensor);
+    return this.tensor(tensor);
+  }
+
+  /** An extent or a stride: a parameter, so that kernels of other shapes have the same text. */
+  extent(value: Integer): string {
+    const number = asNumber(value);
+    if (number === 1 || number === 0) return String(number);
+    if (number !== null && this.parameters.length >= MOST_PARAMETERS) return String(number);
+    return this.#parameter(`i${value.id}`, { kind: "integer", integer: value });
+  }
+
+  /** What the host knows, as a parameter of its type. */
+  value(value: Value): string {
+    const name = this.#parameter(`v${value.id}`, { kind: "value", value });
+    switch (value.type) {
+      case "f32":
+        return `bitcast<f32>(${name})`;
+      case "u32":
+        return `bitcast<u32>(${name})`;
+      case "bool":
+        return `(${name} != 0)`;
+      case "i32":
+        return name;
+    }
+  }
+
+  #parameter(key: string, parameter: Parameter): string {
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      name = `p.p${this.parameters.push(parameter) - 1}`;
+      this.#names.set(key, name);
+    }
+    return name;
+  }
+
+  /** Calls the prelude's function `name`. */
+  call(name: string, ...args: string[]): string {
+    this.prelude.add(name);
+    return `${name}(${args.join(", ")})`;
+  }
+
+  /** A letter a binding, as {@link PipelineTable} has them. */
+  bindings(): string {
+    return this.tensors.map((tensor) => isWeight(tensor) ? "w" : "a").join("");
+  }
+
+  /** The text of the declarations. */
+  text(): string {
+    const lines: string[] = [];
+    if (this.parameters.length > 0) {
+      const fields = this.parameters.map((_, i) => `p${i}: i32`);
+      lines.push(`struct Parameters { ${fields.join(", ")} }`);
+      lines.push("@group(0) @binding(0) var<uniform> p: Parameters;");
+    }
+    for (const [i, tensor] of this.tensors.entries()) {
+      const space = isWeight(tensor) ? "read" : "read_write";
+      lines.push(
+        `@group(0) @binding(${i + 1}) var<storage, ${space}> t${i}: array<${wordOf(tensor)}>;`,
+      );
+    }
+    return lines.join("\n");
+  }
+}
+
+function isWeight(tensor: Tensor): boolean {
+  return tensor.origin.kind === "weight";
+}
+
+/** The type of the words that a tensor lies in. */
+function wordOf(tensor: Tensor): string {
+  if (tensor.type === "bool") return "u32";
+  if (!isWeight(tensor)) return tensor.type;
+  return DTYPES[packedDtype(tensor.dtype)].bits === 32 ? tensor.type : "u32";
+}
+
+/** Statements that are filled from the outside in. */
+export class Scope {
+  readonly lines: string[] = [];
+  readonly names = new Map<number, string>();
+  constructor(
+    readonly parent: Scope | null,
+    /** A branch is left to no outer scope; a loop is, by what doesn't depend on its axes. */
+    readonly kind: "function" | "loop" | "branch",
+    readonly axes: ReadonlySet<Axis>,
+  ) {}
+
+  find(id: number): string | undefined {
+    return this.names.get(id) ?? this.parent?.find(id);
+  }
+
+  /** The lines, indented. */
+  text(indent: string): string {
+    return this.lines.map((line) => line.replace(/^(?=.)/gm, indent)).join("\n");
+  }
+}
+
+const INITIAL: Record<Reduction, Record<"f32" | "i32" | "u32", string>> = {
+  sum: { f32: "0.0", i32: "0", u32: "0u" },
+  product: { f32: "1.0", i32: "1", u32: "1u" },
+  min: { f32: "bitcast<f32>(0x7f800000u + zero())", i32: "2147483647", u32: "4294967295u" },
+  max: { f32: "bitcast<f32>(0xff800000u + zero())", i32: "-2147483648", u32: "0u" },
+  argmin: { f32: "", i32: "", u32: "" },
+  argmax: { f32: "", i32: "", u32: "" },
+  argminLast: { f32: "", i32: "", u32: "" },
+  argmaxLast: { f32: "", i32: "", u32: "" },
+};
+
+/** Prints the values of one shader. */
+export class Printer {
+  #next = 0;
+  readonly #uses = new Map<number, number>();
+
+  constructor(readonly declarations: Declarations, bodies: readonly Value[]) {
+    const seen = new Set<number>();
+    for (const body of bodies) this.#count(body, seen);
+  }
+
+  /** Counts how often each node is used in the shader. */
+  #count(value: Value, seen: Set<number>): void {
+    this.#uses.set(value.id, (this.#uses.get(value.id) ?? 0) + 1);
+    if (seen.has(value.id)) return;
+    seen.add(value.id);
+    for (const part of partsOf(value)) this.#count(part, seen);
+    for (const index of integersOf(value)) this.#countInteger(index, seen);
+  }
+
+  #countInteger(index: Integer, seen: Set<number>): void {
+    for (const { factors } of index.terms) {
+      for (const factor of factors) {
+        this.#uses.set(factor.id, (this.#uses.get(factor.id) ?? 0) + 1);
+        if (seen.has(factor.id)) continue;
+        seen.add(factor.id);
+        if (factor.kind === "element") this.#count(factor.value, seen);
+        else if ("a" in factor) {
+          this.#countInteger(factor.a, seen);
+          this.#countInteger(factor.b, seen);
+        }
+      }
+    }
+  }
+
+  /** A new name. */
+  name(prefix: string): string {
+    return `${prefix}${this.#next++}`;
+  }
+
+  /** The scope that a node of these axes belongs to: outside loops that don't concern it. */
+  #home(scope: Scope, axes: readonly Axis[]): Scope {
+    while (
+      scope.kind === "loop" && scope.parent !== null && !axes.some((entry) => scope.axes.has(entry))
+    ) {
+      scope = scope.parent;
+    }
+    return scope;
+  }
+
+  /** `value` as an expression, the statements that it needs put into `scope` or outside it. */
+  value(value: Value, scope: Scope): string {
+    if (value.kind === "constant") return literal(value.type, value.value, this.declarations);
+    const known = scope.find(value.id);
+    if (known !== undefined) return known;
+    if (isHostValue(value)) return this.declarations.value(value);
+    if (value.kind === "integer") return this.integer(value.integer, scope);
+    const home = this.#home(scope, value.axes);
+    if (value.kind === "reduce") {
+      const name = this.reduction(value, home);
+      home.names.set(value.id, name);
+      return name;
+    }
+    const isBranch = value.kind === "select" && isDear(value);
+    const text = isBranch ? this.#branch(value, home) : this.#text(value, home);
+    const repeats = (this.#uses.get(value.id) ?? 1) > 1;
+    if (isBranch || (home === scope && !repeats)) {
+      if (isBranch) home.names.set(value.id, text);
+      return text;
+    }
+    const name = this.name("v");
+    home.lines.push(`let ${name} = ${text};`);
+    home.names.set(value.id, name);
+    return name;
+  }
+
+  /** A select of which only one side is computed. */
+  #branch(value: Extract<Value, { kind: "select" }>, scope: Scope): string {
+    const name = this.name("v");
+    const condition = this.value(value.condition, scope);
+    const sides = [value.yes, value.no].map((side) => {
+      const inner = new Scope(scope, "branch", new Set());
+      const text = this.value(side, inner);
+      inner.lines.push(`${name} = ${text};`);
+      return inner.text("  ");
+    });
+    scope.lines.push(
+      `var ${name}: ${value.type};`,
+      `if (${condition}) {\n${sides[0]}\n} else {\n${sides[1]}\n}`,
+    );
+    return name;
+  }
+
+  #text(value: Value, scope: Scope): string {
+    switch (value.kind) {
+      case "load":
+        return this.#load(value, scope);
+      case "operation": {
+        const row = operation(value.name);
+        const float = value.args[0]!.type === "f32";
+        const spelling = float ? row.float : row.int;
+        if (spelling === null) {
+          throw new Error(`${value.name} of ${value.args[0]!.type} has no form in WGSL`);
+        }
+        const args = value.args.map((arg) => this.value(arg, scope));
+        if ("infix" in spelling) return `(${args[0]} ${spelling.infix} ${args[1]})`;
+        if ("prefix" in spelling) return `${spelling.prefix}(${args[0]})`;
+        if ("builtin" in spelling) return `${spelling.builtin}(${args.join(", ")})`;
+        return this.declarations.call(spelling.prelude, ...args);
+      }
+      case "call": {
+        const args = value.args.map((arg) => this.value(arg, scope));
+        return this.declarations.call(value.name, ...args);
+      }
+      case "select": {
+        const [condition, yes, no] = [value.condition, value.yes, value.no].map((part) =>
+          this.value(part, scope)
+        );
+        return `select(${no}, ${yes}, ${condition})`;
+      }
+      case "convert": {
+        const inner = this.value(value.value, scope);
+        return `${value.type}(${inner})`;
+      }
+      case "bitcast":
+        return `bitcast<${value.type}>(${this.value(value.value, scope)})`;
+      case "constant":
+      case "integer":
+      case "reduce":
+        throw new Error(`${value.kind} is printed elsewhere`);
+    }
+  }
+
+  #load(value: Extract<Value, { kind: "load" }>, scope: Scope): string {
+    const { source } = value;
+    if (source instanceof StoredValue) return "value";
+    if (source instanceof FlatTensor) {
+      const offset = this.offset(value.indices[0]!, scope);
+      return this.element(source.of, this.declarations.tensor(source.of), offset, scope);
+    }
+    if (!(source instanceof Tensor)) throw new Error("a load of what is not in GPU memory");
+    const offset = this.offset(flatOffset(source.dims, value.indices), scope);
+    return this.element(source, this.declarations.tensor(source), offset, scope);
+  }
+
+  /** Element `offset` of the tensor in the variable `name`. */
+  element(source: Tensor, name: string, offset: string, scope: Scope): string {
+    const dtype = packedDtype(source.dtype);
+    const { bits, kind } = DTYPES[dtype];
+    if (!isWeight(source) || bits === 32) {
+      return source.type === "bool" ? `(${name}[${offset}] != 0u)` : `${name}[${offset}]`;
+    }
+    let at = offset;
+    if (!/^\w+$/.test(offset)) {
+      at = this.name("i");
+      scope.lines.push(`let ${at} = ${offset};`);
+    }
+    if (bits === 6) {
+      const bit = this.name("i");
+      scope.lines.push(`let ${bit} = ${at} * 6;`);
+      const words = [`${name}[${bit} >> 5u]`, `${name}[(${bit} + 5) >> 5u]`];
+      const low = `(${words[0]} >> (u32(${bit}) & 31u))`;
+      const high = `select(0u, ${words[1]} << ((32u - u32(${bit})) & 31u), (${bit} & 31) > 26)`;
+      return smallFloat(dtype, `((${low} | ${high}) & 63u)`, this.declarations);
+    }
+    const perWord = 32 / bits;
+    const shift = Math.log2(perWord);
+    const code = (signed: boolean): string => {
+      const word = `${name}[${at} >> ${shift}u]`;
+      return `extractBits(${signed ? `bitcast<i32>(${word})` : word}, ` +
+        `(u32(${at}) & ${perWord - 1}u) * ${bits}u, ${bits}u)`;
+    };
+    if (kind === "int") return code(true);
+    if (kind === "uint") return code(false);
+    if (kind === "bool") return `(${code(false)} != 0u)`;
+    return smallFloat(dtype, code(false), this.declarations);
+  }
+
+  /** An offset into a tensor: its strides are parameters. */
+  offset(value: Integer, scope: Scope): string {
+    return this.#sum(value, scope, true);
+  }
+
+  /** `value` as an i32. */
+  integer(value: Integer, scope: Scope): string {
+    return this.#sum(value, scope, false);
+  }
+
+  #sum(value: Integer, scope: Scope, strides: boolean): string {
+    const number = asNumber(value);
+    if (number !== null) return String(number);
+    if (isHostInteger(value)) return this.declarations.extent(value);
+    const parts: string[] = [];
+    const host = value.terms.filter((term) => term.factors.every(isHostAtom));
+    const rest = value.terms.filter((term) => !term.factors.every(isHostAtom));
+    for (const { coefficient, factors } of rest) {
+      const known = factors.filter(isHostAtom);
+      const scale: string[] = [];
+      if (known.length > 0) {
+        const product = fromTerm({ coefficient, factors: known });
+        scale.push(this.declarations.extent(product));
+      } else if (coefficient !== 1) {
+        const isStride = strides && Math.abs(coefficient) > 8;
+        scale.push(isStride ? this.declarations.extent(integer(coefficient)) : String(coefficient));
+      }
+      const others = factors.filter((factor) => !isHostAtom(factor)).map((factor) =>
+        this.#atom(factor, scope)
+      );
+      parts.push([...others, ...scale].join(" * "));
+    }
+    if (host.length > 0) {
+      let constant: Integer = integer(value.constant);
+      for (const term of host) constant = add(constant, fromTerm(term));
+      parts.push(this.declarations.extent(constant));
+    } else if (value.constant !== 0) {
+      parts.push(String(value.constant));
+    }
+    const text = parts.join(" + ").replaceAll("+ -", "- ");
+    return parts.length > 1 || /[ ]/.test(text) ? `(${text})` : text;
+  }
+
+  #atom(atom: Atom, scope: Scope): string {
+    const known = scope.find(atom.id);
+    if (known !== undefined) return known;
+    switch (atom.kind) {
+      case "symbol":
+        return this.declarations.extent(fromAtom(atom));
+      case "axis":
+        throw new Error(`the axis ${atom.name} has no value here`);
+      case "element":
+        return this.value(atom.value, scope);
+      default: {
+        const home = this.#home(scope, atom.axes);
+        const a = this.integer(atom.a, home);
+        const b = this.integer(atom.b, home);
+        let text: string;
+        if (atom.kind === "min" || atom.kind === "max") text = `${atom.kind}(${a}, ${b})`;
+        else if (isNotNegative(atom.a)) text = `(${a} ${atom.kind === "div" ? "/" : "%"} ${b})`;
+        else text = this.declarations.call(atom.kind === "div" ? "floorDiv" : "floorMod", a, b);
+        if (home === scope && (this.#uses.get(atom.id) ?? 1) < 2) return text;
+        const name = this.name("i");
+        home.lines.push(`let ${name} = ${text};`);
+        home.names.set(atom.id, name);
+        return name;
+      }
+    }
+  }
+
+  /** The statements of a reduction by one thread; gives the variable that holds its result. */
+  reduction(value: Extract<Value, { kind: "reduce" }>, scope: Scope): string {
+    return this.reductionOver(value, scope, "0", "1");
+  }
+
+  /** The same from position `start` of the innermost axis in steps of `step`. */
+  reductionOver(
+    value: Extract<Value, { kind: "reduce" }>,
+    scope: Scope,
+    start: string,
+    step: string,
+  ): string {
+    const { reduction, over, body } = value;
+    const name = this.name("r");
+    const arg = reduction.startsWith("arg");
+    const type = body.type === "bool" ? "u32" : body.type;
+    const extents = over.map((entry) => this.integerOf(entry.extent, scope));
+    if (arg) scope.lines.push(`var ${name} = 0;`, `var ${name}_best: ${type};`);
+    else scope.lines.push(`var ${name}: ${type} = ${this.initial(reduction, type)};`);
+    let inner = scope;
+    const opened: string[] = [];
+    for (const [i, entry] of over.entries()) {
+      inner = new Scope(inner, "loop", new Set([entry]));
+      const position = this.name("k");
+      inner.names.set(entry.id, position);
+      const last = i === over.length - 1;
+      opened.push(
+        `for (var ${position} = ${last ? start : "0"}; ${position} < ${extents[i]}; ` +
+          `${position} += ${last ? step : "1"}) {`,
+      );
+    }
+    const text = this.value(body, inner);
+    if (arg) {
+      const position = inner.names.get(over.at(-1)!.id)!;
+      const test = this.better(reduction, type, text, `${name}_best`);
+      inner.lines.push(
+        `let ${name}_now = ${text};`,
+        `if (${position} == ${start} || ${test.replaceAll(text, `${name}_now`)}) { ` +
+          `${name} = ${position}; ${name}_best = ${name}_now; }`,
+      );
+    } else {
+      inner.lines.push(`${this.combine(reduction, type, name, text)};`);
+    }
+    for (let i = over.length - 1; i >= 0; i--) {
+      const parent = inner.parent!;
+      parent.lines.push(`${opened[i]}\n${inner.text("  ")}\n}`);
+      inner = parent;
+    }
+    return name;
+  }
+
+  /** Whether `now` takes the place of `best`. */
+  better(reduction: Reduction, type: Scalar, now: string, best: string): string {
+    const sign = reduction.startsWith("argmin") ? "<" : ">";
+    const test = `${now} ${sign}${reduction.endsWith("Last") ? "=" : ""} ${best}`;
+    if (type !== "f32") return test;
+    const nan = (text: string): string => this.declarations.call("isNan", text);
+    return `(${test} || (${nan(now)} && !${nan(best)}))`;
+  }
+
+  /** An extent of a loop. */
+  integerOf(extent: Integer, scope: Scope): string {
+    return isHostInteger(extent) ? this.declarations.extent(extent) : this.integer(extent, scope);
+  }
+
+  /** What a reduction begins with. */
+  initial(reduction: Reduction, type: "f32" | "i32" | "u32"): string {
+    const text = INITIAL[reduction][type];
+    if (text.includes("zero()")) this.declarations.prelude.add("zero");
+    return text;
+  }
+
+  /** The statement that takes `text` into `name`. */
+  combine(reduction: Reduction, type: Scalar, name: string, text: string): string {
+    switch (reduction) {
+      case "sum":
+        return `${name} += ${text}`;
+      case "product":
+        return `${name} *= ${text}`;
+      default: {
+        const made = type === "f32"
+          ? this.declarations.call(reduction === "min" ? "nanMin" : "nanMax", name, text)
+          : `${reduction}(${name}, ${text})`;
+        return `${name} = ${made}`;
+      }
+    }
+  }
+}
+
+function isHostAtom(atom: Atom): boolean {
+  return isHostInteger(fromAtom(atom));
+}
+
+/** True where computing a side in vain costs more than branching. */
+function isDear(value: Extract<Value, { kind: "select" }>): boolean {
+  return [value.yes, value.no].some((side) => {
+    const { cost, hasReduce, sources } = census(side);
+    return hasReduce || cost > 12 || sources.size > 1;
+  });
+}
+
+function smallFloat(dtype: DType, code: string, declarations: Declarations): string {
+  const name = dtype === "float16"
+    ? "decodeF16"
+    : dtype === "bfloat16"
+    ? "decodeBF16"
+    : `decodeF${dtype.slice(1)}`;
+  return declarations.call(name, code);
+}
+
+/** A number of WGSL. Infinity and NaN have no literal. */
+export function literal(type: Scalar, value: number, declarations: Declarations): string {
+  switch (type) {
+    case "bool":
+      return value !== 0 ? "true" : "false";
+    case "u32":
+      return `${Math.min(Math.max(value, 0), 2 ** 32 - 1)}u`;
+    case "i32":
+      if (value <= -(2 ** 31)) return "(-2147483647 - 1)";
+      return String(Math.min(value, 2 ** 31 - 1));
+    case "f32": {
+      if (Number.isFinite(value)) {
+        if (Object.is(value, -0)) return "-0.0f";
+        const text = String(value);
+        return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+      }
+      const bits = Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
+      declarations.prelude.add("zero");
+      return `bitcast<f32>(${bits} + zero())`;
+    }
+  }
+}
