@@ -268,7 +268,8 @@ class DownloadSource {
     this.#response = null;
     const response = given ?? await fetch(this.#url, {
       signal: this.#options.signal,
-      headers: at > 0 ? { Range: `bytes=${at}-` } : {},
+      // A first request for all of it is one that caches on the way understand.
+      headers: at > Number(this.#tables.chunks[0]?.at) ? { Range: `bytes=${at}-` } : {},
       ...(cache ? { cache } : {}),
     });
     const opened = this.#open(response, given === null ? at : 0);

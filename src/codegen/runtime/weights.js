@@ -120,13 +120,20 @@ export async function fillWeights(tables, options) {
 
   /** @type {Set<Promise<void>>} */
   const jobs = new Set();
+  /** @type {{ error: unknown } | null} */
+  let failure = null;
+  const check = () => {
+    signal.throwIfAborted();
+    if (failure !== null) throw failure.error;
+  };
   try {
     for (const chunk of chunks) {
-      signal.throwIfAborted();
+      check();
       const cached = await fromCache(chunk);
       const bytes = cached ?? await source.read(chunk.at, chunk.bytes);
-      const job = finish(chunk, bytes, cached !== null).finally(() => jobs.delete(job));
-      job.catch(() => {});
+      const job = finish(chunk, bytes, cached !== null)
+        .catch((error) => void (failure ??= { error }))
+        .finally(() => jobs.delete(job));
       jobs.add(job);
       while (jobs.size >= CHUNKS_IN_FLIGHT) await Promise.race(jobs);
       if (unsubmitted < BYTES_IN_FLIGHT) continue;
@@ -135,6 +142,7 @@ export async function fillWeights(tables, options) {
       await device.queue.onSubmittedWorkDone();
     }
     await Promise.all(jobs);
+    check();
     device.queue.submit([]);
   } finally {
     await Promise.allSettled(jobs);
