@@ -87,6 +87,8 @@ const GROUPS: readonly Group[] = [
       // SwiftShader is unpacked there; who unpacks an archive asks who owns its files.
       `--allow-write=${ROOT}/.cache`,
       "--allow-sys=uid,gid",
+      // A server that weights are downloaded from.
+      "--allow-net=127.0.0.1",
       "--allow-env",
       ONNXRUNTIME,
     ],
