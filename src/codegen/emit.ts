@@ -35,6 +35,8 @@ export interface Emitted {
   readonly hostFunctions: ReadonlySet<string>;
   /** Inputs whose values are read on the host. */
   readonly hostInputs: ReadonlySet<number>;
+  /** Calls of host functions. */
+  readonly hostNodes: readonly string[];
   /** Steps, for the report: what each dispatch is of. */
   readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
 }
@@ -68,6 +70,7 @@ class Emitter {
   readonly #prelude = new Set<string>();
   readonly #host = new Set<string>();
   readonly #hostInputs = new Set<number>();
+  readonly #hostNodes: string[] = [];
   readonly #dispatches: { label: string; pipeline: number }[] = [];
   readonly #printer: ScriptPrinter;
   readonly #last: ReadonlyMap<Tensor, number>;
@@ -106,6 +109,7 @@ class Emitter {
       preludeFunctions: this.#prelude,
       hostFunctions: this.#host,
       hostInputs: this.#hostInputs,
+      hostNodes: this.#hostNodes,
       dispatches: this.#dispatches,
     };
   }
@@ -258,6 +262,7 @@ class Emitter {
 
   #hostStep(step: HostStep, scope: ScriptScope): void {
     this.#host.add(step.name);
+    this.#hostNodes.push(step.label);
     const inputs = step.inputs.map((tensor) => {
       if (tensor === null) return "null";
       const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));

@@ -1,51 +1,122 @@
 /** Shaders of kernel files: another header over a file's core. */
-import { type Axis, load, substitute, type Value } from "../expr/mod.ts";
-import { fromAtom, integer } from "../expr/integer.ts";
-import { add } from "../expr/integer.ts";
-import { kernelRow } from "./kernel_rows.ts";
-import { coreText } from "./kernel_text.ts";
+import {
+  add,
+  type Axis,
+  divideUp,
+  fromAtom,
+  type Integer,
+  integer,
+  load,
+  multiply,
+  substitute,
+  type Value,
+} from "../expr/mod.ts";
+import { estimate } from "./cost.ts";
+import { applies, coreOf, familyOf, type Groups, type Variant } from "./kernels.ts";
+import { withoutComments } from "./kernel_text.ts";
+import { FlatTensor } from "./program.ts";
 import { flatOffset, type KernelUnit, StoredValue } from "./schedule.ts";
 import { finished, flattened, type Shader } from "./shaders.ts";
 import { Declarations, Printer, Scope } from "./wgsl.ts";
 
 /** The shader of `unit`. */
 export function kernelShader(unit: KernelUnit): Shader {
-  const row = kernelRow(unit.use.core);
-  const core = coreText(row.file);
+  const { use } = unit;
+  const family = familyOf(use.core);
+  const loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
+  const variant = chosen(unit, loads);
   const declarations = new Declarations();
   const functions: string[] = [];
-  const calls = (name: string): boolean => new RegExp(`\\b${name}\\(`).test(core);
-  for (const [name, value] of Object.entries(unit.use.constants ?? {})) {
-    functions.push(`const ${name} = ${value};`);
+  for (const [name, type] of Object.entries(family.constants)) {
+    functions.push(`const ${name}: ${type} = ${use.constants?.[name] ?? 0};`);
   }
-  for (const [name, size] of Object.entries(unit.use.sizes)) {
+  for (const name of family.sizes) {
+    const size = use.sizes[name];
+    if (size === undefined) throw new Error(`a use of ${family.name} has no size "${name}"`);
     functions.push(`fn ${name}() -> i32 { return ${declarations.extent(size)}; }`);
   }
-  for (const hook of unit.loads) {
-    const body = flattened(hook.body);
-    if (calls(hook.name)) functions.push(loadHook(declarations, hook.name, hook.axes, body));
-    for (const [name, { of, along }] of Object.entries(row.vectors)) {
-      if (of === hook.name && calls(name)) {
-        functions.push(vectorHook(declarations, name, hook.axes, along, body));
-      }
+  for (const hook of family.loads) {
+    if (!variant.loads.includes(hook.name)) continue;
+    const given = loads.find((entry) => entry.name === hook.name);
+    if (given !== undefined) {
+      functions.push(loadHook(declarations, hook.name, given.axes, given.body));
+    } else {
+      const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
+      const parameters = hook.indices.map((index) => `${index}: i32`).join(", ");
+      functions.push(`fn ${hook.name}(${parameters}) -> ${type} { return ${type}(0); }`);
     }
   }
-  for (const store of unit.stores) {
-    const printer = new Printer(declarations, [store.body]);
+  for (const { name, of, along } of variant.vectors) {
+    const given = loads.find((entry) => entry.name === of);
+    if (given === undefined) throw new Error(`a use of ${family.name} has no hook "${of}"`);
+    functions.push(vectorHook(declarations, name, given.axes, given.axes[along]!, given.body));
+  }
+  for (const hook of family.stores) {
+    const store = unit.stores.find((entry) => entry.hook === hook.name);
+    const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
+    if (store === undefined) {
+      const parameters = hook.indices.map((index) => `${index}: i32, `).join("");
+      functions.push(`fn ${hook.name}(${parameters}value: ${type}) {}`);
+      continue;
+    }
+    const body = flattened(store.body);
+    const printer = new Printer(declarations, [body]);
     const scope = parameters(store.axes);
-    const made = printer.value(flattened(store.body), scope);
+    const made = printer.value(body, scope);
     const at = printer.offset(flatOffset(store.tensor.dims, store.place), scope);
-    const word = store.body.type === "bool" ? `select(0u, 1u, ${made})` : made;
+    const word = body.type === "bool" ? `select(0u, 1u, ${made})` : made;
     scope.lines.push(`${declarations.result(store.tensor)}[${at}] = ${word};`);
     functions.push(
-      `fn ${store.hook}(${signature(store.axes)}, value: f32) {\n${scope.text("  ")}\n}`,
+      `fn ${store.hook}(${signature(store.axes)}, value: ${type}) {\n${scope.text("  ")}\n}`,
     );
   }
-  for (const [name, make] of Object.entries(unit.use.functions ?? {})) {
-    functions.push(scalarFunction(declarations, name, make));
+  for (const [name, count] of Object.entries(family.functions)) {
+    const make = use.functions?.[name];
+    if (make === undefined) throw new Error(`a use of ${family.name} has no function "${name}"`);
+    functions.push(scalarFunction(declarations, name, count, make));
   }
-  const text = `${functions.join("\n")}\n${core}`;
-  return finished(declarations, text, row.groups(unit.use.sizes), row.constants);
+  const text = `${functions.join("\n")}\n${withoutComments(coreOf(variant))}`;
+  return finished(declarations, text, groupsOf(variant.groups, use.sizes), variant.overrides);
+}
+
+/**
+ * The variant for `unit`: the first for any adapter that fits what is known of the sizes. Of two that
+ * read b across or along k, the one whose way its elements lie.
+ */
+function chosen(unit: KernelUnit, loads: KernelUnit["loads"]): Variant {
+  const family = familyOf(unit.use.core);
+  const size = (name: string): number =>
+    unit.use.constants?.[name] ?? estimate(unit.use.sizes[name] ?? integer(0));
+  const fitting = family.variants.filter((variant) =>
+    variant.adapter !== "hardware" && variant.workgroupBytes === 0 && applies(variant, size)
+  );
+  const b = loads.find((hook) => hook.name === "b");
+  const isAlongK = b !== undefined && liesAlong(b.body, b.axes[1]!);
+  const [first] = fitting.filter((variant) => variant.name.endsWith("_along_k") === isAlongK);
+  const variant = first ?? fitting[0] ??
+    family.variants.find((entry) => entry.adapter !== "hardware") ??
+    family.variants[0];
+  if (variant === undefined) throw new Error(`${family.name} has no variants`);
+  return variant;
+}
+
+/** True where neighbours along `step` are neighbours in memory in every load of `body`. */
+function liesAlong(body: Value, step: Axis): boolean {
+  if (body.kind === "load" && body.source instanceof FlatTensor) {
+    const next = substitute(body, new Map([[step, add(fromAtom(step), integer(1))]]));
+    return next.kind === "load" && next.indices[0] === add(body.indices[0]!, integer(1));
+  }
+  return body.kind !== "load" && body.axes.includes(step) && isPacked(body);
+}
+
+/** True where `body` decodes packed codes, which lie along k. */
+function isPacked(body: Value): boolean {
+  return body.kind === "operation" && body.name === "mul";
+}
+
+function groupsOf(groups: Groups, sizes: Readonly<Record<string, Integer>>): Integer {
+  const tiles = groups.tiles.map(([name, tile]) => divideUp(sizes[name]!, integer(tile)));
+  return divideUp(multiply(...tiles), integer(groups.share));
 }
 
 function signature(axes: readonly Axis[]): string {
@@ -67,18 +138,17 @@ function loadHook(
   const printer = new Printer(declarations, [body]);
   const scope = parameters(axes);
   scope.lines.push(`return ${printer.value(body, scope)};`);
-  return `fn ${name}(${signature(axes)}) -> f32 {\n${scope.text("  ")}\n}`;
+  return `fn ${name}(${signature(axes)}) -> ${body.type} {\n${scope.text("  ")}\n}`;
 }
 
-/** Four values along one index. */
+/** Four values along `step`. */
 function vectorHook(
   declarations: Declarations,
   name: string,
   axes: readonly Axis[],
-  along: string,
+  step: Axis,
   body: Value,
 ): string {
-  const step = axes.find((entry) => entry.name === along)!;
   const four = [0, 1, 2, 3].map((i) =>
     substitute(body, new Map([[step, add(fromAtom(step), integer(i))]]))
   );
@@ -93,12 +163,14 @@ function vectorHook(
 function scalarFunction(
   declarations: Declarations,
   name: string,
+  count: number,
   make: (args: readonly Value[]) => Value,
 ): string {
-  const given = new StoredValue("f32");
-  const body = make([load(given, [])]);
+  const given = Array.from({ length: count }, (_, i) => new StoredValue("f32", `x${i}`));
+  const body = make(given.map((source) => load(source, [])));
   const printer = new Printer(declarations, [body]);
   const scope = parameters([]);
   scope.lines.push(`return ${printer.value(body, scope)};`);
-  return `fn ${name}(value: f32) -> f32 {\n${scope.text("  ")}\n}`;
+  const parts = given.map((source) => `${source.name}: f32`).join(", ");
+  return `fn ${name}(${parts}) -> f32 {\n${scope.text("  ")}\n}`;
 }

@@ -1,23 +1,8 @@
-/** The texts of `kernels/ops`: cores of kernel files, and functions of the prelude. */
-import matmulRegisters from "../../kernels/ops/matmul_registers.wgsl" with { type: "text" };
+/** The prelude of `kernels/ops`, taken apart: a shader holds the functions that it calls. */
 import prelude from "../../kernels/ops/prelude.wgsl" with { type: "text" };
 
-const FILES: Readonly<Record<string, string>> = {
-  "matmul_registers.wgsl": matmulRegisters,
-};
-
-/** The line that parts a kernel file's header from its core. */
-const CORE = "// ---- core\n";
-
-/** The core of a kernel file. */
-export function coreText(file: string): string {
-  const text = FILES[file];
-  if (text === undefined) throw new Error(`there is no kernel file ${file}`);
-  return withoutComments(text.slice(text.indexOf(CORE) + CORE.length));
-}
-
 /** `text` without comments and blank lines. */
-function withoutComments(text: string): string {
+export function withoutComments(text: string): string {
   return text.replace(/[ \t]*\/\/[^\n]*/g, "").replace(/\n\s*\n+/g, "\n").trim() + "\n";
 }
 

@@ -26,7 +26,7 @@ import { freshId } from "../expr/integer.ts";
 import type { Scalar } from "../expr/operations.ts";
 import type { KernelUse } from "../ops/op.ts";
 import { census, estimateCount, occurrences } from "./cost.ts";
-import { kernelRow } from "./kernel_rows.ts";
+import { familyOf, type Hook as KernelHook } from "./kernels.ts";
 import { type Block, type Program, type Step, Tensor } from "./program.ts";
 
 /** Storage bindings of a dispatch at most, the result's included (WebGPU's default limit). */
@@ -38,11 +38,11 @@ const MOST_REPEATED = 24;
 /** A value so cheap is computed wherever it is read. */
 const CHEAP = 4;
 
-/** The value that a kernel's store hook is given. */
+/** A value that a function of a kernel's header is given as an argument. */
 export class StoredValue implements Source {
   readonly id: number = freshId();
   readonly dims: readonly Integer[] = [];
-  constructor(readonly type: Scalar) {}
+  constructor(readonly type: Scalar, readonly name: string) {}
 }
 
 /** A function that a kernel file calls. */
@@ -262,23 +262,27 @@ class Scheduler {
   #kernel(step: Extract<Step, { kind: "kernel" }>, block: Block): ScheduledStep[] {
     const results = [...step.results];
     if (!results.some(([, tensor]) => this.#isRead(tensor))) return [];
-    const row = kernelRow(step.use.core);
+    const family = familyOf(step.use.core);
+    const axesOf = (hooks: readonly KernelHook[], name: string): Axis[] => {
+      const hook = hooks.find((entry) => entry.name === name);
+      if (hook === undefined) throw new Error(`${family.name} has no hook "${name}"`);
+      return hook.indices.map((index) =>
+        axis(index, step.use.sizes[family.extents[index]!] ?? ONE)
+      );
+    };
     const unit: KernelUnit = {
       kind: "kernel",
       label: step.label,
       block,
       use: step.use,
       loads: Object.entries(step.use.loads).map(([name, body]) => {
-        const axes = row.loads[name]!.map((index) =>
-          axis(index, row.extentOf(index, step.use.sizes))
-        );
+        const axes = axesOf(family.loads, name);
         return { name, axes, body: body(axes.map(fromAtom)) };
       }),
       stores: results.map(([hook, tensor]) => {
-        const axes = row.stores[hook]!.map((index) =>
-          axis(index, row.extentOf(index, step.use.sizes))
-        );
-        const given = new StoredValue("f32");
+        const axes = axesOf(family.stores, hook);
+        const type = family.stores.find((entry) => entry.name === hook)!.type;
+        const given = new StoredValue(type === "i32" || type === "u32" ? type : "f32", "value");
         return {
           hook,
           axes,

@@ -294,7 +294,7 @@ export class Printer {
 
   #load(value: Extract<Value, { kind: "load" }>, scope: Scope): string {
     const { source } = value;
-    if (source instanceof StoredValue) return "value";
+    if (source instanceof StoredValue) return source.name;
     if (source instanceof FlatTensor) {
       const offset = this.offset(value.indices[0]!, scope);
       return this.element(source.of, this.declarations.tensor(source.of), offset, scope);
@@ -464,7 +464,7 @@ export class Printer {
     const test = `${now} ${sign}${reduction.endsWith("Last") ? "=" : ""} ${best}`;
     if (type !== "f32") return test;
     const nan = (text: string): string => this.declarations.call("isNan", text);
-    return `(${test} || (${nan(now)} && !${nan(best)}))`;
+    return `((${test}) | (${nan(now)} & !${nan(best)}))`;
   }
 
   /** An extent of a loop. */

@@ -85,7 +85,7 @@ export const OPERATIONS = {
     result: "first",
     float: { prelude: "floorModF32" },
     int: { prelude: "floorMod" },
-    javascript: (a, b) => `((${a} % ${b} + ${b}) % ${b})`,
+    javascript: (a, b) => `prelude.floorMod(${a}, ${b})`,
     cost: 6,
   },
   floorDiv: {
@@ -166,8 +166,9 @@ export const OPERATIONS = {
   greaterOrEqual: compare(">="),
   equal: compare("==", "==="),
   notEqual: compare("!=", "!=="),
-  and: compare("&&"),
-  or: compare("||"),
+  /** Both sides are computed: a branch costs more than what it saves. */
+  and: compare("&", "&&"),
+  or: compare("|", "||"),
   xor: compare("!=", "!=="),
   not: {
     result: "bool",

@@ -60,8 +60,8 @@ function runLayer(call: OpCall, layer: Layer, inputs: RecurrentInputs): Operand[
   if (!["forward", "reverse", "bidirectional"].includes(direction)) {
     call.fail(`the direction "${direction}" is none that ONNX has`);
   }
-  const hidden = asNumber(recurrent.dims[2]!);
-  if (hidden === null) return call.fail("the number of its units is not known");
+  const hidden = asNumber(recurrent.dims[2]!) ?? call.int("hidden_size", 0);
+  if (hidden < 1) return call.fail("the number of its units is not known");
   const directions = direction === "bidirectional" ? 2 : 1;
   const batchFirst = call.int("layout", 0) === 1;
   const [steps, batches] = batchFirst

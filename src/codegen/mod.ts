@@ -1,0 +1,172 @@
+/**
+ * The compiler from ONNX to a WebGPU module: upgrade, passes, lowering, schedule, text. Weights stay
+ * in the source's file until they are written.
+ */
+import {
+  allGraphs,
+  attribute,
+  elementCount,
+  type Model,
+  type Tensor as Initializer,
+} from "../ir.ts";
+import { DTYPES } from "../dtype.ts";
+import { openTensor, tensorBytes } from "../onnx/tensor.ts";
+import { upgradeModel } from "../onnx/upgrade.ts";
+import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
+import { VERSION } from "../version.ts";
+import { emit } from "./emit.ts";
+import { encodeJson } from "./encode.ts";
+import { isSmallConstant, Lowering, smallElements } from "./lower.ts";
+import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./module.ts";
+import type { Program, Tensor } from "./program.ts";
+import { runtimeText } from "./runtime_text.ts";
+import { schedule } from "./schedule.ts";
+import { hostText, scriptPreludeText } from "./script_text.ts";
+import { packedBytes, packedDtype, storageOf } from "./storage.ts";
+import type { WeightSource } from "./weights_file.ts";
+
+/** A compiled model: everything but the weights file, whose table the text needs. */
+export interface CompiledModule {
+  readonly inputs: readonly InputTable[];
+  readonly outputs: readonly OutputTable[];
+  readonly pipelines: readonly PipelineTable[];
+  /** Constants to write, in order of use. */
+  readonly weights: readonly WeightSource[];
+  /** Ops whose results are computed on the host, and in what node. */
+  readonly hostNodes: readonly string[];
+  /** What each dispatch in the program's text is of. */
+  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+  /** The module's text, for a weights file that is called `name`. */
+  javaScript(name: string, weights: WeightTables): string;
+}
+
+/**
+ * Compiles `model`, which is changed by it: its opset is raised.
+ *
+ * @throws {InputError} for an op or a use of one that can't be compiled, naming the node.
+ */
+export async function compileModel(model: Model): Promise<CompiledModule> {
+  upgradeModel(model, { opset: HIGHEST_OPSET });
+  const lowering = new Lowering(model, await smallConstants(model));
+  const program = lowering.run();
+  const emitted = emit(program, schedule(program));
+  const inputs = program.inputs.map(({ name, dims, tensor }, i): InputTable => ({
+    name,
+    dtype: tensor.dtype,
+    storage: storageOf(tensor.dtype),
+    dims,
+    ...(emitted.hostInputs.has(i) && { host: true }),
+  }));
+  const outputs = program.outputs.map((output): OutputTable => ({
+    name: output.name,
+    dtype: output.tensor.dtype,
+    storage: storageOf(output.tensor.dtype),
+    dims: outputDims(program, output.tensor),
+  }));
+  const prelude = scriptPreludeText(emitted.preludeFunctions);
+  const host = hostText(emitted.hostFunctions);
+  return {
+    inputs,
+    outputs,
+    pipelines: emitted.pipelines,
+    weights: emitted.weights.map(weightSource),
+    hostNodes: emitted.hostNodes,
+    dispatches: emitted.dispatches,
+    javaScript: (name, weights) => {
+      const tables = { inputs, outputs, pipelines: emitted.pipelines, weights, features: [] };
+      // Bundlers find the file by this form and a plain text alone.
+      const address = JSON.stringify(`./${encodeURIComponent(name)}`);
+      return `// Made by modelcast ${VERSION}: a model for WebGPU, with all that it needs but its weights.
+${emitted.program}
+const tables = { ...${encodeJson(tables)}, program };
+export const inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
+export const outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
+export function load(options) {
+  return loadModel(tables, options, new URL(${address}, import.meta.url));
+}
+${prelude}
+${host}
+${runtimeText()}`;
+    },
+  };
+}
+
+/** The dims of an output as far as they are numbers or symbols of the inputs. */
+function outputDims(
+  program: Program,
+  tensor: Tensor,
+): (number | string | null)[] {
+  const symbols = new Map<number, string>();
+  for (const input of program.inputs) {
+    for (const [i, extent] of input.tensor.dims.entries()) {
+      const dim = input.dims[i]!;
+      if (typeof dim === "string") symbols.set(extent.id, dim);
+    }
+  }
+  return tensor.dims.map((extent) => {
+    if (extent.terms.length === 0) return extent.constant;
+    return symbols.get(extent.id) ?? null;
+  });
+}
+
+/** The elements of every constant that conversion must know. */
+async function smallConstants(model: Model): Promise<Map<Initializer, readonly number[]>> {
+  const found = new Map<Initializer, readonly number[]>();
+  const read = async (tensor: Initializer): Promise<void> => {
+    if (isSmallConstant(tensor)) {
+      found.set(tensor, smallElements(tensor, await tensorBytes(tensor)));
+    }
+  };
+  for (const graph of allGraphs(model.graph)) {
+    for (const tensor of graph.initializers) await read(tensor);
+    for (const node of graph.nodes) {
+      const value = attribute(node, "value");
+      if (value?.type === "tensor") await read(value.value);
+    }
+  }
+  return found;
+}
+
+/** Bytes of a constant that are converted at a time. */
+const PIECE = 2 ** 20;
+
+/** A constant as it is written: packed, 64-bit elements as 32-bit ones. */
+function weightSource(tensor: Initializer): WeightSource {
+  const { dtype } = tensor;
+  const count = elementCount(tensor.dims);
+  return {
+    name: tensor.name,
+    bytes: packedBytes(dtype, count),
+    async *read() {
+      const reader = openTensor(tensor);
+      try {
+        for (let at = 0; at < reader.byteLength; at += PIECE) {
+          const bytes = new Uint8Array(Math.min(PIECE, reader.byteLength - at));
+          await reader.read(at, bytes);
+          yield packedDtype(dtype) === dtype ? bytes : narrowed(tensor, bytes);
+        }
+      } finally {
+        reader.close();
+      }
+    },
+  };
+}
+
+/** 64-bit elements as 32-bit ones. Integers past the range of 32 bits become its ends. */
+function narrowed({ dtype }: Initializer, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const made = new DataView(new ArrayBuffer(bytes.byteLength / 2));
+  for (let i = 0; i < bytes.byteLength / 8; i++) {
+    if (dtype === "float64") {
+      made.setFloat32(4 * i, view.getFloat64(8 * i, true), true);
+    } else if (DTYPES[dtype].kind === "uint") {
+      const value = view.getBigUint64(8 * i, true);
+      made.setUint32(4 * i, Number(value > 0xffffffffn ? 0xffffffffn : value), true);
+    } else {
+      const value = view.getBigInt64(8 * i, true);
+      const [least, most] = [-(2n ** 31n), 2n ** 31n - 1n];
+      made.setInt32(4 * i, Number(value < least ? least : value > most ? most : value), true);
+    }
+  }
+  return new Uint8Array(made.buffer);
+}
