@@ -3,8 +3,9 @@
  * answers. It says `{"ready": true}` first, or why it can't run anything, and ends once its input
  * does, or once its target is lost, which the last answer's `last` says.
  *
- *   child.ts TARGET
+ *   child.ts TARGET SCRATCH_FOLDER
  */
+import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { runCase } from "./run_case.ts";
@@ -16,11 +17,13 @@ function say(answer: unknown): void {
 }
 
 /** The target that the arguments name; null, and the reason said, where it can't be had. */
-async function target(name: string | undefined): Promise<Target | null> {
+async function target([name, scratch]: readonly string[]): Promise<Target | null> {
   try {
     const known = TARGETS.find((entry): entry is TargetName => entry === name);
-    if (known === undefined) throw new Error(`there is no target "${name}"`);
-    return await openTarget(known);
+    if (known === undefined || scratch === undefined) {
+      throw new Error(`there is no target "${name}"`);
+    }
+    return await openTarget(known, join(scratch, String(Deno.pid)));
   } catch (error) {
     say({ ready: false, reason: error instanceof Error ? error.message : String(error) });
     return null;
@@ -29,7 +32,7 @@ async function target(name: string | undefined): Promise<Target | null> {
 
 // Standard output is for answers: what runs in the tests may not write there.
 console.log = console.info = console.debug = console.error;
-const opened = await target(Deno.args[0]);
+const opened = await target(Deno.args);
 if (opened !== null) {
   let lost: string | null = null;
   opened.lost.then((reason) => lost = reason);

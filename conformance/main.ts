@@ -20,6 +20,7 @@ import { formatSummary, summarize } from "./summary.ts";
 import { type TargetName, TARGETS } from "./target.ts";
 
 const CHILD = fileURLToPath(new URL("child.ts", import.meta.url));
+const CACHE = fileURLToPath(new URL("../.cache", import.meta.url));
 const TESTS_PER_CHILD = 300;
 const DEFAULT_SECONDS = 120;
 /** Tests whose time is told. */
@@ -129,11 +130,13 @@ async function main(): Promise<number> {
   const env = options.adapter === null ? {} : await adapterEnvironment(options.adapter);
   let done = 0;
   const live = Deno.stderr.isTerminal();
-  const { results, retried } = await runAll(names.map((name) => join(options.data, name)), {
+  await Deno.mkdir(CACHE, { recursive: true });
+  const scratch = await Deno.makeTempDir({ dir: CACHE, prefix: "conformance-" });
+  const pool = runAll(names.map((name) => join(options.data, name)), {
     command: [
       "deno",
       ...["run", "--quiet", "--no-prompt", "--frozen", "-P=conformance-child", CHILD],
-      options.target,
+      ...[options.target, scratch],
     ],
     env,
     jobs: options.jobs,
@@ -144,6 +147,7 @@ async function main(): Promise<number> {
       if (live) process.stderr.write(`\r\x1b[K${done} of ${names.length}: ${name.slice(0, 60)}`);
     },
   });
+  const { results, retried } = await pool.finally(() => Deno.remove(scratch, { recursive: true }));
   if (live) process.stderr.write("\r\x1b[K");
   const summary = summarize(results, retried);
   if (options.record !== null) {

@@ -6,7 +6,7 @@ import type { Model } from "../src/ir.ts";
 import type { Value } from "./values.ts";
 
 /** Names of the targets. */
-export const TARGETS = ["onnx"] as const;
+export const TARGETS = ["onnx", "webgpu"] as const;
 
 /** Name of a target. */
 export type TargetName = typeof TARGETS[number];
@@ -32,11 +32,15 @@ export class Unsupported extends Error {
   override readonly name = "Unsupported";
 }
 
-/** Makes the target `name` ready. */
-export async function openTarget(name: TargetName): Promise<Target> {
+/** Makes the target `name` ready; `scratch` is a folder for what it writes, which may not exist. */
+export async function openTarget(name: TargetName, scratch: string): Promise<Target> {
   switch (name) {
     case "onnx":
       return await (await import("./onnx.ts")).openOnnx();
+    case "webgpu": {
+      const { compileInto } = await import("./compile.ts");
+      return await (await import("./webgpu.ts")).openWebGpu(compileInto(scratch));
+    }
     default:
       return name satisfies never;
   }

@@ -1,5 +1,5 @@
 /**
- * The target "webgpu": the module that modelcast writes for a model, imported from its own text and
+ * The target "webgpu": the module that modelcast writes for a model, imported from its own files and
  * run on Deno's WebGPU. All tests of a process share a device. Whatever the GPU complains of that
  * nobody asked for fails the test, and so does a pipeline that is made once the module has loaded.
  */
@@ -11,12 +11,14 @@ import type { Elements, Value } from "./values.ts";
 
 /** What a compiler makes of a model, as far as running it goes. */
 export interface Compiled {
-  /** The text of the module. */
-  readonly javaScript: string;
+  /** Where the module is. */
+  readonly url: string;
   /** The weights file. */
-  readonly weights: LoadOptions["weights"];
+  readonly weights: NonNullable<LoadOptions["weights"]>;
   /** What computes tensor values on the host, a name each. */
   readonly hostNodes: readonly string[];
+  /** Removes the files. */
+  release(): Promise<void>;
 }
 
 /** Compiles `model`; a deliberate refusal is a `ModelcastError`. */
@@ -33,13 +35,15 @@ export async function openWebGpu(compile: Compile): Promise<Target> {
   return {
     lost: watched.device.lost.then(({ message, reason }) => message || reason),
     async prepare(model): Promise<Candidate> {
-      const { javaScript, weights, hostNodes } = await compile(model);
-      const module = await importText(javaScript);
-      watched.check();
-      const loaded = await module.load({
-        device: watched.device,
-        ...(weights === undefined ? {} : { weights }),
-      });
+      const { url, weights, hostNodes, release } = await compile(model);
+      let loaded: LoadedModel;
+      try {
+        const module: Module = await import(url);
+        watched.check();
+        loaded = await module.load({ device: watched.device, weights });
+      } finally {
+        await release();
+      }
       const pipelines = watched.pipelines();
       return {
         hostNodes,
@@ -114,16 +118,6 @@ async function openDevice(): Promise<WatchedDevice> {
       if (first !== undefined) throw new Error(`the GPU complains: ${first}`);
     },
   };
-}
-
-/** Imports a module from its text, as a page would from its file. */
-async function importText(javaScript: string): Promise<Module> {
-  const url = URL.createObjectURL(new Blob([javaScript], { type: "text/javascript" }));
-  try {
-    return await import(url);
-  } finally {
-    URL.revokeObjectURL(url);
-  }
 }
 
 function valueOf(name: string, output: object): Value {

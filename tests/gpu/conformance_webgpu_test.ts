@@ -3,7 +3,7 @@
  * and that it overhears errors nobody asked for, pipelines made too late, and a lost device.
  */
 import assert from "node:assert/strict";
-import { openWebGpu } from "../../conformance/webgpu.ts";
+import { type Compiled, openWebGpu } from "../../conformance/webgpu.ts";
 import { Unsupported } from "../../conformance/target.ts";
 import { makeGraph, makeModel } from "../../src/ir.ts";
 
@@ -20,15 +20,20 @@ const moduleText = (load: string, run: string): string => `
   }`;
 
 const ANSWER =
-  `return { y: { dtype: "float32", dims: x.dims, data: x.data.map((v) => v + weights) } };`;
+  `return { y: { dtype: "float32", dims: x.dims, data: x.data.map((v) => v + Number(weights)) } };`;
 const INPUTS = new Map([
   ["x", { dtype: "float32", dims: [2], data: Float32Array.of(1, 2) } as const],
 ]);
 
+const compiled = (javaScript: string): Compiled => ({
+  url: `data:text/javascript,${encodeURIComponent(javaScript)}`,
+  weights: "40",
+  hostNodes: ["Shape"],
+  release: () => Promise.resolve(),
+});
+
 async function runText(javaScript: string): Promise<unknown> {
-  const target = await openWebGpu(() =>
-    Promise.resolve({ javaScript, weights: 40 as never, hostNodes: ["Shape"] })
-  );
+  const target = await openWebGpu(() => Promise.resolve(compiled(javaScript)));
   await using candidate = await target.prepare(MODEL);
   assert.deepEqual(candidate.hostNodes, ["Shape"]);
   return Object.fromEntries(await candidate.run(INPUTS));
@@ -62,11 +67,7 @@ Deno.test("a refusal to compile passes through, a lost device is heard of", asyn
   const refusing = await openWebGpu(() => Promise.reject(new Unsupported("no such operator")));
   await assert.rejects(refusing.prepare(MODEL), Unsupported);
   const target = await openWebGpu(() =>
-    Promise.resolve({
-      javaScript: moduleText("", `device.destroy(); ${ANSWER}`),
-      weights: 0 as never,
-      hostNodes: [],
-    })
+    Promise.resolve(compiled(moduleText("", `device.destroy(); ${ANSWER}`)))
   );
   await using candidate = await target.prepare(MODEL);
   await candidate.run(INPUTS).catch(() => undefined);
