@@ -322,17 +322,11 @@ function lowerGroupQuery(call: OpCall): Operand[] {
       [batch, groups, held, given.size],
       ([n, head, position, element]) => {
         const place = subtract(position!, before(n!));
-        const old = past === null ? float(0) : select(
-          apply("less", fromInteger(position!), fromInteger(buffer)),
-          past.at([n!, head!, position!, element!]),
-          float(0),
-        );
-        const isNew = apply(
-          "and",
-          apply("greaterOrEqual", fromInteger(place), fromInteger(ZERO)),
-          apply("less", fromInteger(place), fromInteger(length)),
-        );
-        return select(isNew, given.at(n!, head!, place, element!), old);
+        const isOld = apply("less", fromInteger(place), fromInteger(ZERO));
+        const old = past === null ? float(0) : past.at([n!, head!, position!, element!]);
+        const isNew = apply("less", fromInteger(place), fromInteger(length));
+        const added = select(isNew, given.at(n!, head!, place, element!), float(0));
+        return select(isOld, old, added);
       },
     ));
   const [keys, values] = [cache(pastKey, turnedKey), cache(pastValue, newValue)];
@@ -346,7 +340,8 @@ function lowerGroupQuery(call: OpCall): Operand[] {
     allowed: allowedByAll([
       withinReach({
         causal: true,
-        left: call.int("local_window_size", -1),
+        // The window holds the query's own key too.
+        left: Math.max(call.int("local_window_size", -1) - 1, -1),
         right: -1,
         offset: before,
       }),

@@ -59,7 +59,8 @@ const ROWS: Readonly<Record<string, ActivationRow>> = {
 };
 
 /**
- * The activations of `directions` directions, `fallback.length` each, whose arguments are clipped.
+ * The activations of `directions` directions, `fallback.length` each, whose arguments are clipped where
+ * the attribute "clip" says so.
  * `same` says whether every direction has the same.
  */
 export function activationsOf(
@@ -79,7 +80,7 @@ export function activationsOf(
   ];
   let [nextAlpha, nextBeta] = [0, 0];
   const clip = call.float("clip", 0);
-  const made = names.map((name) => {
+  const made = names.map((name, i) => {
     const row = ROWS[name.toLowerCase()];
     if (row === undefined) return call.fail(`the activation "${name}" is none that ONNX has`);
     const alpha = row.alpha === undefined ? 0 : alphas[nextAlpha++] ?? row.alpha;
@@ -87,7 +88,8 @@ export function activationsOf(
     const activation = row.make(alpha, beta);
     return {
       key: `${name.toLowerCase()} ${alpha} ${beta}`,
-      activation: clip > 0
+      // ONNX Runtime clips no cell on its way to the third, the output's.
+      activation: clip > 0 && i % fallback.length < 2
         ? (x: Value): Value => activation(clamp(x, float(-clip), float(clip)))
         : activation,
     };
