@@ -5,7 +5,8 @@
 import * as host from "../../src/codegen/runtime/host.js";
 import { FlatTensor, HostCopy, HostDims, type Program, Tensor } from "../../src/codegen/program.ts";
 import { isHostValue } from "../../src/codegen/host_values.ts";
-import type { Axis, Integer, Source } from "../../src/expr/mod.ts";
+import { type Axis, axis, fromAtom, type Integer, type Source } from "../../src/expr/mod.ts";
+import type { Part } from "../../src/ops/op.ts";
 import { Evaluation } from "./evaluate.ts";
 
 /** A tensor in memory: numbers, row-major; a truth value is 0 or 1. */
@@ -122,7 +123,26 @@ class Interpreter {
       }
       return { dims, data };
     }
-    throw new NotRun(`a tensor of ${origin.kind}`);
+    if (origin.kind !== "parts") throw new NotRun(`a tensor of ${origin.kind}`);
+    data.fill(NaN);
+    for (const part of origin.parts) this.#store(part, dims, data);
+    return { dims, data };
+  }
+
+  #store(part: Part, dims: readonly number[], data: Float64Array): void {
+    const axes = part.extents.map((extent, i) => axis(`q${i}`, extent));
+    const positions = axes.map(fromAtom);
+    const [place, value] = [part.place(positions), part.value(positions)];
+    const skip = part.skip?.(positions);
+    for (const [, at] of positionsOf(part.extents.map((e) => this.#evaluation.integer(e)))) {
+      const here = this.#evaluation.at(new Map(axes.map((entry, i) => [entry, at[i]!])));
+      if (skip !== undefined && here.value(skip) !== 0) continue;
+      const indices = place.map((index) => here.integer(index));
+      if (indices.some((index, i) => index < 0 || index >= dims[i]!)) {
+        throw new RangeError(`[${indices}] is outside [${dims}]`);
+      }
+      data[indices.reduce((flat, index, i) => flat * dims[i]! + index, 0)] = here.value(value);
+    }
   }
 }
 
