@@ -67,8 +67,11 @@ function parameterOf(
   parameter: Operand,
 ): (indices: readonly Integer[]) => Value {
   const rank = parameter.dims.length;
-  if (parameter.dims.every((extent) => extent === ONE)) return () => onlyElement(parameter);
   const block = call.int("block_size", 0);
+  const isWhole = x.dims.length === 1 && block === 0 && !call.has("axis");
+  if (isWhole || parameter.dims.every((extent) => extent === ONE)) {
+    return () => onlyElement(parameter);
+  }
   if (rank === 1 && (block === 0 || x.dims.length !== 1)) {
     const axis = axisOf(call, call.int("axis", 1), x.dims.length);
     return (indices) => parameter.at([indices[axis]!]);
