@@ -218,9 +218,10 @@ class Emitter {
   #parameter(parameter: Parameter, scope: ScriptScope): string {
     if (parameter.kind === "integer") return this.#printer.integer(parameter.integer, scope);
     const text = this.#printer.number(parameter.value, scope);
+    if (parameter.value.type === "u32") return `(${text} | 0)`;
     if (parameter.value.type !== "f32") return text;
     this.#prelude.add("bitsOfF32");
-    return `bitsOfF32(${text})`;
+    return `(bitsOfF32(${text}) | 0)`;
   }
 
   /** The host's copy of a tensor: an input's values, or a sync point. */

@@ -47,7 +47,10 @@ export class ScriptPrinter {
     });
     if (value.constant !== 0 || parts.length === 0) parts.push(String(value.constant));
     const text = parts.join(" + ").replaceAll("+ -", "- ");
-    return parts.length > 1 ? `(${text})` : text;
+    const isProduct = value.terms.some(({ coefficient, factors }) =>
+      factors.length > 1 || coefficient !== 1
+    );
+    return parts.length > 1 || isProduct ? `(${text})` : text;
   }
 
   #atom(atom: Atom, scope: ScriptScope): string {
@@ -115,10 +118,11 @@ export class ScriptPrinter {
         const text = operation(value.name).javascript(
           ...value.args.map((arg) => this.value(arg, scope)),
         );
-        return text.replace(/prelude\.(\w+)/g, (_, name: string) => {
+        const called = text.replace(/prelude\.(\w+)/g, (_, name: string) => {
           this.context.usePrelude(name);
           return name;
         });
+        return value.type === "f32" ? `Math.fround(${called})` : called;
       }
       case "call":
         this.context.usePrelude(value.name);
@@ -132,7 +136,8 @@ export class ScriptPrinter {
       case "convert": {
         const inner = this.number(value.value, scope);
         if (value.type === "bool") return `(${inner} !== 0)`;
-        if (value.type === "f32" || value.value.type !== "f32") return inner;
+        if (value.type === "f32") return `Math.fround(${inner})`;
+        if (value.value.type !== "f32") return inner;
         return `Math.trunc(${inner})`;
       }
       case "bitcast":
