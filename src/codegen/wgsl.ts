@@ -440,7 +440,8 @@ export class Printer {
     }
     const text = this.value(body, inner);
     if (arg) {
-      const position = inner.names.get(over.at(-1)!.id)!;
+      const places = over.map((entry) => inner.names.get(entry.id)!);
+      const position = places.reduce((outer, place, i) => `(${outer} * ${extents[i]} + ${place})`);
       const test = this.better(reduction, type, text, `${name}_best`);
       inner.lines.push(
         `let ${name}_now = ${text};`,
