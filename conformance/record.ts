@@ -55,6 +55,6 @@ export async function writeEntry(
     const kept = ADAPTERS.flatMap((key) => entries[key] === undefined ? [] : [[key, entries[key]]]);
     return [[name, Object.fromEntries(kept)]];
   }));
-  await Deno.writeTextFile(RECORD, JSON.stringify(ordered, null, 1) + "\n");
+  await Deno.writeTextFile(RECORD, JSON.stringify(ordered, null, 2) + "\n");
   return ordered;
 }
