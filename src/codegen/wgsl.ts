@@ -440,7 +440,7 @@ export class Printer {
     }
     const text = this.value(body, inner);
     if (arg) {
-      const places = over.map((entry) => inner.names.get(entry.id)!);
+      const places = over.map((entry) => inner.find(entry.id)!);
       const position = places.reduce((outer, place, i) => `(${outer} * ${extents[i]} + ${place})`);
       const test = this.better(reduction, type, text, `${name}_best`);
       inner.lines.push(
