@@ -3,8 +3,19 @@
  * and what ops of one element at a time share.
  */
 import type { DType } from "../dtype.ts";
-import { modulo } from "../expr/bounds.ts";
-import { asNumber, type Integer, ONE, ZERO } from "../expr/integer.ts";
+import { maximum, minimum, modulo } from "../expr/bounds.ts";
+import {
+  add,
+  asNumber,
+  type Atom,
+  fromAtom,
+  type Integer,
+  integer,
+  multiply,
+  ONE,
+  withConstant,
+  ZERO,
+} from "../expr/integer.ts";
 import {
   apply,
   constant,
@@ -41,6 +52,11 @@ function broadcastExtent(call: OpCall, a: Integer, b: Integer): Integer {
     call.fail(`extents ${x} and ${y} can't be broadcast`);
   }
   const [left, right] = [fromInteger(a), fromInteger(b)];
+  for (const [clamped, whole] of [[a, b], [b, a]] as const) {
+    if (unclamped(clamped) !== whole) continue;
+    call.check(apply("equal", left, right), "its inputs' shapes can't be broadcast");
+    return whole;
+  }
   const one = constant("i32", 1);
   const isOne = (value: Value): Value => apply("equal", value, one);
   const fits = apply("or", apply("equal", left, right), apply("or", isOne(left), isOne(right)));
@@ -48,6 +64,33 @@ function broadcastExtent(call: OpCall, a: Integer, b: Integer): Integer {
   if (x !== null && x > 1) return a;
   if (y !== null && y > 1) return b;
   return extentOf(toInteger(select(isOne(left), right, left)));
+}
+
+/**
+ * `value` with the smaller of a number above 1 and something taken to be the latter: what a slice of
+ * a table asks for, such as the embeddings of as many positions as a sequence has. Where it meets
+ * that sequence it has to be as long, so that the number doesn't spread to all that follows.
+ */
+function unclamped(value: Integer): Integer {
+  const parts = withConstant(value).map(({ coefficient, factors }) =>
+    factors.reduce(
+      (product, factor) => multiply(product, unclampedAtom(factor)),
+      integer(coefficient),
+    )
+  );
+  return add(ZERO, ...parts);
+}
+
+function unclampedAtom(atom: Atom): Integer {
+  if (atom.kind === "symbol" && atom.definition !== null) {
+    const inner = unclamped(atom.definition);
+    return inner === atom.definition ? fromAtom(atom) : extentOf(inner);
+  }
+  if (atom.kind !== "min" && atom.kind !== "max") return fromAtom(atom);
+  const [a, b] = [unclamped(atom.a), unclamped(atom.b)];
+  if (atom.kind === "max") return maximum(a, b);
+  if ((asNumber(a) ?? 0) > 1) return b;
+  return (asNumber(b) ?? 0) > 1 ? a : minimum(a, b);
 }
 
 /** Where the element at `indices` of the broadcast shape `dims` lies in a tensor of shape `own`. */
