@@ -9,7 +9,7 @@ import {
   type Model,
   type Tensor as Initializer,
 } from "../ir.ts";
-import { DTYPES } from "../dtype.ts";
+import { type DType, DTYPES } from "../dtype.ts";
 import { openTensor, tensorBytes } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
@@ -25,17 +25,31 @@ import { hostText, scriptPreludeText } from "./script_text.ts";
 import { packedBytes, packedDtype, storageOf } from "./storage.ts";
 import type { WeightSource } from "./weights_file.ts";
 
+/** A constant to write. */
+export interface CompiledWeight extends WeightSource {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+}
+
+/** How to compile. */
+export interface CompileOptions {
+  /** The largest extents that a run may give to symbolic dimensions, by name. */
+  readonly limits?: ReadonlyMap<string, number>;
+}
+
 /** A compiled model: everything but the weights file, whose table the text needs. */
 export interface CompiledModule {
   readonly inputs: readonly InputTable[];
   readonly outputs: readonly OutputTable[];
   readonly pipelines: readonly PipelineTable[];
   /** Constants to write, in order of use. */
-  readonly weights: readonly WeightSource[];
+  readonly weights: readonly CompiledWeight[];
   /** Ops whose results are computed on the host, and in what node. */
   readonly hostNodes: readonly string[];
   /** What each dispatch in the program's text is of. */
   readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+  /** Statements that declare the generator function `program`. */
+  readonly program: string;
   /** The module's text, for a weights file that is called `name`. */
   javaScript(name: string, weights: WeightTables): string;
 }
@@ -45,7 +59,10 @@ export interface CompiledModule {
  *
  * @throws {InputError} for an op or a use of one that can't be compiled, naming the node.
  */
-export async function compileModel(model: Model): Promise<CompiledModule> {
+export async function compileModel(
+  model: Model,
+  { limits = new Map() }: CompileOptions = {},
+): Promise<CompiledModule> {
   upgradeModel(model, { opset: HIGHEST_OPSET });
   const lowering = new Lowering(model, await smallConstants(model));
   const program = lowering.run();
@@ -56,6 +73,9 @@ export async function compileModel(model: Model): Promise<CompiledModule> {
     storage: storageOf(tensor.dtype),
     dims,
     ...(emitted.hostInputs.has(i) && { host: true }),
+    ...(dims.some((dim) => limits.has(String(dim))) && {
+      limits: dims.map((dim) => typeof dim === "string" ? limits.get(dim) ?? null : null),
+    }),
   }));
   const outputs = program.outputs.map((output): OutputTable => ({
     name: output.name,
@@ -72,6 +92,7 @@ export async function compileModel(model: Model): Promise<CompiledModule> {
     weights: emitted.weights.map(weightSource),
     hostNodes: emitted.hostNodes,
     dispatches: emitted.dispatches,
+    program: `${emitted.program}\n${prelude}\n${host}`,
     javaScript: (name, weights) => {
       const tables = { inputs, outputs, pipelines: emitted.pipelines, weights, features: [] };
       // Bundlers find the file by this form and a plain text alone.
@@ -131,11 +152,13 @@ async function smallConstants(model: Model): Promise<Map<Initializer, readonly n
 const PIECE = 2 ** 20;
 
 /** A constant as it is written: packed, 64-bit elements as 32-bit ones. */
-function weightSource(tensor: Initializer): WeightSource {
+function weightSource(tensor: Initializer): CompiledWeight {
   const { dtype } = tensor;
   const count = elementCount(tensor.dims);
   return {
     name: tensor.name,
+    dtype,
+    dims: tensor.dims,
     bytes: packedBytes(dtype, count),
     async *read() {
       const reader = openTensor(tensor);
@@ -145,6 +168,9 @@ function weightSource(tensor: Initializer): WeightSource {
           await reader.read(at, bytes);
           yield packedDtype(dtype) === dtype ? bytes : narrowed(tensor, bytes);
         }
+        // Only types that aren't narrowed can end within a word.
+        const rest = -reader.byteLength & 3;
+        if (rest > 0) yield new Uint8Array(rest);
       } finally {
         reader.close();
       }
