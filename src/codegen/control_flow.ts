@@ -19,7 +19,8 @@ import type { DType } from "../dtype.ts";
 import type { Graph } from "../ir.ts";
 import { type Operand, operand } from "../ops/op.ts";
 import { copiedElements, knownElements } from "./host_values.ts";
-import { type Lowering, Names } from "./lower.ts";
+import type { Lowering } from "./lower.ts";
+import { Names } from "./names.ts";
 import type { NodeCall } from "./op_call.ts";
 import { type Assigned, type Assignment, Tensor, Variable } from "./program.ts";
 

@@ -8,20 +8,13 @@ import { hostCopy } from "./host_values.ts";
 import { kernelShader } from "./kernel_shader.ts";
 import { preludeText } from "./kernel_text.ts";
 import type { PipelineTable } from "./module.ts";
-import {
-  type Assignment,
-  type HostCopy,
-  type HostDims,
-  type HostStep,
-  type Program,
-  Tensor,
-} from "./program.ts";
+import type { Assignment, HostCopy, HostDims, HostStep, Program, Tensor } from "./program.ts";
 import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./schedule.ts";
 import { ScriptPrinter, ScriptScope } from "./script.ts";
 import { expressionShader, type Shader } from "./shaders.ts";
 import { storageOf } from "./storage.ts";
 import { lastUses } from "./uses.ts";
-import type { Parameter } from "./wgsl.ts";
+import type { Parameter } from "./shader_parts.ts";
 
 /** What is emitted of a program. */
 export interface Emitted {

@@ -17,7 +17,8 @@ import { withoutComments } from "./kernel_text.ts";
 import { FlatTensor } from "./program.ts";
 import { flatOffset, type KernelUnit, StoredValue } from "./schedule.ts";
 import { finished, flattened, type Shader } from "./shaders.ts";
-import { Declarations, Printer, Scope } from "./wgsl.ts";
+import { Declarations, Scope } from "./shader_parts.ts";
+import { Printer } from "./wgsl.ts";
 
 /** The shader of `unit`. */
 export function kernelShader(unit: KernelUnit): Shader {

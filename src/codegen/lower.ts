@@ -29,25 +29,12 @@ import { type Operand, scalarOf } from "../ops/op.ts";
 import { lowerIf, lowerLoop, lowerScan } from "./control_flow.ts";
 import { decodeElements } from "./elements.ts";
 import { expressionElements } from "./host_values.ts";
+import { Names } from "./names.ts";
 import { NodeCall } from "./op_call.ts";
 import { type Block, outputAxes, type Program, type Step, Tensor } from "./program.ts";
 
 /** Elements of a constant that are read at conversion at most: shapes, axes, scalars. */
 const MOST_CONSTANT_ELEMENTS = 1024;
-
-/** Names of values in a graph, and those of the graphs around it. */
-export class Names {
-  readonly #own = new Map<string, Tensor>();
-  constructor(readonly outer: Names | null) {}
-
-  get(name: string): Tensor | undefined {
-    return this.#own.get(name) ?? this.outer?.get(name);
-  }
-
-  set(name: string, tensor: Tensor): void {
-    if (name !== "") this.#own.set(name, tensor);
-  }
-}
 
 /** Everything that conversion must know of constants, read beforehand. */
 export type SmallConstants = ReadonlyMap<Initializer, readonly number[]>;

@@ -26,7 +26,8 @@ import {
 import { census, estimate, estimateCount } from "./cost.ts";
 import { FlatTensor, Tensor } from "./program.ts";
 import { type ExpressionUnit, flatOffset } from "./schedule.ts";
-import { Declarations, type Parameter, Printer, Scope } from "./wgsl.ts";
+import { Declarations, type Parameter, Scope } from "./shader_parts.ts";
+import { Printer } from "./wgsl.ts";
 
 /** Threads of a workgroup that computes an element each. */
 const MAP_THREADS = 64;

@@ -1,0 +1,164 @@
+/**
+ * What the text of a shader is put together from: its declarations (bindings, parameters, functions
+ * of the prelude), scopes that statements are filled into, and literals.
+ */
+import { asNumber, type Axis, type Integer, type Scalar, type Value } from "../expr/mod.ts";
+import { type DType, DTYPES } from "../dtype.ts";
+import type { Tensor } from "./program.ts";
+import { packedDtype } from "./storage.ts";
+
+/** Parameters of a shader at most: what one 256-byte slot holds. */
+const MOST_PARAMETERS = 60;
+
+/** What the program hands a shader as a parameter. */
+export type Parameter =
+  | { readonly kind: "integer"; readonly integer: Integer }
+  | { readonly kind: "value"; readonly value: Value };
+
+/** Declarations of one shader: bindings, parameters and functions of the prelude. */
+export class Declarations {
+  readonly tensors: Tensor[] = [];
+  readonly parameters: Parameter[] = [];
+  readonly prelude = new Set<string>();
+  readonly #results = new Set<Tensor>();
+  readonly #names = new Map<string, string>();
+
+  /** The variable that holds `tensor`. */
+  tensor(tensor: Tensor): string {
+    let at = this.tensors.indexOf(tensor);
+    if (at < 0) at = this.tensors.push(tensor) - 1;
+    return `t${at}`;
+  }
+
+  /** The variable that `tensor` is stored into. */
+  result(tensor: Tensor): string {
+    this.#results.add(tensor);
+    return this.tensor(tensor);
+  }
+
+  /** An extent or a stride: a parameter, so that kernels of other shapes have the same text. */
+  extent(value: Integer): string {
+    const number = asNumber(value);
+    if (number === 1 || number === 0) return String(number);
+    if (number !== null && this.parameters.length >= MOST_PARAMETERS) return String(number);
+    return this.#parameter(`i${value.id}`, { kind: "integer", integer: value });
+  }
+
+  /** What the host knows, as a parameter of its type. */
+  value(value: Value): string {
+    const name = this.#parameter(`v${value.id}`, { kind: "value", value });
+    switch (value.type) {
+      case "f32":
+        return `bitcast<f32>(${name})`;
+      case "u32":
+        return `bitcast<u32>(${name})`;
+      case "bool":
+        return `(${name} != 0)`;
+      case "i32":
+        return name;
+    }
+  }
+
+  #parameter(key: string, parameter: Parameter): string {
+    let name = this.#names.get(key);
+    if (name === undefined) {
+      name = `p.p${this.parameters.push(parameter) - 1}`;
+      this.#names.set(key, name);
+    }
+    return name;
+  }
+
+  /** Calls the prelude's function `name`. */
+  call(name: string, ...args: string[]): string {
+    this.prelude.add(name);
+    return `${name}(${args.join(", ")})`;
+  }
+
+  /** A letter a binding, as {@link PipelineTable} has them. */
+  bindings(): string {
+    return this.tensors.map((tensor) => isWeight(tensor) ? "w" : "a").join("");
+  }
+
+  /** The text of the declarations. */
+  text(): string {
+    const lines: string[] = [];
+    if (this.parameters.length > 0) {
+      const fields = this.parameters.map((_, i) => `p${i}: i32`);
+      lines.push(`struct Parameters { ${fields.join(", ")} }`);
+      lines.push("@group(0) @binding(0) var<uniform> p: Parameters;");
+    }
+    for (const [i, tensor] of this.tensors.entries()) {
+      const space = isWeight(tensor) ? "read" : "read_write";
+      lines.push(
+        `@group(0) @binding(${i + 1}) var<storage, ${space}> t${i}: array<${wordOf(tensor)}>;`,
+      );
+    }
+    return lines.join("\n");
+  }
+}
+
+/** True for what is read from the weights file, packed. */
+export function isWeight(tensor: Tensor): boolean {
+  return tensor.origin.kind === "weight";
+}
+
+/** The type of the words that a tensor lies in. */
+function wordOf(tensor: Tensor): string {
+  if (tensor.type === "bool") return "u32";
+  if (!isWeight(tensor)) return tensor.type;
+  return DTYPES[packedDtype(tensor.dtype)].bits === 32 ? tensor.type : "u32";
+}
+
+/** Statements that are filled from the outside in. */
+export class Scope {
+  readonly lines: string[] = [];
+  readonly names = new Map<number, string>();
+  constructor(
+    readonly parent: Scope | null,
+    /** A branch is left to no outer scope; a loop is, by what doesn't depend on its axes. */
+    readonly kind: "function" | "loop" | "branch",
+    readonly axes: ReadonlySet<Axis>,
+  ) {}
+
+  find(id: number): string | undefined {
+    return this.names.get(id) ?? this.parent?.find(id);
+  }
+
+  /** The lines, indented. */
+  text(indent: string): string {
+    return this.lines.map((line) => line.replace(/^(?=.)/gm, indent)).join("\n");
+  }
+}
+
+/** The float that `code` stands for in `dtype`. */
+export function smallFloat(dtype: DType, code: string, declarations: Declarations): string {
+  const name = dtype === "float16"
+    ? "decodeF16"
+    : dtype === "bfloat16"
+    ? "decodeBF16"
+    : `decodeF${dtype.slice(1)}`;
+  return declarations.call(name, code);
+}
+
+/** A number of WGSL. Infinity and NaN have no literal. */
+export function literal(type: Scalar, value: number, declarations: Declarations): string {
+  switch (type) {
+    case "bool":
+      return value !== 0 ? "true" : "false";
+    case "u32":
+      return `${Math.min(Math.max(value, 0), 2 ** 32 - 1)}u`;
+    case "i32":
+      if (value <= -(2 ** 31)) return "(-2147483647 - 1)";
+      return String(Math.min(value, 2 ** 31 - 1));
+    case "f32": {
+      if (Number.isFinite(value)) {
+        if (Object.is(value, -0)) return "-0.0f";
+        const text = String(value);
+        return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
+      }
+      const bits = Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
+      declarations.prelude.add("zero");
+      return `bitcast<f32>(${bits} + zero())`;
+    }
+  }
+}
