@@ -9,6 +9,7 @@ import {
   asNumber,
   type Atom,
   combined,
+  DEFINED_NAME,
   exactQuotient,
   fromAtom,
   fromTerm,
@@ -18,6 +19,7 @@ import {
   ONE,
   scaled,
   subtract,
+  symbol,
   type Term,
   withConstant,
   ZERO,
@@ -134,10 +136,119 @@ function notNegative(value: Integer): boolean {
   return shifted.constant >= 0 && shifted.terms.every((term) => term.coefficient > 0);
 }
 
+/** Rounds of putting definitions in that a proof takes at most. */
+const MOST_ROUNDS = 6;
+const PROVED = new WeakMap<Integer, boolean>();
+
 /** True where `value` is proved to be 0 or more at every position. */
 export function isNotNegative(value: Integer): boolean {
-  const { least } = rangeOf(value);
-  return least !== null && notNegative(least);
+  let known = PROVED.get(value);
+  if (known === undefined) PROVED.set(value, known = isProved(value));
+  return known;
+}
+
+/** Tries to prove by what is known of symbols, then by what defines them. */
+function isProved(value: Integer): boolean {
+  let stage = value;
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const { least } = rangeOf(stage);
+    if (least !== null && notNegative(least)) return true;
+    const next = rewritten(withoutMultiples(stage), definitionOf);
+    if (next === stage) return false;
+    stage = next;
+  }
+  return false;
+}
+
+/** `value` with `b * (a div b)` written as `a - a mod b`, which has close bounds. */
+function withoutMultiples(value: Integer): Integer {
+  let sum = integer(value.constant);
+  for (const term of value.terms) {
+    const by = term.factors.find((factor) => factor.kind === "div");
+    const [divisor, more] = by?.kind === "div" ? withConstant(by.b) : [];
+    const rest = { ...term, factors: term.factors.filter((factor) => factor !== by) };
+    const exact =
+      divisor === undefined || more !== undefined || rest.factors.length + 1 < term.factors.length
+        ? null
+        : exactQuotient(rest, divisor);
+    sum = by?.kind !== "div" || exact === null
+      ? add(sum, fromTerm(term))
+      : add(sum, multiply(fromTerm(exact), subtract(by.a, modulo(by.a, by.b))));
+  }
+  return sum;
+}
+
+/** The definition of a symbol that has one, else the atom. */
+function definitionOf(atom: Atom): Integer {
+  return atom.kind === "symbol" && atom.definition !== null ? atom.definition : fromAtom(atom);
+}
+
+/** `value` with its atoms replaced, not those inside of them. */
+function rewritten(value: Integer, replace: (atom: Atom) => Integer): Integer {
+  if (value.terms.length === 0) return value;
+  return add(
+    ...withConstant(value).map(({ coefficient, factors }) =>
+      multiply(integer(coefficient), ...factors.map(replace))
+    ),
+  );
+}
+
+const EXPANDED = new WeakMap<Integer, Integer>();
+
+/** `value` with defined symbols replaced by their definitions, wherever they are. */
+export function expanded(value: Integer): Integer {
+  let made = EXPANDED.get(value);
+  if (made === undefined) {
+    made = rewritten(value, (atom) => {
+      switch (atom.kind) {
+        case "symbol":
+          return atom.definition === null ? fromAtom(atom) : expanded(atom.definition);
+        case "div":
+          return divide(expanded(atom.a), expanded(atom.b));
+        case "mod":
+          return modulo(expanded(atom.a), expanded(atom.b));
+        case "min":
+          return minimum(expanded(atom.a), expanded(atom.b));
+        case "max":
+          return maximum(expanded(atom.a), expanded(atom.b));
+        case "axis":
+        case "element":
+          return fromAtom(atom);
+      }
+    });
+    EXPANDED.set(value, made);
+  }
+  return made;
+}
+
+/** True where `a` and `b` are equal, by the definitions of their symbols too. */
+export function isEqual(a: Integer, b: Integer): boolean {
+  return a === b || expanded(subtract(a, b)) === ZERO;
+}
+
+/** A product of symbols, with a positive number before it. */
+function isProduct({ terms, constant }: Integer): boolean {
+  return terms.length === 1 && constant === 0 && terms[0]!.coefficient > 0 &&
+    terms[0]!.factors.every((factor) => factor.kind === "symbol");
+}
+
+const EXTENTS = new Map<Integer, Integer>();
+
+/**
+ * `value` as an extent: a number, or a product of symbols, which all else about indices is solved
+ * over. Anything else becomes a symbol that `value` defines. Extents whose definitions come to the
+ * same are one.
+ */
+export function extentOf(value: Integer): Integer {
+  if (asNumber(value) !== null) return value;
+  const whole = expanded(value);
+  if (asNumber(whole) !== null || (isProduct(whole) && !isProduct(value))) return whole;
+  let extent = EXTENTS.get(whole);
+  if (extent === undefined) {
+    extent = isProduct(value) ? value : symbol(DEFINED_NAME, { definition: value });
+    EXTENTS.set(whole, extent);
+  }
+  return extent;
 }
 
 /** True where `value` is proved to be 1 or more at every position. */
@@ -215,6 +326,18 @@ function numberDivisors(value: number): number[] {
   return found.sort((a, b) => b - a);
 }
 
+type Quotient = Extract<Atom, { readonly b: Integer }>;
+
+/** The quotient in `value` that can be divided with what is added to it: that has no axis. */
+function quotientIn(value: Integer): Quotient | null {
+  const [term, ...others] = value.terms.filter(({ factors }) =>
+    factors.some((factor) => factor.axes.length > 0 || factor.kind === "div")
+  );
+  const [atom] = term?.factors ?? [];
+  if (others.length > 0 || term?.coefficient !== 1 || term.factors.length > 1) return null;
+  return atom?.kind === "div" && isPositive(atom.b) ? atom : null;
+}
+
 /** `a div b`, rounded down. `b` is taken to be 1 or more. */
 export function divide(a: Integer, b: Integer): Integer {
   if (b === ONE || a === ZERO) return a;
@@ -222,10 +345,10 @@ export function divide(a: Integer, b: Integer): Integer {
   if (x !== null && y !== null) return integer(Math.floor(x / y));
   const { quotient, rest } = split(a, b);
   if (isNotNegative(rest) && isLess(rest, b)) return quotient;
-  const only = rest.terms.length === 1 && rest.constant === 0 ? rest.terms[0]! : null;
-  const inner = only?.coefficient === 1 && only.factors.length === 1 ? only.factors[0]! : null;
-  if (inner?.kind === "div" && isPositive(inner.b)) {
-    return add(quotient, divide(inner.a, multiply(inner.b, b)));
+  const inner = quotientIn(rest);
+  if (inner !== null) {
+    const more = subtract(rest, fromAtom(inner));
+    return add(quotient, divide(add(inner.a, multiply(more, inner.b)), multiply(inner.b, b)));
   }
   const shared = cancelled(rest, b);
   if (shared !== null) return add(quotient, divide(shared.whole, shared.by));

@@ -266,35 +266,3 @@ export function exactQuotient(term: Term, divisor: Term): Term | null {
 
 /** The name of symbols that are defined; each gets a number behind it. */
 export const DEFINED_NAME = "n";
-
-/**
- * `value` as an extent: a number, or a product of symbols, which all else about indices is solved
- * over. Anything else becomes a symbol that `value` defines; equal definitions are one symbol.
- */
-export function extentOf(value: Integer): Integer {
-  const whole = expanded(value);
-  if (whole.terms.length === 0) return whole;
-  const [term] = whole.terms;
-  const isProduct = whole.terms.length === 1 && whole.constant === 0 && term!.coefficient > 0 &&
-    term!.factors.every((factor) => factor.kind === "symbol");
-  return isProduct ? whole : symbol(DEFINED_NAME, { definition: whole });
-}
-
-/** `value` with symbols that are defined replaced by what defines them. */
-function expanded(value: Integer): Integer {
-  if (!value.terms.some((term) => term.factors.some(isDefined))) return value;
-  return add(
-    ...withConstant(value).map((term) =>
-      multiply(
-        integer(term.coefficient),
-        ...term.factors.map((factor) =>
-          isDefined(factor) ? expanded(factor.definition!) : fromAtom(factor)
-        ),
-      )
-    ),
-  );
-}
-
-function isDefined(atom: Atom): atom is Extract<Atom, { kind: "symbol" }> {
-  return atom.kind === "symbol" && atom.definition !== null;
-}

@@ -4,7 +4,16 @@
  * (`src/ops`), the schedule inlines one into another by {@link substitute}, printers make WGSL and
  * JavaScript of them.
  */
-import { divide, isLess, isNotNegative, maximum, minimum, modulo } from "./bounds.ts";
+import {
+  divide,
+  isEqual,
+  isLess,
+  isNotNegative,
+  isPositive,
+  maximum,
+  minimum,
+  modulo,
+} from "./bounds.ts";
 import {
   add,
   asAtom,
@@ -225,6 +234,8 @@ function isWhole(value: Value): boolean {
 function onIntegers(name: OperationName, a: Value, b: Value | undefined): Value | null {
   const x = toInteger(a);
   if (name === "negate") return fromInteger(subtract(ZERO, x));
+  if (name === "abs" && isNotNegative(x)) return a;
+  if (name === "sign" && isPositive(x)) return constant("i32", 1);
   if (b === undefined) return null;
   const y = toInteger(b);
   const known = (yes: boolean, no: boolean): Value | null =>
@@ -258,9 +269,9 @@ function onIntegers(name: OperationName, a: Value, b: Value | undefined): Value 
     case "greaterOrEqual":
       return known(notLess(x, y), isLess(x, y));
     case "equal":
-      return known(x === y, isLess(x, y) || isLess(y, x));
+      return known(isEqual(x, y), isLess(x, y) || isLess(y, x));
     case "notEqual":
-      return known(isLess(x, y) || isLess(y, x), x === y);
+      return known(isLess(x, y) || isLess(y, x), isEqual(x, y));
     default:
       return null;
   }

@@ -3,7 +3,7 @@
  * and what ops of one element at a time share.
  */
 import type { DType } from "../dtype.ts";
-import { maximum, minimum, modulo } from "../expr/bounds.ts";
+import { isNotNegative, maximum, minimum, modulo } from "../expr/bounds.ts";
 import {
   add,
   asNumber,
@@ -13,6 +13,7 @@ import {
   integer,
   multiply,
   ONE,
+  subtract,
   withConstant,
   ZERO,
 } from "../expr/integer.ts";
@@ -61,8 +62,8 @@ function broadcastExtent(call: OpCall, a: Integer, b: Integer): Integer {
   const isOne = (value: Value): Value => apply("equal", value, one);
   const fits = apply("or", apply("equal", left, right), apply("or", isOne(left), isOne(right)));
   call.check(fits, "its inputs' shapes can't be broadcast");
-  if (x !== null && x > 1) return a;
-  if (y !== null && y > 1) return b;
+  if (isNotNegative(subtract(a, b)) || (x ?? 0) > 1) return a;
+  if (isNotNegative(subtract(b, a)) || (y ?? 0) > 1) return b;
   return extentOf(toInteger(select(isOne(left), right, left)));
 }
 

@@ -2,7 +2,7 @@
  * Ops that keep the elements of a tensor in their order: Reshape, Flatten, Squeeze, Unsqueeze
  * (https://onnx.ai/onnx/operators/). Shapes and axes may be known only when the model runs.
  */
-import { divide, maximum, modulo } from "../expr/bounds.ts";
+import { divide, isNotNegative, maximum, modulo } from "../expr/bounds.ts";
 import {
   add,
   asNumber,
@@ -97,7 +97,9 @@ function wantedShape(
   wanted: readonly Integer[],
 ): readonly Integer[] {
   const copies = call.int("allowzero", 0) === 0;
-  const given = wanted.map((extent, i) => {
+  // What is known not to be -1 is an extent: one that is 0 copies one that is 0.
+  const known = wanted.map((extent) => isNotNegative(extent) ? extentOf(extent) : extent);
+  const given = known.map((extent, i) => {
     const own = dims[i];
     if (!copies) return extent;
     if (own === undefined && asNumber(extent) === 0) {
