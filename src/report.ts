@@ -8,6 +8,7 @@ import type {
 import type { StepReport } from "./converters/converter.ts";
 import type { OpenVinoReport } from "./converters/openvino_answer.ts";
 import type { ExportReport } from "./converters/pytorch_to_onnx.ts";
+import type { WebGpuReport } from "./converters/webgpu_report.ts";
 import { formatVerification } from "./verify/format.ts";
 
 /** `bytes` with a unit that keeps three or four digits, powers of 1000: "10.8 MB". */
@@ -39,6 +40,8 @@ export function formatStep(report: StepReport, kept: readonly string[]): string[
       return [...fileLines(report.files, kept), ...formatExport(report)];
     case "openvino":
       return [...fileLines(report.files, kept), ...formatOpenVino(report)];
+    case "webgpu":
+      return [...fileLines(report.files, kept), ...formatWebGpu(report)];
     case "plain":
       return fileLines(report.files, kept);
     default:
@@ -125,6 +128,40 @@ function formatOpenVino(report: OpenVinoReport): string[] {
             `${worst.relative.toExponential(1)} of the largest magnitude of "${worst.name}" ` +
             `(limit ${verification.tolerance})`),
     ...(verification?.failures ?? []).map((failure) => `  ${failure}`),
+  ];
+}
+
+/** The lines of a conversion to a module for WebGPU. */
+function formatWebGpu({ module, seconds }: WebGpuReport): string[] {
+  const { inputs, outputs, weights, kernels, dispatches, hostNodes, shaders, memory } = module;
+  const ports = (values: readonly { name: string; dtype: string; dims: readonly unknown[] }[]) =>
+    values.map(({ name, dtype, dims }) => `${name} ${dtype}[${dims.map((dim) => dim ?? "?")}]`)
+      .join(", ");
+  const forms = new Map<string, { count: number; bytes: number }>();
+  for (const { precision, bytes } of weights.tensors) {
+    const form = forms.get(precision) ?? { count: 0, bytes: 0 };
+    forms.set(precision, { count: form.count + 1, bytes: form.bytes + bytes });
+  }
+  const nodes = Object.values(module.nodes).reduce((sum, count) => sum + count, 0);
+  return [
+    `inputs  ${ports(inputs)}`,
+    `outputs ${ports(outputs)}`,
+    ...[...forms].map(([form, { count, bytes }]) =>
+      `weights ${count} as ${form}, ${formatBytes(bytes)}`
+    ),
+    `program ${nodes} nodes, ${kernels.length} kernels, ${dispatches.length} dispatches` +
+    (hostNodes.length > 0 ? `, on the host ${[...new Set(hostNodes)].join(", ")}` : ""),
+    typeof memory === "string"
+      ? `memory  ${memory}`
+      : `memory  ${formatBytes(memory.arenaBytes)} for activations, of which ` +
+        `${formatBytes(memory.liveBytes)} are alive at once`,
+    shaders.checker === "none"
+      ? "not checked: the shaders; `deno task build:shader-check` builds what checks them"
+      : `shaders ${shaders.checked} checked by ${
+        shaders.checker === "naga" ? "naga" : "the GPU's compiler"
+      }`,
+    `page    for ${module.page}; serve the folder with \`modelcast serve\``,
+    `compiled in ${seconds.toFixed(2)} s`,
   ];
 }
 

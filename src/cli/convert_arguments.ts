@@ -20,6 +20,7 @@ import {
   blockSize,
   choice,
   collect,
+  collectExtent,
   dtypes,
   memorySize,
   positiveInteger,
@@ -122,6 +123,7 @@ export function addConvertOptions(
   addEngine(command);
   addPyTorch(command);
   addPython(command);
+  addModules(command);
   addVerification(command);
 }
 
@@ -164,6 +166,23 @@ function addPython(command: Command): void {
     .option("--timeout <seconds>", "the longest it may take", positiveInteger, DEFAULTS.timeout)
     .option("--max-memory <size>", "the most memory it may take, such as 8GB", memorySize)
     .option("--compile <device>", "also write the compiled blob for an OpenVINO device");
+}
+
+/** What a module for WebGPU is made for. */
+function addModules(command: Command): void {
+  command.optionsGroup("WebGPU modules:")
+    .option(
+      "--dim <name=n>",
+      "fix a symbolic dimension of the inputs; repeatable",
+      collectExtent,
+      {},
+    )
+    .option(
+      "--max-dim <name=n>",
+      "the most that a run may give to a symbolic dimension; repeatable",
+      collectExtent,
+      {},
+    );
 }
 
 /** How results are compared with what they were made from. */
@@ -237,6 +256,8 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     timeout: options.timeout,
     maxMemory: options.maxMemory ?? null,
     compile: options.compile ?? null,
+    dims: options.dim,
+    maxDims: options.maxDim,
     // Who names inputs, or asks for the node where two models part, asks for the comparison.
     verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
     inputs: options.inputs ?? null,

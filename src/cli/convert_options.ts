@@ -43,6 +43,8 @@ export interface ConvertOptions {
   timeout: number;
   maxMemory?: number;
   compile?: string;
+  dim: Readonly<Record<string, number>>;
+  maxDim: Readonly<Record<string, number>>;
   verify?: boolean;
   inputs?: string;
   provider: string;
@@ -116,6 +118,8 @@ function checkLayoutOptions(options: ConvertOptions): void {
   const useless = (Object.keys(NOT_OF_LAYOUTS) as (keyof ConvertOptions)[])
     .filter((key) => options[key] !== NOT_OF_LAYOUTS[key]).map(flagOf);
   if (options.runtime.length > 0) useless.push("--runtime");
+  if (Object.keys(options.dim).length > 0) useless.push("--dim");
+  if (Object.keys(options.maxDim).length > 0) useless.push("--max-dim");
   if (options.method === "nncf") useless.push("--method nncf");
   if ((options.sourceFormat ?? "pytorch") !== "pytorch") useless.push("--source-format");
   if ((options.targetFormat ?? "onnx") !== "onnx") useless.push("--target-format");

@@ -95,6 +95,27 @@ export function collect(value: string, previous: string[]): string[] {
   return [...previous, value];
 }
 
+/** Adds "NAME=NUMBER" of an option that may be given several times. */
+export function collectExtent(
+  value: string,
+  previous: Readonly<Record<string, number>>,
+): Readonly<Record<string, number>> {
+  const at = value.lastIndexOf("=");
+  const [name, extent] = [value.slice(0, at), value.slice(at + 1)];
+  if (at < 1 || !/^[1-9][0-9]{0,8}$/.test(extent)) {
+    throw new InputError(
+      `Cannot read the dimension "${value}": it is not a name and a positive whole number. ` +
+        "Give it as batch=1.",
+    );
+  }
+  if (Object.hasOwn(previous, name)) {
+    throw new InputError(
+      `Cannot read the command line: the dimension "${name}" is given twice. Give it once.`,
+    );
+  }
+  return Object.fromEntries([...Object.entries(previous), [name, Number(extent)]]);
+}
+
 function wrongValue(
   flags: string,
   value: string,

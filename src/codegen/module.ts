@@ -38,6 +38,8 @@ export interface InputTable {
   readonly dims: readonly (number | string)[];
   /** The program reads the values on the host: a GPUBuffer is read back before it starts. */
   readonly host?: boolean;
+  /** The largest extents that a run may give, one a dimension; null for no limit. */
+  readonly limits?: readonly (number | null)[];
 }
 
 /** An output of the model. */

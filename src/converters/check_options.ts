@@ -86,6 +86,18 @@ const RULES: readonly Rule[] = [
     needs: "belongs to --target-format openvino",
   },
   {
+    option: "--dim",
+    given: ({ dims }) => Object.keys(dims).length > 0,
+    serves: writes("webgpu"),
+    needs: "belongs to --target-format webgpu",
+  },
+  {
+    option: "--max-dim",
+    given: ({ maxDims }) => Object.keys(maxDims).length > 0,
+    serves: writes("webgpu"),
+    needs: "belongs to --target-format webgpu",
+  },
+  {
     option: "--all-precisions",
     given: ({ precisions }) => precisions.length > 1,
     serves: writes("onnx"),
@@ -111,10 +123,10 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** Whether Python runs on the way that `path` takes, which it does for all formats but ONNX. */
+/** Whether Python runs on the way that `path` takes, which PyTorch and OpenVINO need. */
 export function usesPython(path: readonly ModelConverter[]): boolean {
   return path.some(({ sourceFormat, targetFormat }) =>
-    sourceFormat !== "onnx" || targetFormat !== "onnx"
+    sourceFormat === "pytorch" || targetFormat === "openvino"
   );
 }
 

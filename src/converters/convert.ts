@@ -57,6 +57,6 @@ function targetFormatOf(path: string, sourceFormat: ModelFormat): ModelFormat {
   if (named === null && sourceFormat === "onnx") return "onnx";
   throw new InputError(
     `Cannot tell what format to write from the name "${path}": give the target format, or a name ` +
-      "that ends in .onnx or .xml.",
+      "that ends in .onnx, .xml or .webgpu.js.",
   );
 }

@@ -6,6 +6,7 @@
 import type { ModelcastError } from "../error.ts";
 import type { OnnxReport, OutputFile } from "./conversion.ts";
 import type { OpenVinoReport } from "./openvino_answer.ts";
+import type { WebGpuReport } from "./webgpu_report.ts";
 import type { ConverterOptions, ModelFormat } from "./options.ts";
 import type { ExportReport } from "./pytorch_to_onnx.ts";
 
@@ -33,6 +34,8 @@ export interface ConverterRequest extends ConverterOptions {
 export interface ConversionStep extends ConverterRequest {
   /** What reports call the model, which may be the result of another step. */
   readonly sourceName: string;
+  /** What the whole conversion began with: files beside it may tell what the model is for. */
+  readonly originPath: string;
   /** A fresh folder; files are written there under the names that they will have. */
   readonly folder: string;
   readonly events: ConversionEvents;
@@ -59,7 +62,7 @@ export interface PlainReport {
 }
 
 /** What a step did, as plain data. Paths are those that the files have when all is done. */
-export type StepReport = OnnxReport | ExportReport | OpenVinoReport | PlainReport;
+export type StepReport = OnnxReport | ExportReport | OpenVinoReport | WebGpuReport | PlainReport;
 
 /** What a step gives. */
 export interface StepOutcome {

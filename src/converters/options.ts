@@ -44,6 +44,10 @@ export const MODEL_FORMATS = {
   pytorch: { extensions: [".pt", ".pth", ".pt2", ".bin", ".safetensors"], beside: [] },
   onnx: { extensions: [".onnx"], beside: [] },
   openvino: { extensions: [".xml"], beside: [".bin"] },
+  webgpu: {
+    extensions: [".webgpu.js"],
+    beside: [".d.ts", ".safetensors", ".html", ".report.json"],
+  },
 } as const;
 
 /** Name of a model format. */
@@ -141,9 +145,23 @@ export interface VerificationOptions {
   readonly perOp: boolean;
 }
 
+/** Symbolic dimensions of a module for WebGPU, by name. */
+export interface DimOptions {
+  /** Extents that dimensions are fixed at. */
+  readonly dims: Readonly<Record<string, number>>;
+  /** The largest extents that a run may give to dimensions. */
+  readonly maxDims: Readonly<Record<string, number>>;
+}
+
 /** Everything that a conversion between any two formats can be asked for. */
 export interface ConverterOptions
-  extends OutputOptions, EngineOptions, ExportOptions, PythonOptions, VerificationOptions {
+  extends
+    OutputOptions,
+    EngineOptions,
+    ExportOptions,
+    PythonOptions,
+    VerificationOptions,
+    DimOptions {
   /** One precision is written to the output, several to `OUTPUT.PRECISION.onnx` each. */
   readonly precisions: readonly Precision[];
   /** Whether NNCF compresses the weights of an OpenVINO result, in place of modelcast. */
@@ -189,6 +207,8 @@ export const DEFAULTS = {
   perOp: false,
   nncf: false,
   compile: null,
+  dims: {},
+  maxDims: {},
   dryRun: false,
   sha256: false,
 } as const satisfies Omit<ConverterOptions, "precisions">;

@@ -18,9 +18,11 @@ export function checkOutput(request: ConverterRequest, format: ModelFormat): voi
   const sources = sourcesOf(request);
   checkTarget(outputPath, sources);
   const [extension] = MODEL_FORMATS[format].extensions;
-  if (format === "openvino" && extname(outputPath) !== extension) {
+  const ending = format === "openvino" ? extension : format === "webgpu" ? ".js" : null;
+  if (ending !== null && extname(outputPath) !== ending) {
+    const kind = format === "openvino" ? "model for OpenVINO" : "module for WebGPU";
     throw new InputError(
-      `Cannot write "${outputPath}": a model for OpenVINO has a name that ends in ${extension}. ` +
+      `Cannot write "${outputPath}": a ${kind} has a name that ends in ${ending}. ` +
         `Name it "${join(dirname(outputPath), nameWith(outputPath, extension))}".`,
     );
   }
@@ -90,9 +92,12 @@ function filesIn(folder: string): string[] {
     // Whoever reads it says what is wrong with it.
     return [];
   }
+  const goesWith = (name: string, ending: RegExp, other: string) =>
+    ending.test(name) && names.includes(name.replace(ending, other));
   const made = (name: string) =>
-    /\.(onnx([._]data)?|xml|blob)$/.test(name) ||
-    (name.endsWith(".bin") && names.includes(name.replace(/bin$/, "xml")));
+    /\.(onnx([._]data)?|xml|blob|webgpu\.js)$/.test(name) ||
+    goesWith(name, /\.bin$/, ".xml") ||
+    goesWith(name, /\.(d\.ts|safetensors|html|report\.json|page\.json)$/, ".js");
   return names.filter((name) => !made(name)).map((name) => join(folder, name));
 }
 

@@ -72,6 +72,8 @@ const Request = z.strictObject({
   perOp: z.boolean().default(DEFAULTS.perOp),
   nncf: z.boolean().default(DEFAULTS.nncf),
   compile: z.string().min(1).nullable().default(DEFAULTS.compile),
+  dims: z.record(z.string(), count).default(DEFAULTS.dims),
+  maxDims: z.record(z.string(), count).default(DEFAULTS.maxDims),
   dryRun: z.boolean().default(DEFAULTS.dryRun),
   sha256: z.boolean().default(DEFAULTS.sha256),
 });

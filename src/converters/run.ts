@@ -121,6 +121,7 @@ async function run(
           ? request.modelPath
           : named(request.outputPath, model.suffix, extname(model.path)),
         outputPath: target,
+        originPath: request.modelPath,
         // Where one step is checked by default, each is.
         verify: request.verify ?? (usesPython(path) ? true : null),
         // What is asked of the runtimes holds for what they load, and for what is made of it.

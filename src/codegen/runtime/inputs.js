@@ -201,6 +201,10 @@ function bindSymbols(table, dims, symbols) {
         `${shape}, the model wants [${table.dims.join(", ")}]: dimension ${axis} is ${wanted}.`,
       );
     }
+    const most = table.limits?.[axis] ?? null;
+    if (most !== null && size > most) {
+      throw refusal(table, `${shape}, and ${quoted(wanted)} was limited to ${most}.`);
+    }
     const where = `dimension ${axis} of ${quoted(table.name)}`;
     const known = symbols.get(wanted);
     if (known === undefined) symbols.set(wanted, { size, where });

@@ -1,0 +1,140 @@
+/** What became of a conversion to a module for WebGPU: `NAME.report.json`, and what is printed of it. */
+import type { DType } from "../dtype.ts";
+import type { MemoryPlan } from "../codegen/memory_plan.ts";
+import type { CompiledModule } from "../codegen/mod.ts";
+import type { InputTable, OutputTable } from "../codegen/module.ts";
+import type { ShaderChecker } from "../codegen/shader_check.ts";
+import type { WeightTable } from "../codegen/weights_file.ts";
+import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";
+import { VERSION } from "../version.ts";
+import type { OutputFile } from "./conversion.ts";
+import type { DimExtents } from "./webgpu_dims.ts";
+
+/** One constant in the weights file. */
+export interface ModuleWeight {
+  readonly name: string;
+  /** "4bit" and its like where a quantized op reads it, else the dtype that it is stored in. */
+  readonly precision: string;
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly bytes: number;
+}
+
+/** The content of `NAME.report.json`. Sizes are bytes. */
+export interface ModuleReport {
+  /** Version of modelcast. */
+  readonly modelcast: string;
+  readonly source: {
+    readonly name: string;
+    readonly sha256: string;
+    /** The options that the source was quantized by, where modelcast did it. */
+    readonly options: string | null;
+  };
+  readonly inputs: readonly Pick<InputTable, "name" | "dtype" | "dims">[];
+  readonly outputs: readonly Pick<OutputTable, "name" | "dtype" | "dims">[];
+  /** Dimensions that were fixed, and those that a run may not pass. */
+  readonly dims: DimExtents;
+  readonly maxDims: DimExtents;
+  /** How many nodes of each op there are, subgraphs included. */
+  readonly nodes: Readonly<Record<string, number>>;
+  /** Ops that compute values on the host. */
+  readonly hostNodes: readonly string[];
+  readonly kernels: readonly { readonly label: string; readonly bindings: string }[];
+  /** Each dispatch in the program's text, and its kernel. */
+  readonly dispatches: CompiledModule["dispatches"];
+  readonly weights: {
+    readonly fileBytes: number;
+    readonly buffers: readonly number[];
+    readonly tensors: readonly ModuleWeight[];
+  };
+  /** Who checked the shaders: "none" where nobody could. */
+  readonly shaders: { readonly checker: ShaderChecker; readonly checked: number };
+  /** The plan for the fixed and the largest dims; a sentence where there is none. */
+  readonly memory: MemoryPlan | string;
+  /** What kind of page the module has. */
+  readonly page: string;
+}
+
+/** What a step to WebGPU did. */
+export interface WebGpuReport {
+  readonly kind: "webgpu";
+  readonly outputPath: string;
+  readonly module: ModuleReport;
+  readonly files: readonly OutputFile[];
+  readonly seconds: number;
+}
+
+/** How many nodes of each op `model` has, in order of name. */
+export function countOps(model: Model): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const graph of allGraphs(model.graph)) {
+    for (const { domain, opType } of graph.nodes) {
+      const name = domain === "" ? opType : `${domain}.${opType}`;
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+  }
+  return Object.fromEntries([...counts].sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** Bits of the constants that quantized ops read, by name. */
+export function packedBits(model: Model): Map<string, number> {
+  const bits = new Map<string, number>();
+  for (const graph of allGraphs(model.graph)) {
+    for (const node of graph.nodes) {
+      const isMatmul = node.opType === "MatMulNBits";
+      if (!isMatmul && node.opType !== "GatherBlockQuantized") continue;
+      const [name] = node.inputs.slice(isMatmul ? 1 : 0);
+      if (name !== undefined && attribute(node, "bits") !== undefined) {
+        bits.set(name, intAttribute(node, "bits", 4));
+      }
+    }
+  }
+  return bits;
+}
+
+/** Makes the report of a module. */
+export function describeModule(parts: {
+  readonly source: ModuleReport["source"];
+  readonly compiled: CompiledModule;
+  readonly table: WeightTable;
+  readonly bits: ReadonlyMap<string, number>;
+  readonly nodes: Readonly<Record<string, number>>;
+  readonly dims: DimExtents;
+  readonly maxDims: DimExtents;
+  readonly shaders: ModuleReport["shaders"];
+  readonly memory: MemoryPlan | string;
+  readonly page: string;
+}): ModuleReport {
+  const { compiled, table, bits, ...rest } = parts;
+  const value = <T extends OutputTable | InputTable>({ name, dtype, dims }: T) => ({
+    name,
+    dtype,
+    dims,
+  });
+  return {
+    modelcast: VERSION,
+    source: rest.source,
+    inputs: compiled.inputs.map((input) => ({ ...value(input), dims: input.dims })),
+    outputs: compiled.outputs.map(value),
+    dims: rest.dims,
+    maxDims: rest.maxDims,
+    nodes: rest.nodes,
+    hostNodes: compiled.hostNodes,
+    kernels: compiled.pipelines.map(({ label, bindings }) => ({ label, bindings })),
+    dispatches: compiled.dispatches,
+    weights: {
+      fileBytes: table.bytes,
+      buffers: table.buffers,
+      tensors: compiled.weights.map(({ name, dtype, dims, bytes }) => ({
+        name,
+        precision: bits.has(name) ? `${bits.get(name)}bit` : dtype,
+        dtype,
+        dims,
+        bytes,
+      })),
+    },
+    shaders: rest.shaders,
+    memory: rest.memory,
+    page: rest.page,
+  };
+}
