@@ -19,6 +19,7 @@ import {
   rewrite,
   type Source,
   substitute,
+  symbol,
   type Value,
   ZERO,
 } from "../expr/mod.ts";
@@ -35,6 +36,8 @@ const MOST_BINDINGS = 8;
 const MOST_NODES = 400;
 /** Work that may be done again rather than stored: in operations an element. */
 const MOST_REPEATED = 24;
+/** The extent of an index that nothing is known of. It is never printed. */
+const UNBOUNDED = symbol("unbounded");
 /** A value so cheap is computed wherever it is read. */
 const CHEAP = 4;
 
@@ -267,7 +270,7 @@ class Scheduler {
       const hook = hooks.find((entry) => entry.name === name);
       if (hook === undefined) throw new Error(`${family.name} has no hook "${name}"`);
       return hook.indices.map((index) =>
-        axis(index, step.use.sizes[family.extents[index]!] ?? ONE)
+        axis(index, step.use.sizes[family.extents[index]!] ?? UNBOUNDED)
       );
     };
     const unit: KernelUnit = {

@@ -96,6 +96,7 @@ function lower(call: OpCall): Operand[] {
     bias: mask.bias,
     allowed: allowedByAll([mask.allowed, reach, filled]),
     merged,
+    inspected: call.wanted[3] === true,
     ...(round && { round }),
   });
   const kinds: readonly (keyof Attended)[] = ["scores", "capped", "logits", "probabilities"];

@@ -5,7 +5,16 @@
  * depthwise convolutions, each element sums its window itself.
  */
 import { divide, modulo } from "../expr/bounds.ts";
-import { add, asNumber, type Integer, integer, multiply, subtract, ZERO } from "../expr/integer.ts";
+import {
+  add,
+  asNumber,
+  type Integer,
+  integer,
+  multiply,
+  ONE,
+  subtract,
+  ZERO,
+} from "../expr/integer.ts";
 import { apply, constant, extentOf, fromInteger, select, type Value } from "../expr/value.ts";
 import { float, plus, sigmoid, times } from "./arithmetic.ts";
 import { contract, sameExtent } from "./contraction.ts";
@@ -28,6 +37,8 @@ export interface Convolved {
   /** Elements of a window, and how many windows there are, in each dimension. */
   readonly kernel: readonly Integer[];
   readonly outputs: readonly Integer[];
+  /** What `element` reads, where that is the input with zeros around it. */
+  readonly windows?: readonly Window[];
   /** The element of a channel that `position` in the window of the result's `place` reads. */
   readonly element: (
     batch: Integer,
@@ -58,7 +69,7 @@ export function convolve(call: OpCall, convolved: Convolved): Operand {
     add(multiply(which, members), member);
   const dims = [batches, filters, ...outputs];
   const fewRows = asNumber(rows) !== null && asNumber(rows)! < FEWEST_ROWS;
-  const product = fewRows && groups > 1
+  const product = directly(call, convolved, rows) ?? (fewRows && groups > 1
     ? operand(
       input.dtype,
       dims,
@@ -90,13 +101,70 @@ export function convolve(call: OpCall, convolved: Convolved): Operand {
         row: [groups === 1 ? filter! : modulo(filter!, rows)],
         column,
       }),
-    });
+    }));
   if (bias === null) return product;
   return operand(
     input.dtype,
     dims,
     (indices) => plus(product.at(indices), bias.at([indices[1]!])),
   );
+}
+
+/** Names that the kernel has for dimensions. */
+const AXES = ["depth", "height", "width"] as const;
+
+/**
+ * The convolution by the kernel of its own, or null where a product is better: for single elements,
+ * and where the kernel's tiles would stay empty.
+ */
+function directly(
+  call: OpCall,
+  { input, weight, groups, outputs, windows }: Convolved,
+  rows: Integer,
+): Operand | null {
+  if (windows === undefined || windows.length > AXES.length) return null;
+  const kernel = windows.map(({ kernel }) => asNumber(kernel));
+  if (kernel.some((size) => size === null) || kernel.every((size) => size === 1)) return null;
+  const [members, filters] = [asNumber(weight.dims[1]!), asNumber(rows)];
+  const depthwise = filters !== null && filters <= 2 && groups > 1;
+  const width = asNumber(outputs.at(-1)!);
+  const fills = members !== null && members >= 4 && (width === null || width >= 4);
+  if (!depthwise && !fills) return null;
+  const missing = AXES.length - windows.length;
+  const sizes: Record<string, Integer> = {
+    batches: input.dims[0]!,
+    groups_of_channels: integer(groups),
+    group_channels_out: rows,
+    group_channels_in: weight.dims[1]!,
+  };
+  const constants: Record<string, number> = {};
+  for (const [i, name] of AXES.entries()) {
+    const window = windows[i - missing];
+    sizes[`out_${name}`] = window?.output ?? ONE;
+    sizes[`in_${name}`] = window?.input ?? ONE;
+    sizes[`pad_${name}`] = window?.begin ?? ZERO;
+    constants[`KERNEL_${name.toUpperCase()}`] = kernel[i - missing] ?? 1;
+    constants[`STRIDE_${name.toUpperCase()}`] = window?.stride ?? 1;
+    constants[`DILATION_${name.toUpperCase()}`] = window?.dilation ?? 1;
+  }
+  const { store } = call.kernel({
+    core: "conv",
+    sizes,
+    loads: {
+      x: ([n, channel, ...place]) => input.at([n!, channel!, ...place.slice(missing)]),
+      w: ([filter, member, ...position]) =>
+        weight.at([filter!, member!, ...position.slice(missing)]),
+    },
+    stores: {
+      store: {
+        dtype: input.dtype,
+        dims: [input.dims[0]!, weight.dims[0]!, ...outputs],
+        place: ([n, filter, ...place]) => [n!, filter!, ...place.slice(missing)],
+      },
+    },
+    constants,
+  });
+  return store;
 }
 
 /** Zero outside the input. */
@@ -135,6 +203,7 @@ export function convolution(
     groups: call.int("group", 1),
     kernel,
     outputs: windows.map(({ output }) => output),
+    windows,
     element: paddedElement(input, windows),
   });
 }

@@ -234,7 +234,12 @@ function headsOfInputs(call: OpCall, heads: Integer): [Heads, Heads, Heads] {
 
 function lowerMultiHead(call: OpCall): Operand[] {
   const heads = headCount(call);
-  const [query, key, value] = headsOfInputs(call, heads);
+  const given = headsOfInputs(call, heads);
+  const isBiased = call.optional(3) !== null;
+  // Many threads read each element: what is added to it is added once.
+  const [query, key, value] = given.map((part) =>
+    isBiased ? stored(call, call.input(0), part) : part
+  ) as [Heads, Heads, Heads];
   const [pastKey, pastValue] = [call.optional(6), call.optional(7)];
   if (call.optional(8) !== null) call.fail("a past of unused positions isn't compiled");
   const dtype = call.input(0).dtype;
@@ -256,6 +261,7 @@ function lowerMultiHead(call: OpCall): Operand[] {
       offset: () => before,
     }),
     merged: true,
+    inspected: call.wanted[3] === true,
   });
   return [attended.output, keys, values, attended.scores];
 }

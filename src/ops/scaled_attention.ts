@@ -50,6 +50,8 @@ export interface AttentionSettings {
   readonly sink?: ((head: Integer) => Value) | null;
   /** The result is (N, positions, heads * size) instead of (N, heads, positions, size). */
   readonly merged: boolean;
+  /** Whether anything but the output is wanted. */
+  readonly inspected?: boolean;
 }
 
 /** The tensors of an attention, the first four by sample, head, query and key. */
@@ -192,7 +194,10 @@ export function attend(
       : select(allowed(...at), sum, float(settings.masked ?? -Infinity));
   });
   const probabilities = softmaxOf(logits, logits !== capped, settings);
-  const output = contract(call, {
+  const inner = { scores, capped, logits, probabilities };
+  const output = attendAtOnce(call, query, key, value, shared, settings);
+  if (output !== null) return { ...inner, output };
+  const weighted = contract(call, {
     dtype,
     dims: merged
       ? [batch, query.length, multiply(heads, value.size)]
@@ -218,8 +223,71 @@ export function attend(
       };
     },
   });
-  return { scores, capped, logits, probabilities, output };
+  return { ...inner, output: weighted };
 }
+
+/**
+ * The output of an attention by a kernel that stores no scores, or null where that can't be: where
+ * the scores are wanted, and where one query leaves it little to do at once.
+ */
+function attendAtOnce(
+  call: OpCall,
+  query: Heads,
+  key: Heads,
+  value: Heads,
+  shared: Integer,
+  settings: AttentionSettings,
+): Operand | null {
+  const [keySize, valueSize] = [asNumber(query.size), asNumber(value.size)];
+  const { dtype, scale, merged, round, sink = null, bias = null, allowed = null } = settings;
+  const { inspected = false, masked = -Infinity, softcap: cap = 0 } = settings;
+  if (inspected || round !== undefined || sink !== null || keySize === null || valueSize === null) {
+    return null;
+  }
+  if (query.length === ONE || keySize > MOST_SIZE || valueSize > MOST_SIZE) return null;
+  const mask: Pair = (...pair) => {
+    const added = bias === null ? float(0) : apply("fastMax", bias(...pair), float(LEAST_BIAS));
+    return allowed === null ? added : select(allowed(...pair), added, float(masked));
+  };
+  const { store } = call.kernel({
+    core: "attention",
+    sizes: {
+      batches: query.batch,
+      heads: query.heads,
+      queries: query.length,
+      keys: key.length,
+    },
+    loads: {
+      q: ([n, head, i, d]) => query.at(n!, head!, i!, d!),
+      k: ([n, head, j, d]) => key.at(n!, divide(head!, shared), j!, d!),
+      v: ([n, head, j, d]) => value.at(n!, divide(head!, shared), j!, d!),
+      mask: ([n, head, i, j]) => mask(n!, head!, i!, j!),
+    },
+    stores: {
+      store: {
+        dtype,
+        dims: merged
+          ? [query.batch, query.length, multiply(query.heads, value.size)]
+          : [query.batch, query.heads, query.length, value.size],
+        place: ([n, head, i, d]) =>
+          merged ? [n!, i!, add(multiply(head!, value.size), d!)] : [n!, head!, i!, d!],
+      },
+    },
+    constants: { HEAD_SIZE: keySize, VALUE_SIZE: valueSize },
+    functions: {
+      adjusted: ([product]) => {
+        const score = times(product!, scale);
+        return cap === 0 ? score : times(apply("tanh", over(score, float(cap))), float(cap));
+      },
+    },
+  });
+  return store;
+}
+
+/** Elements of a head that the kernel keeps in registers at most. */
+const MOST_SIZE = 256;
+/** A bias from -3e38 on keeps a key out, which a finite one may not. */
+const LEAST_BIAS = -2.9e38;
 
 /** The number of heads of queries that share a head of keys. */
 function sharing(call: OpCall, queries: Integer, keys: Integer): Integer {
