@@ -21,6 +21,7 @@ import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./mod
 import type { Program, Tensor } from "./program.ts";
 import { runtimeText } from "./runtime_text.ts";
 import { schedule } from "./schedule.ts";
+import { shareShaders } from "./shader_texts.ts";
 import { hostText, scriptPreludeText } from "./script_text.ts";
 import { packedBytes, packedDtype, storageOf } from "./storage.ts";
 import type { WeightSource } from "./weights_file.ts";
@@ -94,12 +95,18 @@ export async function compileModel(
     dispatches: emitted.dispatches,
     program: `${emitted.program}\n${prelude}\n${host}`,
     javaScript: (name, weights) => {
-      const tables = { inputs, outputs, pipelines: emitted.pipelines, weights, features: [] };
+      // Shaders hold no names: they are texts of the compiler's own.
+      const { texts, pipelines } = shareShaders(emitted.pipelines);
+      const tables = { inputs, outputs, pipelines, weights, features: [] };
       // Bundlers find the file by this form and a plain text alone.
       const address = JSON.stringify(`./${encodeURIComponent(name)}`);
       return `// Made by modelcast ${VERSION}: a model for WebGPU, with all that it needs but its weights.
 ${emitted.program}
+const texts = ${JSON.stringify(texts)};
 const tables = { ...${encodeJson(tables)}, program };
+for (const pipeline of tables.pipelines) {
+  pipeline.code = pipeline.code.map((index) => texts[index]).join("\\n");
+}
 export const inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
 export const outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
 export function load(options) {
