@@ -79,10 +79,16 @@ export function lowerIf(lowering: Lowering, call: NodeCall, names: Names): reado
     lowering.inside(() => lowerGraph(lowering, call, graph, names, []))
   );
   const [yes, no] = branches.map((branch) => branch.result) as [Tensor[], Tensor[]];
+  if (yes.some((left, i) => left.dims.length !== no[i]!.dims.length)) {
+    // Exporters write a squeeze as a choice between ranks; the first is what they saw.
+    call.check(condition, "its condition is false, and the ranks are those of its first branch");
+    lowering.adopt(branches[0]!.block);
+    return yes;
+  }
   const results = yes.map((left, i) => {
     const right = no[i]!;
-    if (left.dims.length !== right.dims.length || left.dtype !== right.dtype) {
-      call.fail(`its branches give different ranks or types for output ${i}`);
+    if (left.dtype !== right.dtype) {
+      call.fail(`its branches give different types for output ${i}`);
     }
     const dims = left.dims.map((extent, k) => extent === right.dims[k] ? extent : null);
     return assigned(lowering, call, left.dtype, dims);

@@ -298,6 +298,9 @@ export function convert(type: Scalar, value: Value): Value {
     const to = type === "f32" || type === "bool" ? value.value : Math.trunc(value.value);
     if (Number.isFinite(to) && (type !== "u32" || to >= 0)) return constant(type, to);
   }
+  if (type === "bool" && value.kind === "integer" && isPositive(value.integer)) {
+    return constant("bool", 1);
+  }
   const key = `v${type}${value.id}`;
   return intern<Kind<"convert">>(key, () => value.axes, () => ({ kind: "convert", type, value }));
 }
