@@ -13,6 +13,7 @@ import { type DType, DTYPES } from "../dtype.ts";
 import { openTensor, tensorBytes } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
+import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
 import { emit } from "./emit.ts";
 import { encodeJson } from "./encode.ts";
@@ -65,6 +66,7 @@ export async function compileModel(
   { limits = new Map() }: CompileOptions = {},
 ): Promise<CompiledModule> {
   upgradeModel(model, { opset: HIGHEST_OPSET });
+  await runPasses(model);
   const lowering = new Lowering(model, await smallConstants(model));
   const program = lowering.run();
   const emitted = emit(program, schedule(program));

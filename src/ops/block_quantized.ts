@@ -6,7 +6,7 @@
  */
 import { type DType, DTYPES } from "../dtype.ts";
 import { divide, modulo } from "../expr/bounds.ts";
-import { add, asNumber, type Integer, integer, multiply, ZERO } from "../expr/integer.ts";
+import { add, asNumber, type Integer, integer, multiply, scaled, ZERO } from "../expr/integer.ts";
 import {
   apply,
   constant,
@@ -67,43 +67,70 @@ const middle = (bits: number): Value => float(2 ** (bits - 1));
 /** A [..., K] times the transpose of weights [N, K] in blocks along K. */
 function matMulNBits(call: OpCall): Operand {
   const a = call.input(0);
+  const bits = bitsOf(call);
+  if (call.int("weight_prepacked", 0) !== 0) {
+    call.fail("its weights are packed for another device");
+  }
+  if (call.input(1).dims.some((extent) => asNumber(extent) === 0)) {
+    const dims = [...a.dims.slice(0, -1), integer(call.int("N", 0))];
+    return withBias(call, 5, operand(a.dtype, dims, () => float(0)));
+  }
+  const codes = unpacked(call, 1, bits);
+  const blockSize = call.int("block_size", 0);
+  const stride = Math.ceil(call.int("K", 0) / blockSize) * blockSize;
+  return blockProduct(
+    call,
+    bits,
+    2,
+    (n, block, i) =>
+      codes.dims.length === 3
+        ? codes.at([n, block, i])
+        : elementAt(codes, add(multiply(n, integer(stride)), add(scaled(block, blockSize), i))),
+  );
+}
+
+/** `product` and the bias that input `i` is, where it is given. */
+function withBias(call: OpCall, i: number, product: Operand): Operand {
+  const bias = call.optional(i);
+  if (bias === null) return product;
+  return operand(
+    product.dtype,
+    product.dims,
+    (at) => plus(product.at(at), bias.at([at.at(-1)!])),
+  );
+}
+
+/**
+ * MatMulNBits with codes given by row, block and place in the block. Scales, zero points of `bits`
+ * bits, groups and bias are the inputs from `first` on.
+ */
+export function blockProduct(
+  call: OpCall,
+  bits: number,
+  first: number,
+  code: (n: Integer, block: Integer, i: Integer) => Value,
+): Operand {
+  const a = call.input(0);
   const [N, K, blockSize] = ["N", "K", "block_size"].map((name) => call.int(name, 0)) as [
     number,
     number,
     number,
   ];
-  const bits = bitsOf(call);
   if (N < 1 || K < 1 || blockSize < 1) call.fail("N, K or block_size is missing");
-  if (call.int("weight_prepacked", 0) !== 0) {
-    call.fail("its weights are packed for another device");
-  }
   const blocks = Math.ceil(K / blockSize);
   sameExtent(call, a.dims.at(-1) ?? ZERO, integer(K), "the extents that are summed over");
   const dims = [...a.dims.slice(0, -1), integer(N)];
-  const bias = call.optional(5);
-  const withBias = (product: Operand): Operand =>
-    bias === null
-      ? product
-      : operand(a.dtype, dims, (at) => plus(product.at(at), bias.at([at.at(-1)!])));
-  if (call.input(1).dims.some((extent) => asNumber(extent) === 0)) {
-    return withBias(operand(a.dtype, dims, () => float(0)));
-  }
-  const codes = unpacked(call, 1, bits);
-  const scales = call.input(2);
-  const zero = zeroPoints(call, blocks, bits);
-  const groups = call.optional(4);
+  const scales = call.input(first);
+  const zero = zeroPoints(call, first + 1, blocks, bits);
+  const groups = call.optional(first + 2);
   const weight = (k: Integer, n: Integer): Value => {
     const block = divide(k, integer(blockSize));
     const group = groups === null ? block : toInteger(groups.at([k]));
-    const code = asFloat(
-      codes.dims.length === 3
-        ? codes.at([n, block, modulo(k, integer(blockSize))])
-        : elementAt(codes, add(multiply(n, integer(blocks * blockSize)), k)),
-    );
     const scale = elementAt(scales, add(multiply(n, integer(blocks)), group));
-    return times(minus(code, zero(n, group)), scale);
+    const value = asFloat(code(n, block, modulo(k, integer(blockSize))));
+    return times(minus(value, zero(n, group)), scale);
   };
-  return withBias(contract(call, {
+  const product = contract(call, {
     dtype: a.dtype,
     dims,
     batch: [],
@@ -118,19 +145,21 @@ function matMulNBits(call: OpCall): Operand {
       row: indices.slice(0, -1),
       column: indices.slice(-1),
     }),
-  }));
+  });
+  return withBias(call, first + 3, product);
 }
 
 /** The zero points of MatMulNBits, by row and block: packed codes, each row from its own byte, or floats. */
 function zeroPoints(
   call: OpCall,
+  i: number,
   blocks: number,
   bits: number,
 ): (n: Integer, block: Integer) => Value {
-  const given = call.optional(3);
+  const given = call.optional(i);
   if (given === null) return () => middle(bits);
   const isPacked = DTYPES[given.dtype].kind === "uint";
-  const codes = isPacked ? unpacked(call, 3, bits) : given;
+  const codes = isPacked ? unpacked(call, i, bits) : given;
   const stride = isPacked ? Math.ceil((blocks * bits) / 8) * (8 / bits) : blocks;
   return (n, block) => asFloat(elementAt(codes, add(multiply(n, integer(stride)), block)));
 }

@@ -36,6 +36,7 @@ import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
 import { SLICING_OPS } from "./slicing.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
+import { THREE_BIT_OPS } from "./three_bit.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
@@ -75,6 +76,7 @@ const RECORDS: readonly OpRecord[] = [
   ...SKIP_NORMALIZATION_OPS,
   ...SLICING_OPS,
   ...SOFTMAX_OPS,
+  ...THREE_BIT_OPS,
   ...UNARY_OPS,
 ];
 
