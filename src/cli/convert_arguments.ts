@@ -123,7 +123,7 @@ export function addConvertOptions(
   addEngine(command);
   addPyTorch(command);
   addPython(command);
-  addModules(command);
+  addDims(command);
   addVerification(command);
 }
 
@@ -169,7 +169,7 @@ function addPython(command: Command): void {
 }
 
 /** What a module for WebGPU is made for. */
-function addModules(command: Command): void {
+function addDims(command: Command): void {
   command.optionsGroup("WebGPU modules:")
     .option(
       "--dim <name=n>",

@@ -153,7 +153,7 @@ export function literal(type: Scalar, value: number, declarations: Declarations)
     case "f32": {
       if (Number.isFinite(value)) {
         if (Object.is(value, -0)) return "-0.0f";
-        const text = String(value);
+        const text = shortest(value);
         return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
       }
       const bits = Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
@@ -161,4 +161,15 @@ export function literal(type: Scalar, value: number, declarations: Declarations)
       return `bitcast<f32>(${bits} + zero())`;
     }
   }
+}
+
+/** The fewest digits that are read as the same float32. */
+function shortest(value: number): string {
+  const single = Math.fround(value);
+  if (!Number.isFinite(single)) return String(value);
+  for (let digits = 1; digits < 9; digits++) {
+    const rounded = Number(single.toPrecision(digits));
+    if (Math.fround(rounded) === single) return String(rounded);
+  }
+  return String(Number(single.toPrecision(9)));
 }

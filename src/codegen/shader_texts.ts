@@ -11,7 +11,10 @@ export interface SharedShaders {
     readonly (Omit<PipelineTable, "code"> & { readonly code: readonly number[] })[];
 }
 
-/** Takes the shaders apart at their top-level declarations, and leaves indentation out. */
+/**
+ * Takes the shaders apart at their top-level declarations, and leaves out what is there for people:
+ * indentation, empty lines, and the breaks within lists and around blocks. Shaders have no comments.
+ */
 export function shareShaders(pipelines: readonly PipelineTable[]): SharedShaders {
   const texts = new Map<string, number>();
   const indexOf = (text: string): number => {
@@ -23,7 +26,10 @@ export function shareShaders(pipelines: readonly PipelineTable[]): SharedShaders
   const shared = pipelines.map(({ code, ...rest }) => ({
     ...rest,
     code: code.split(/\n(?=[a-z@])/)
-      .map((text) => text.replace(/^[ \t]+|[ \t]+$/gm, "").replace(/\n\n+/g, "\n").trim())
+      .map((text) =>
+        text.replace(/^[ \t]+|[ \t]+$/gm, "").replace(/\n\n+/g, "\n")
+          .replace(/(?<=[,({])\n|\n(?=[)}])/g, "").trim()
+      )
       .filter((text) => text !== "")
       .map(indexOf),
   }));

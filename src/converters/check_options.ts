@@ -21,6 +21,7 @@ interface Rule {
 const UNASKED: Omit<ConverterOptions, "precisions"> = DEFAULTS;
 const differs = (key: keyof typeof UNASKED) => (request: ConverterRequest) =>
   request[key] !== UNASKED[key];
+const named = (extents: Readonly<Record<string, number>>) => Object.keys(extents).length > 0;
 const reads = (format: string) => (_: ConverterRequest, path: readonly ModelConverter[]) =>
   path[0]!.sourceFormat === format;
 const writes = (format: string) => (_: unknown, path: readonly ModelConverter[]) =>
@@ -86,14 +87,21 @@ const RULES: readonly Rule[] = [
     needs: "belongs to --target-format openvino",
   },
   {
+    option: "--verify",
+    given: ({ verify }) => verify === true,
+    serves: (_, path) => path.at(-1)!.targetFormat !== "webgpu",
+    needs: "runs both models in one program, and a module for WebGPU runs on the GPU of a page; " +
+      "verify the ONNX model that it is made of",
+  },
+  {
     option: "--dim",
-    given: ({ dims }) => Object.keys(dims).length > 0,
+    given: ({ dims }) => named(dims),
     serves: writes("webgpu"),
     needs: "belongs to --target-format webgpu",
   },
   {
     option: "--max-dim",
-    given: ({ maxDims }) => Object.keys(maxDims).length > 0,
+    given: ({ maxDims }) => named(maxDims),
     serves: writes("webgpu"),
     needs: "belongs to --target-format webgpu",
   },
