@@ -117,7 +117,9 @@ export class NodeCall implements OpCall {
   }
 
   stored(operand: Operand): Operand {
-    return this.lowering.materialize(operand, this.label);
+    const tensor = this.lowering.materialize(operand, this.label);
+    tensor.storedForKernels = true;
+    return tensor;
   }
 
   kernel<K extends string>(

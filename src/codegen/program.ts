@@ -30,6 +30,8 @@ export class Tensor implements Operand, Source {
   elements: readonly Value[] | null = null;
   /** True where the host reads it back. */
   hostRead = false;
+  /** True where its op asks that kernel files find it stored: they read each element often. */
+  storedForKernels = false;
   /** The op and the number of the node that it comes from, for labels and errors. */
   label = "";
   /** The block whose steps define it; null for inputs and constants. */

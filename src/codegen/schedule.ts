@@ -255,6 +255,7 @@ class Scheduler {
       [...sources].every((source) => source.origin.kind === "weight");
     const inHook = unit.kind === "kernel" &&
       unit.loads.some((hook) => census(hook.body).sources.has(tensor));
+    if (inHook && tensor.storedForKernels) return false;
     if (!hasReduce && inHook) return isConstant || cost <= 2;
     if (!hasReduce && (cost <= CHEAP)) return true;
     if (readers > 1 || unit.block !== block || inHook) return false;
