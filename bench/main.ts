@@ -6,10 +6,11 @@ import type { Part, Row } from "./harness.ts";
 import { printRow } from "./harness.ts";
 import { pytorch } from "./pytorch.ts";
 import { quantize } from "./quantize.ts";
+import { webgpu } from "./webgpu.ts";
 import { ensureAssembly, ensurePackages, ensurePython, ROOT } from "../tests/install.ts";
 
 /** The benchmarks by name: their parts, in order. */
-const BENCHMARKS: Readonly<Record<string, readonly Part[]>> = { quantize, pytorch };
+const BENCHMARKS: Readonly<Record<string, readonly Part[]>> = { quantize, pytorch, webgpu };
 
 /** The machine that figures come from, without anything that names it or its owner. */
 function machine(): Record<string, string | number> {
