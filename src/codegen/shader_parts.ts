@@ -163,13 +163,15 @@ export function literal(type: Scalar, value: number, declarations: Declarations)
   }
 }
 
+/** The largest float32: Chromium takes no literal past it, even one that would round to it. */
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+
 /** The fewest digits that are read as the same float32. */
 function shortest(value: number): string {
   const single = Math.fround(value);
-  if (!Number.isFinite(single)) return String(value);
-  for (let digits = 1; digits < 9; digits++) {
+  for (let digits = 1; digits <= 9; digits++) {
     const rounded = Number(single.toPrecision(digits));
-    if (Math.fround(rounded) === single) return String(rounded);
+    if (Math.fround(rounded) === single && Math.abs(rounded) <= LARGEST) return String(rounded);
   }
-  return String(Number(single.toPrecision(9)));
+  return String(value);
 }
