@@ -233,7 +233,7 @@ function dynamicQuantizeMatMul(call: OpCall): Operand {
   const { codes, scale, zero } = dynamicallyQuantized(call, call.input(0));
   const b = call.input(1);
   const terms = Math.floor(EXACT / (255 * reach(b.dtype, call.optional(3), call.constants(3))));
-  const left = withoutZero(codes, zero, "rows");
+  const left = withoutZero(call.stored(codes), zero, "rows");
   const right = withoutZero(b, call.optional(3), "columns");
   const product = exactProduct(call, left, right, terms);
   return scaledProduct(product, scale, call.input(2), call.optional(4));

@@ -6,10 +6,10 @@ import { type DType, DTYPES } from "../dtype.ts";
 import { divide } from "../expr/bounds.ts";
 import { type Integer, integer, ONE, ZERO } from "../expr/integer.ts";
 import { apply, convert, reduce, select, type Value } from "../expr/value.ts";
-import { asFloat, clamp, float, isFloat, minus, over, plus, times } from "./arithmetic.ts";
+import { asFloat, float, isFloat, minus, over, plus, times } from "./arithmetic.ts";
 import { axisOf } from "./broadcast.ts";
 import { dtypeAttribute, rounded, type Rounding, USUAL_ROUNDING } from "./cast.ts";
-import { castTo, type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./op.ts";
 
 const MICROSOFT = "com.microsoft";
 
@@ -38,9 +38,14 @@ export function quantized(
 /** The float `x` rounded to an integer, moved by `zero` and held to the range of `dtype`. */
 export function requantized(dtype: DType, x: Value, zero: Value | null): Value {
   const whole = apply("round", x);
+  return held(dtype, zero === null ? whole : plus(whole, asFloat(zero)));
+}
+
+/** The whole float `x` as the nearest integer of `dtype`; a NaN, which has none, as any number. */
+function held(dtype: DType, x: Value): Value {
   const [least, greatest] = integerRange(dtype);
-  const moved = zero === null ? whole : plus(whole, asFloat(zero));
-  return castTo(dtype, clamp(moved, float(least), float(greatest)));
+  const limited = apply("fastMin", apply("fastMax", x, float(least)), float(greatest));
+  return convert(scalarOf(dtype), limited);
 }
 
 /** The integer `x` less the integer `zero`, both of narrow types, as an i32. */
@@ -137,9 +142,7 @@ export function dynamicallyQuantized(
   const width = over(select(apply("equal", span, float(0)), float(1), span), float(255));
   const scale = call.stored(operand("float32", [], () => width));
   const first = apply("round", over(apply("negate", least), scale.at([])));
-  const zero = call.stored(
-    operand("uint8", [], () => castTo("uint8", clamp(first, float(0), float(255)))),
-  );
+  const zero = call.stored(operand("uint8", [], () => held("uint8", first)));
   const codes = operand(
     "uint8",
     x.dims,
