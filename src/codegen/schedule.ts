@@ -6,13 +6,17 @@
 import {
   add,
   asAtom,
+  asNumber,
   type Axis,
   axis,
   constant,
+  divide,
   fromAtom,
   fromInteger,
+  fromTerm,
   type Integer,
   load,
+  modulo,
   multiply,
   ONE,
   partsOf,
@@ -256,7 +260,10 @@ class Scheduler {
     const inHook = unit.kind === "kernel" &&
       unit.loads.some((hook) => census(hook.body).sources.has(tensor));
     if (inHook && tensor.storedForKernels) return false;
-    if (!hasReduce && inHook) return isConstant || cost <= 2;
+    // What a kernel file gave is rearranged where that stores it, rather than at every load.
+    if (!hasReduce && inHook) {
+      return isConstant || cost === 0 || (isView(tensor) && !isOfKernel(tensor));
+    }
     if (!hasReduce && (cost <= CHEAP)) return true;
     if (readers > 1 || unit.block !== block || inHook) return false;
     if (hasReduce) return unit.kind === "expression" && sharesRows(unit, tensor);
@@ -311,25 +318,19 @@ class Scheduler {
     if (reader?.kind !== "expression" || more !== undefined || reader.block !== unit.block) return;
     const { hasReduce, sources } = census(reader.body);
     const isWhole = reader.tensor.origin.kind === "expression" && !this.#moved.has(reader.tensor);
-    if (hasReduce || !isWhole || reader.tensor.dims.length !== tensor.dims.length) return;
-    if (!reader.tensor.dims.every((extent, i) => extent === tensor.dims[i])) return;
-    const own = reader.axes.map(fromAtom);
-    const inPlace = occurrences(reader.body, tensor).every(({ indices }) =>
-      indices.every((index, i) =>
-        index === own[i] || asAtom(own[i]!) === null || isSingle(reader.axes[i]!)
-      )
-    );
-    if (!inPlace) return;
+    if (hasReduce || !isWhole) return;
+    const at = solved(reader, tensor, store.place);
+    if (at === null) return;
     const held = new Set<Tensor>([...sources, reader.tensor]);
     for (const hook of unit.loads) for (const source of census(hook.body).sources) held.add(source);
     held.delete(tensor);
     if (held.size > MOST_BINDINGS) return;
-    const at = new Map(reader.axes.map((entry, i) => [entry, store.place[i]!]));
     const body = rewrite(substitute(reader.body, at), {
       load: (source) => source === tensor ? load(store.given, []) : null,
     });
     store.body = body;
     store.tensor = reader.tensor;
+    store.place = reader.axes.map((entry) => at.get(entry) ?? ZERO);
     for (const readers of this.#readers.values()) readers.delete(reader);
     this.#moved.set(reader.tensor, unit);
   }
@@ -342,8 +343,76 @@ class Scheduler {
   }
 }
 
-function isSingle(entry: Axis): boolean {
-  return entry.extent.terms.length === 0 && entry.extent.constant === 1;
+/** True where `tensor` only rearranges another. */
+function isView(tensor: Tensor): boolean {
+  return tensor.origin.kind === "expression" && tensor.origin.body.kind === "load";
+}
+
+/** True where `tensor` is the result of a kernel file, perhaps rearranged. */
+function isOfKernel(tensor: Tensor): boolean {
+  if (tensor.origin.kind === "kernel") return true;
+  if (tensor.origin.kind !== "expression" || tensor.origin.body.kind !== "load") return false;
+  const { source } = tensor.origin.body;
+  return source instanceof Tensor && isOfKernel(source);
+}
+
+/**
+ * Where `reader` computes from the element of `tensor` at `place`: its axes in terms of those of
+ * `place`, where it reads every element once, each index a mixed-radix number of its own axes (the
+ * same place, a transposition, a split into heads). Else null.
+ */
+function solved(
+  reader: ExpressionUnit,
+  tensor: Tensor,
+  place: readonly Integer[],
+): Map<Axis, Integer> | null {
+  const found = occurrences(reader.body, tensor);
+  const [first] = found;
+  if (first === undefined) return null;
+  if (!found.every(({ indices }) => indices.every((index, i) => index === first.indices[i]))) {
+    return null;
+  }
+  const at = new Map<Axis, Integer>();
+  const parts = new Map<Axis, { div?: number; mod?: number; by: Integer }>();
+  for (const [i, index] of first.indices.entries()) {
+    if (index.constant !== 0) return null;
+    const atom = asAtom(index);
+    if (atom?.kind === "div" || atom?.kind === "mod") {
+      const own = asAtom(atom.a);
+      if (own?.kind !== "axis" || !reader.axes.includes(own)) return null;
+      const known = parts.get(own);
+      if (known !== undefined && (known.by !== atom.b || known[atom.kind] !== undefined)) {
+        return null;
+      }
+      parts.set(own, { ...known, by: atom.b, [atom.kind]: i });
+      continue;
+    }
+    const strides = new Map<Integer, Axis>();
+    for (const { coefficient, factors } of index.terms) {
+      const [own, more] = factors.filter((factor) => factor.kind === "axis");
+      if (own?.kind !== "axis" || more !== undefined || !reader.axes.includes(own)) return null;
+      const rest = factors.filter((factor) => factor !== own);
+      strides.set(fromTerm({ coefficient, factors: rest }), own);
+    }
+    let stride: Integer = ONE;
+    for (let left = strides.size; left > 0; left--) {
+      const own = strides.get(stride);
+      if (own === undefined || at.has(own)) return null;
+      const quotient = divide(place[i]!, stride);
+      at.set(own, left === 1 ? quotient : modulo(quotient, own.extent));
+      stride = multiply(stride, own.extent);
+    }
+    if (stride !== tensor.dims[i]) return null;
+  }
+  for (const [own, { div, mod, by }] of parts) {
+    if (div === undefined || mod === undefined || at.has(own) || tensor.dims[mod] !== by) {
+      return null;
+    }
+    if (multiply(tensor.dims[div]!, by) !== own.extent) return null;
+    at.set(own, add(multiply(place[div]!, by), place[mod]!));
+  }
+  const all = reader.axes.every((entry) => at.has(entry) || asNumber(entry.extent) === 1);
+  return all ? at : null;
 }
 
 /** The values of a unit. */
