@@ -3,6 +3,7 @@
  * the spatial dimensions, or over all of them.
  */
 import { DTYPES } from "../dtype.ts";
+import { divide, divideUp, maximum, minimum } from "../expr/bounds.ts";
 import { add, type Integer, integer, multiply, ONE, subtract, ZERO } from "../expr/integer.ts";
 import {
   apply,
@@ -14,7 +15,7 @@ import {
   toInteger,
   type Value,
 } from "../expr/value.ts";
-import { asFloat, float, over } from "./arithmetic.ts";
+import { asFloat, float, over, plus, times } from "./arithmetic.ts";
 import { countOf, inside, meanOver, sumOver } from "./extents.ts";
 import { norm } from "./normalization.ts";
 import { indicesAt, rowMajor } from "./offsets.ts";
@@ -191,9 +192,11 @@ function lowerMaxRoiPool(call: OpCall): Operand[] {
   const [rows, columns] = call.ints("pooled_shape") ?? call.fail("it has no pooled_shape");
   const scale = float(call.float("spatial_scale", 1));
   const [height, width] = [input.dims[2]!, input.dims[3]!];
-  const coordinate = (region: Integer, k: number): Value =>
-    apply("floor", apply("add", apply("mul", regions.at([region, integer(k)]), scale), float(0.5)));
-  /** First and one past the last place of bin `index` of `count` along a dimension. */
+  const coordinate = (region: Integer, k: number): Integer => {
+    const place = plus(times(regions.at([region, integer(k)]), scale), float(0.5));
+    return toInteger(castTo("int32", apply("floor", place)));
+  };
+  /** First place of bin `index` of `count` along a dimension, and their number. */
   const bin = (
     region: Integer,
     k: number,
@@ -203,18 +206,11 @@ function lowerMaxRoiPool(call: OpCall): Operand[] {
   ): { first: Integer; size: Integer } => {
     const start = coordinate(region, k);
     const last = coordinate(region, k + 2);
-    const length = apply("max", apply("add", apply("sub", last, start), float(1)), float(1));
-    const size = over(length, float(count));
-    const edge = (rounding: "floor" | "ceil", at: Integer): Value => {
-      const place = apply(rounding, apply("mul", asFloat(fromInteger(at)), size));
-      const moved = apply("add", place, start);
-      const bounded = apply("min", apply("max", moved, float(0)), asFloat(fromInteger(extent)));
-      return bounded;
-    };
-    const first = apply("trunc", edge("floor", index));
-    const end = edge("ceil", add(index, ONE));
-    const whole = (value: Value): Integer => toInteger(castTo("int32", value));
-    return { first: whole(first), size: whole(apply("max", apply("sub", end, first), float(0))) };
+    const length = maximum(add(subtract(last, start), ONE), ONE);
+    const bounded = (place: Integer): Integer => minimum(maximum(add(place, start), ZERO), extent);
+    const first = bounded(divide(multiply(index, length), integer(count)));
+    const end = bounded(divideUp(multiply(add(index, ONE), length), integer(count)));
+    return { first, size: maximum(subtract(end, first), ZERO) };
   };
   return [
     operand(

@@ -138,3 +138,46 @@ export function nonMaxSuppression(inputs, settings) {
   }
   return [{ dims: [rows.length / 3, 3], data: Int32Array.from(rows) }];
 }
+
+/**
+ * ONNX Det: determinants of the matrices in the last two dimensions, by elimination with pivots.
+ * @param {readonly (HostTensor | null)[]} inputs square matrices
+ * @returns {HostTensor[]} one number a matrix
+ */
+export function determinant(inputs) {
+  const { dims, data } = /** @type {HostTensor} */ (inputs[0]);
+  const size = dims[dims.length - 1] ?? 0;
+  const outer = dims.slice(0, -2);
+  const count = outer.reduce((product, extent) => product * extent, 1);
+  const results = new Float32Array(count);
+  for (let matrix = 0; matrix < count; matrix++) {
+    const rows = Array.from(
+      { length: size },
+      (_, i) =>
+        Float64Array.from({ length: size }, (_, j) => data[(matrix * size + i) * size + j] ?? 0),
+    );
+    let product = 1;
+    for (let column = 0; column < size && product !== 0; column++) {
+      const at = (/** @type {number} */ row) => rows[row]?.[column] ?? 0;
+      let pivot = column;
+      for (let row = column + 1; row < size; row++) {
+        if (Math.abs(at(row)) > Math.abs(at(pivot))) pivot = row;
+      }
+      const chosen = /** @type {Float64Array<ArrayBuffer>} */ (rows[pivot]);
+      rows[pivot] = /** @type {Float64Array<ArrayBuffer>} */ (rows[column]);
+      rows[column] = chosen;
+      const head = chosen[column] ?? 0;
+      product *= pivot === column ? head : -head;
+      if (head === 0) break;
+      for (let row = column + 1; row < size; row++) {
+        const target = /** @type {Float64Array<ArrayBuffer>} */ (rows[row]);
+        const factor = at(row) / head;
+        for (let j = column; j < size; j++) {
+          target[j] = (target[j] ?? 0) - factor * (chosen[j] ?? 0);
+        }
+      }
+    }
+    results[matrix] = product;
+  }
+  return [{ dims: outer, data: results }];
+}
