@@ -3,7 +3,7 @@
  * (https://onnx.ai/onnx/operators/). `runtime/host.js` finds positions; elements stay on the GPU and
  * are read there.
  */
-import { multiply, ZERO } from "../expr/integer.ts";
+import { integer, multiply, ZERO } from "../expr/integer.ts";
 import { toInteger } from "../expr/value.ts";
 import { axisOf } from "./broadcast.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
@@ -27,11 +27,24 @@ function optionalAxis(call: OpCall, data: Operand): number | null {
   return call.has("axis") ? axisOf(call, call.int("axis", 0), data.dims.length) : null;
 }
 
+/** A result of the host of which one extent is known beforehand. */
+function withExtent(found: Operand, dimension: number, extent: number): Operand {
+  return operand(
+    found.dtype,
+    found.dims.with(dimension, integer(extent)),
+    (indices) => found.at(indices),
+  );
+}
+
 const NON_ZERO: OpRecord = {
   name: "NonZero",
   domain: "",
   since: 13,
-  lower: (call) => call.host("nonZero", [call.input(0)], [], [{ dtype: "int64", rank: 2 }]),
+  lower: (call) => {
+    const data = call.input(0);
+    const [found] = call.host("nonZero", [data], [], [{ dtype: "int64", rank: 2 }]);
+    return [withExtent(found!, 0, data.dims.length)];
+  },
 };
 
 const COMPRESS: OpRecord = {
@@ -67,13 +80,15 @@ const NON_MAX_SUPPRESSION: OpRecord = {
   name: "NonMaxSuppression",
   domain: "",
   since: 11,
-  lower: (call) =>
-    call.host(
+  lower: (call) => {
+    const [found] = call.host(
       "nonMaxSuppression",
       [0, 1, 2, 3, 4].map((i) => call.optional(i)),
       [call.int("center_point_box", 0)],
       [{ dtype: "int64", rank: 2 }],
-    ),
+    );
+    return [withExtent(found!, 1, 3)];
+  },
 };
 
 /** https://onnx.ai/onnx/operators/ */

@@ -5,6 +5,7 @@
 import { asNumber, type Integer, integer } from "../expr/integer.ts";
 import { apply, extentOf, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
 import { axisOf } from "./broadcast.ts";
+import { equal } from "./extents.ts";
 import { elementFromEnd } from "./indices.ts";
 import { castTo, type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
@@ -44,12 +45,21 @@ const GATHER_ELEMENTS: OpRecord = {
   },
 };
 
-/** The length of the index tuples of GatherND and ScatterND: the last extent, which must be known. */
-export function tupleLength(call: OpCall, indices: Operand, rank: number): number {
-  const last = indices.dims.at(-1);
-  const length = last === undefined ? null : asNumber(last);
+/**
+ * The length of the index tuples of GatherND and ScatterND: the last extent of the indices. Where that
+ * is a symbol, it is what the ranks of other tensors `imply`, which is checked when the model runs.
+ */
+export function tupleLength(
+  call: OpCall,
+  indices: Operand,
+  rank: number,
+  implied: number | null,
+): number {
+  const last = indices.dims.at(-1) ?? call.fail("its indices are a scalar");
+  const length = asNumber(last) ?? implied;
   if (length === null) call.fail("the last extent of its indices is not known");
-  if (length > rank) call.fail(`its indices name ${length} of ${rank} dimensions`);
+  if (length < 0 || length > rank) call.fail(`its indices name ${length} of ${rank} dimensions`);
+  call.check(equal(last, integer(length)), `its indices don't name ${length} dimensions`);
   return length;
 }
 
@@ -73,7 +83,9 @@ const GATHER_ND: OpRecord = {
     if (batch < 0 || batch > Math.min(outer, data.dims.length)) {
       call.fail(`batch_dims ${batch} is more than its inputs have`);
     }
-    const length = tupleLength(call, indices, data.dims.length - batch);
+    const declared = call.declaredRank(0);
+    const implied = declared === null ? null : outer + data.dims.length - batch - declared;
+    const length = tupleLength(call, indices, data.dims.length - batch, implied);
     const named = data.dims.slice(batch, batch + length);
     const dims = [...indices.dims.slice(0, outer), ...data.dims.slice(batch + length)];
     return [

@@ -149,7 +149,8 @@ const SCATTER_ND: OpRecord = {
   lower: (call) => {
     const [data, indices, updates] = [call.input(0), call.input(1), call.input(2)];
     const reduction = call.string("reduction", "none");
-    const length = tupleLength(call, indices, data.dims.length);
+    const implied = indices.dims.length - 1 + data.dims.length - updates.dims.length;
+    const length = tupleLength(call, indices, data.dims.length, implied);
     const outer = indices.dims.slice(0, -1);
     const named = data.dims.slice(0, length);
     const tuple = (position: readonly Integer[]): readonly Integer[] =>

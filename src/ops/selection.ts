@@ -1,10 +1,12 @@
 /**
  * ArgMax, ArgMin and TopK (https://onnx.ai/onnx/operators/). TopK ranks every element by counting
- * those ahead of it, so ties go to the lower index and each rank is taken once.
+ * those ahead of it, or sorts rows, so ties go to the lower index and each rank is taken once.
  */
-import { type Integer, ONE } from "../expr/integer.ts";
+import { asNumber, type Integer, multiply, ONE } from "../expr/integer.ts";
 import {
   apply,
+  bitcast,
+  constant,
   extentOf,
   fromInteger,
   reduce,
@@ -14,7 +16,8 @@ import {
 } from "../expr/value.ts";
 import { axisOf } from "./broadcast.ts";
 import { equal, int } from "./extents.ts";
-import { operand, type OpRecord } from "./op.ts";
+import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { reshapedIndices } from "./reshape.ts";
 
 const extreme = (name: string, kind: "argmin" | "argmax"): OpRecord => ({
   name,
@@ -46,6 +49,88 @@ function isAhead(a: Value, b: Value, largest: boolean): Value {
   return apply("or", ordered, isNan);
 }
 
+/** The bits of the greatest 32-bit key, and the one that tells signs apart. */
+const ALL = 2 ** 32 - 1;
+const SIGN = 2 ** 31;
+
+/** A number whose order, as an unsigned integer, is that of the elements that come first. */
+function keyOf(x: Value, largest: boolean): Value {
+  const number = (value: number): Value => constant("u32", value);
+  const flipped = (bits: Value): Value => apply("bitXor", bits, number(largest ? ALL : 0));
+  if (x.type !== "f32") {
+    return flipped(x.type === "u32" ? x : apply("bitXor", bitcast("u32", x), number(SIGN)));
+  }
+  const bits = bitcast("u32", x);
+  const isNegative = apply("greaterOrEqual", bits, number(SIGN));
+  const ordered = apply("bitXor", bits, select(isNegative, number(ALL), number(SIGN)));
+  const isZero = apply("equal", x, constant("f32", 0));
+  const key = flipped(select(isZero, number(SIGN), ordered));
+  return select(apply("isNan", x), number(largest ? 0 : ALL), key);
+}
+
+/** Rows up to this length are ranked by expressions, which may be known at conversion. */
+const MOST_COUNTED = 64;
+
+/** The positions along `axis` of the first `count` elements, by counting those ahead of each. */
+function counted(
+  call: OpCall,
+  data: Operand,
+  axis: number,
+  count: Integer,
+  largest: boolean,
+): Operand {
+  const extent = data.dims[axis]!;
+  const ranks = call.stored(operand("int64", data.dims, (indices) => {
+    const own = data.at(indices);
+    return reduce("sum", [extent], ([r]) => {
+      const other = data.at(indices.with(axis, r!));
+      const isBefore = apply("less", fromInteger(r!), fromInteger(indices[axis]!));
+      const precedes = select(
+        isBefore,
+        apply("not", isAhead(own, other, largest)),
+        isAhead(other, own, largest),
+      );
+      return select(precedes, int(1), int(0));
+    });
+  }));
+  const at = (place: readonly Integer[]): Value =>
+    reduce("sum", [extent], ([r]) =>
+      select(
+        equal(toInteger(ranks.at(place.with(axis, r!))), place[axis]!),
+        fromInteger(r!),
+        int(0),
+      ));
+  return call.stored(operand("int64", data.dims.with(axis, extentOf(count)), at));
+}
+
+/** The same by the kernel files that sort rows. */
+function sorted(
+  call: OpCall,
+  data: Operand,
+  axis: number,
+  count: Integer,
+  largest: boolean,
+): Operand {
+  const others = data.dims.toSpliced(axis, 1);
+  const rows = [multiply(...others)];
+  const place = (row: Integer, along: Integer): readonly Integer[] =>
+    reshapedIndices(others, rows, [row]).toSpliced(axis, 0, along);
+  const kept = extentOf(count);
+  const { store } = call.kernel({
+    core: "sort",
+    sizes: { rows: rows[0]!, length: data.dims[axis]!, kept },
+    loads: { key: ([row, i]) => keyOf(data.at(place(row!, i!)), largest) },
+    stores: {
+      store: {
+        dtype: "int64" as const,
+        dims: data.dims.with(axis, kept),
+        place: ([row, rank]: readonly Integer[]) => place(row!, rank!),
+      },
+    },
+  });
+  return store;
+}
+
 const TOP_K: OpRecord = {
   name: "TopK",
   domain: "",
@@ -58,33 +143,12 @@ const TOP_K: OpRecord = {
     const count = call.integers(1)[0] ?? call.fail("its k has no element");
     const fits = apply("lessOrEqual", fromInteger(count), fromInteger(extent));
     call.check(fits, `its k is more than axis ${axis} has`);
-    const largest = call.int("largest", 1) !== 0;
-    const ranks = call.stored(operand("int64", data.dims, (indices) => {
-      const own = data.at(indices);
-      return reduce("sum", [extent], ([r]) => {
-        const other = data.at(indices.with(axis, r!));
-        const isBefore = apply("less", fromInteger(r!), fromInteger(indices[axis]!));
-        const precedes = select(
-          isBefore,
-          apply("not", isAhead(own, other, largest)),
-          isAhead(other, own, largest),
-        );
-        return select(precedes, int(1), int(0));
-      });
-    }));
-    const dims = data.dims.with(axis, extentOf(count));
-    const indices = call.stored(
-      operand("int64", dims, (place) =>
-        reduce("sum", [extent], ([r]) =>
-          select(
-            equal(toInteger(ranks.at(place.with(axis, r!))), place[axis]!),
-            fromInteger(r!),
-            int(0),
-          ))),
-    );
+    const isShort = (asNumber(extent) ?? Infinity) <= MOST_COUNTED;
+    const find = isShort ? counted : sorted;
+    const indices = find(call, data, axis, count, call.int("largest", 1) !== 0);
     const at = (place: readonly Integer[]): Value =>
       data.at(place.with(axis, toInteger(indices.at(place))));
-    return [operand(data.dtype, dims, at), indices];
+    return [operand(data.dtype, indices.dims, at), indices];
   },
 };
 

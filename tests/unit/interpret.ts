@@ -1,12 +1,12 @@
 /**
  * Runs a lowered program element by element by {@link Evaluation}: what ops mean, without schedule,
- * printer or GPU. Kernel files and control flow are not run.
+ * printer or GPU. Of kernel files only the sort is run, and no control flow.
  */
 import * as host from "../../src/codegen/runtime/host.js";
 import { FlatTensor, HostCopy, HostDims, type Program, Tensor } from "../../src/codegen/program.ts";
 import { isHostValue } from "../../src/codegen/host_values.ts";
 import { type Axis, axis, fromAtom, type Integer, type Source } from "../../src/expr/mod.ts";
-import type { Part } from "../../src/ops/op.ts";
+import type { KernelUse, Part } from "../../src/ops/op.ts";
 import { Evaluation } from "./evaluate.ts";
 
 /** A tensor in memory: numbers, row-major; a truth value is 0 or 1. */
@@ -77,7 +77,9 @@ class Interpreter {
           step.settings,
         );
         step.outputs.forEach((tensor, i) => this.#known.set(tensor, results[i]!));
-      } else if (step.kind !== "compute") throw new NotRun(`a step of ${step.kind}`);
+      } else if (step.kind !== "compute" && step.kind !== "kernel") {
+        throw new NotRun(`a step of ${step.kind}`);
+      }
     }
     return new Map(
       this.program.outputs.map(({ name, tensor }) => [name, this.#tensor(tensor)]),
@@ -123,10 +125,34 @@ class Interpreter {
       }
       return { dims, data };
     }
+    if (origin.kind === "kernel" && origin.use.core === "sort") {
+      this.#sort(origin.use, dims, data);
+      return { dims, data };
+    }
     if (origin.kind !== "parts") throw new NotRun(`a tensor of ${origin.kind}`);
     data.fill(NaN);
     for (const part of origin.parts) this.#store(part, dims, data);
     return { dims, data };
+  }
+
+  /** What the kernel files of the family "sort" do. */
+  #sort(use: KernelUse, dims: readonly number[], data: Float64Array): void {
+    const [rows, length, kept] = ["rows", "length", "kept"].map((name) => use.sizes[name]!);
+    const [row, i, rank] = [axis("row", rows!), axis("i", length!), axis("rank", kept!)];
+    const key = use.loads["key"]!([fromAtom(row), fromAtom(i)]);
+    const place = use.stores["store"]!.place([fromAtom(row), fromAtom(rank)]);
+    for (let r = 0; r < this.#evaluation.integer(rows!); r++) {
+      const keys = Float64Array.from(
+        { length: this.#evaluation.integer(length!) },
+        (_, k) => this.#evaluation.at(new Map([[row, r], [i, k]])).value(key),
+      );
+      const order = globalThis.Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b);
+      for (let k = 0; k < this.#evaluation.integer(kept!); k++) {
+        const here = this.#evaluation.at(new Map([[row, r], [rank, k]]));
+        const indices = place.map((index) => here.integer(index));
+        data[indices.reduce((flat, index, d) => flat * dims[d]! + index, 0)] = order[k]!;
+      }
+    }
   }
 
   #store(part: Part, dims: readonly number[], data: Float64Array): void {
