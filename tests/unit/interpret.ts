@@ -10,7 +10,7 @@ import type { KernelUse, Part } from "../../src/ops/op.ts";
 import { Evaluation } from "./evaluate.ts";
 
 /** A tensor in memory: numbers, row-major; a truth value is 0 or 1. */
-export interface Array {
+export interface Dense {
   readonly dims: readonly number[];
   readonly data: ArrayLike<number>;
 }
@@ -22,28 +22,28 @@ export class Refusal extends Error {}
 export class NotRun extends Error {}
 
 type HostFunction = (
-  inputs: readonly (Array | null)[],
+  inputs: readonly (Dense | null)[],
   settings: readonly (number | string | readonly number[])[],
-) => Array[];
+) => Dense[];
 
 /** Runs `program` on its inputs by name; gives its outputs by name. */
 export function interpret(
   program: Program,
-  inputs: ReadonlyMap<string, Array>,
+  inputs: ReadonlyMap<string, Dense>,
   elements: (tensor: Tensor) => ArrayLike<number>,
-): Map<string, Array> {
+): Map<string, Dense> {
   return new Interpreter(program, inputs, elements).run();
 }
 
 class Interpreter {
   readonly #symbols = new Map<string, number>();
-  readonly #known = new Map<Tensor, Array>();
-  readonly #given: ReadonlyMap<string, Array>;
+  readonly #known = new Map<Tensor, Dense>();
+  readonly #given: ReadonlyMap<string, Dense>;
   readonly #evaluation: Evaluation;
 
   constructor(
     readonly program: Program,
-    inputs: ReadonlyMap<string, Array>,
+    inputs: ReadonlyMap<string, Dense>,
     readonly weights: (tensor: Tensor) => ArrayLike<number>,
   ) {
     this.#given = inputs;
@@ -57,7 +57,7 @@ class Interpreter {
     });
   }
 
-  run(): Map<string, Array> {
+  run(): Map<string, Dense> {
     for (const { name, dims, tensor } of this.program.inputs) {
       const value = this.#given.get(name);
       if (value === undefined) throw new NotRun(`input ${name} is not given`);
@@ -102,13 +102,13 @@ class Interpreter {
     return data[indices.reduce((flat, index, i) => flat * dims[i]! + index, 0)]!;
   }
 
-  #tensor(tensor: Tensor): Array {
+  #tensor(tensor: Tensor): Dense {
     let known = this.#known.get(tensor);
     if (known === undefined) this.#known.set(tensor, known = this.#computed(tensor));
     return known;
   }
 
-  #computed(tensor: Tensor): Array {
+  #computed(tensor: Tensor): Dense {
     const dims = this.#dims(tensor);
     const { origin } = tensor;
     if (origin.kind === "weight") return { dims, data: this.weights(tensor) };
@@ -146,7 +146,7 @@ class Interpreter {
         { length: this.#evaluation.integer(length!) },
         (_, k) => this.#evaluation.at(new Map([[row, r], [i, k]])).value(key),
       );
-      const order = globalThis.Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b);
+      const order = Array.from(keys.keys()).sort((a, b) => keys[a]! - keys[b]! || a - b);
       for (let k = 0; k < this.#evaluation.integer(kept!); k++) {
         const here = this.#evaluation.at(new Map([[row, r], [rank, k]]));
         const indices = place.map((index) => here.integer(index));

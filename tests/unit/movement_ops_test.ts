@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { Array } from "./interpret.ts";
+import type { Dense } from "./interpret.ts";
 import {
   build,
   counting,
@@ -20,9 +20,9 @@ const OPERANDS = fc.constantFrom<Place>("constant", "input");
 const DATA = fc.constantFrom<Place>("input", "symbolic");
 const RUNS = { numRuns: 150 };
 
-function same(result: Array | undefined, expected: Array): void {
+function same(result: Dense | undefined, expected: Dense): void {
   assert.deepEqual(result?.dims, expected.dims);
-  assert.deepEqual([...globalThis.Array.from(result?.data ?? [])], expected.data);
+  assert.deepEqual(Array.from(result?.data ?? []), expected.data);
 }
 
 /** Some axes of a tensor, each from either end, with a value each. */
@@ -279,7 +279,7 @@ Deno.test("Split without sizes makes the last part smaller", () => {
   for (const as of ["input", "symbolic"] as const) {
     const x = counting([7]);
     const parts = runOp("Split", [{ ...x, as }], { num_outputs: 3 }, 3);
-    assert.deepEqual(parts.map((part) => [...globalThis.Array.from(part.data)]), [
+    assert.deepEqual(parts.map((part) => Array.from(part.data)), [
       [1, 2, 3],
       [4, 5, 6],
       [7],

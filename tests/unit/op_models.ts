@@ -12,13 +12,13 @@ import {
 } from "../../src/ir.ts";
 import { Lowering } from "../../src/codegen/lower.ts";
 import type { Program } from "../../src/codegen/program.ts";
-import { type Array, interpret } from "./interpret.ts";
+import { type Dense, interpret } from "./interpret.ts";
 
 /** Known at conversion, known when the model runs, or so that even its extents are symbols. */
 export type Place = "constant" | "input" | "symbolic";
 
 /** An input of the node. */
-export interface Given extends Array {
+export interface Given extends Dense {
   readonly dtype?: DType;
   readonly as?: Place;
 }
@@ -60,11 +60,11 @@ export function lowered(
     }
     const bytes = new Uint8Array((data.length * DTYPES[dtype].bits) / 8);
     const tensor = makeTensor(names[i]!, dtype, dims, { kind: "memory", bytes });
-    constants.set(tensor, [...globalThis.Array.from(data)]);
+    constants.set(tensor, Array.from(data));
     initializers.push(tensor);
     return [];
   });
-  const results = globalThis.Array.from({ length: outputs }, (_, i) => `output${i}`);
+  const results = Array.from({ length: outputs }, (_, i) => `output${i}`);
   const graph = makeGraph("one", {
     nodes: [makeNode(opType, "", names, results, attributes(given))],
     initializers,
@@ -81,10 +81,10 @@ export function runOp(
   inputs: readonly (Given | null)[],
   given: Attributes = {},
   outputs = 1,
-): Array[] {
+): Dense[] {
   const { program, constants } = lowered(opType, inputs, given, outputs);
   const values = new Map(
-    inputs.flatMap((input, i): [string, Array][] => input === null ? [] : [[`input${i}`, input]]),
+    inputs.flatMap((input, i): [string, Dense][] => input === null ? [] : [[`input${i}`, input]]),
   );
   const results = interpret(
     program,
@@ -95,9 +95,9 @@ export function runOp(
 }
 
 /** A tensor of what `at` gives at each position. */
-export function build(dims: readonly number[], at: (position: number[]) => number): Array {
+export function build(dims: readonly number[], at: (position: number[]) => number): Dense {
   const count = dims.reduce((a, b) => a * b, 1);
-  const data = globalThis.Array.from({ length: count }, (_, flat) => {
+  const data = Array.from({ length: count }, (_, flat) => {
     const position: number[] = [];
     for (let d = dims.length - 1, rest = flat; d >= 0; d--) {
       position.unshift(rest % dims[d]!);
@@ -109,12 +109,12 @@ export function build(dims: readonly number[], at: (position: number[]) => numbe
 }
 
 /** The element at a position. */
-export function elementAt({ dims, data }: Array, position: readonly number[]): number {
+export function elementAt({ dims, data }: Dense, position: readonly number[]): number {
   return data[position.reduce((flat, index, d) => flat * dims[d]! + index, 0)]!;
 }
 
 /** A tensor that counts from 1. */
-export function counting(dims: readonly number[]): Array {
+export function counting(dims: readonly number[]): Dense {
   let next = 1;
   return build(dims, () => next++);
 }
