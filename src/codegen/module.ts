@@ -67,7 +67,7 @@ export interface PipelineTable {
    * `array<vec4i, (parameters + 3) / 4>`); at 0 there is no binding 0.
    */
   readonly parameters: number;
-  /** Values of the shader's `override` constants. */
+  /** Values of the shader's `override` constants. A software adapter takes 1 for LANES. */
   readonly constants?: Readonly<Record<string, number>>;
 }
 

@@ -21,8 +21,12 @@ export async function makePipelines(device, tables, onMade) {
   /** @type {Map<string, GPUShaderModule>} */
   const shaders = new Map();
   let count = 0;
+  const software = isSoftware(device);
   const made = await Promise.all(tables.pipelines.map(async (table) => {
-    const { label, code, bindings, parameters, constants } = table;
+    const { label, code, bindings, parameters } = table;
+    const constants = software && table.constants?.LANES !== undefined
+      ? { ...table.constants, LANES: 1 }
+      : table.constants;
     const most = device.limits.maxStorageBuffersPerShaderStage;
     if (bindings.length > most) {
       throw new ModelError(
@@ -64,6 +68,19 @@ export async function makePipelines(device, tables, onMade) {
     pipelines: made.map(({ pipeline }) => pipeline),
     layouts: made.map(({ layout }) => layout),
   };
+}
+
+/**
+ * True for a processor that plays a GPU: there threads that share a row only wait for each other.
+ * @param {GPUDevice} device
+ */
+function isSoftware(device) {
+  /** @type {(GPUAdapterInfo & { isFallbackAdapter?: boolean }) | undefined} */
+  const info = device.adapterInfo;
+  if (info === undefined) return false;
+  const { vendor, architecture, description, isFallbackAdapter } = info;
+  return isFallbackAdapter === true ||
+    /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${vendor} ${architecture} ${description}`);
 }
 
 /**
