@@ -138,7 +138,7 @@ export class Lowering {
       }
       return tensor;
     });
-    const call: NodeCall = new NodeCall(node, label, this, inputs, this.model.path);
+    const call: NodeCall = new NodeCall(node, label, this, inputs, this.model.path, names);
     const outputs = this.#outputs(node, call, names);
     for (const [i, name] of node.outputs.entries()) {
       if (name === "") continue;

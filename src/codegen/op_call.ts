@@ -9,6 +9,7 @@ import { load } from "../expr/value.ts";
 import type { KernelUse, OpCall, Operand, Part } from "../ops/op.ts";
 import { copiedElements, knownElements } from "./host_values.ts";
 import type { Lowering } from "./lower.ts";
+import { Names } from "./names.ts";
 import { HostDims, type HostStep, type Step, Tensor } from "./program.ts";
 
 const TEXT = new TextDecoder();
@@ -25,6 +26,8 @@ export class NodeCall implements OpCall {
     readonly lowering: Lowering,
     readonly inputs: readonly (Tensor | null)[],
     readonly path: string,
+    /** The values that the node sees. */
+    readonly names: Names,
   ) {
     this.inputCount = inputs.length;
     this.wanted = node.outputs.map((name) => name !== "");
@@ -175,6 +178,24 @@ export class NodeCall implements OpCall {
     }
     this.lowering.push(step);
     return step.outputs;
+  }
+
+  graph(name: string, inputs: readonly Operand[]): readonly Operand[] | null {
+    const value = attribute(this.node, name);
+    if (value?.type !== "graph") return null;
+    const graph = value.value;
+    if (graph.inputs.length !== inputs.length) {
+      this.fail(`its graph "${name}" takes ${graph.inputs.length} inputs, not ${inputs.length}`);
+    }
+    const inner = new Names(this.names);
+    for (const [i, info] of graph.inputs.entries()) {
+      inner.set(info.name, this.lowering.materialize(inputs[i]!, this.label));
+    }
+    this.lowering.graph(graph, inner);
+    return graph.outputs.map((output) =>
+      inner.get(output.name) ??
+        this.fail(`its graph's output "${output.name}" is made by no node`)
+    );
   }
 
   check(condition: Value, message: string): void {

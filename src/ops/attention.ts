@@ -1,4 +1,7 @@
-/** Attention (https://onnx.ai/onnx/operators/onnx__Attention.html). */
+/**
+ * Attention (https://onnx.ai/onnx/operators/onnx__Attention.html) and FlexAttention
+ * (https://onnx.ai/onnx/operators/onnx_aionnxpreview_FlexAttention.html).
+ */
 import { dtypeOfOnnx } from "../dtype.ts";
 import { type Integer, integer, ONE, subtract, ZERO } from "../expr/integer.ts";
 import { apply, constant, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
@@ -9,6 +12,7 @@ import {
   allowedByAll,
   attend,
   type Attended,
+  type Heads,
   headsOf,
   type Pair,
   scaleOf,
@@ -105,7 +109,29 @@ function lower(call: OpCall): Operand[] {
   return [attended.output, presentKey, presentValue, attended[kind]];
 }
 
-/** Record of Attention. */
+/** Attention whose logits and probabilities pass through graphs. */
+function lowerFlexible(call: OpCall): Operand[] {
+  const [query, key, value] = [0, 1, 2].map((i) => headsOf(call.input(i), null)) as [
+    Heads,
+    Heads,
+    Heads,
+  ];
+  const through = (name: string) => (tensor: Operand): Operand =>
+    call.graph(name, [tensor])?.[0] ?? tensor;
+  const isModified = call.has("score_mod") || call.has("prob_mod");
+  const attended = attend(call, query, key, value, {
+    dtype: call.input(0).dtype,
+    scale: scaleOf(call, query.size),
+    merged: false,
+    ...(isModified && {
+      modified: { logits: through("score_mod"), probabilities: through("prob_mod") },
+    }),
+  });
+  return [attended.output];
+}
+
+/** Records of Attention and FlexAttention. */
 export const ATTENTION_OPS: readonly OpRecord[] = [
   { name: "Attention", domain: "", since: 25, lower },
+  { name: "FlexAttention", domain: "ai.onnx.preview", since: 1, lower: lowerFlexible },
 ];

@@ -104,6 +104,8 @@ export interface OpCall {
     settings: readonly (number | string | readonly number[])[],
     outputs: readonly { readonly dtype: DType; readonly rank: number }[],
   ): Operand[];
+  /** What the graph attribute `name` gives for `inputs`; null where there is no such attribute. */
+  graph(name: string, inputs: readonly Operand[]): readonly Operand[] | null;
   /** Refuses at run time, with `message`, a call for which `condition` (of host values) is false. */
   check(condition: Value, message: string): void;
   /** Refuses the model: `reason` completes "Cannot compile <op> "<node>": ". */

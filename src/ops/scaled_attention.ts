@@ -52,6 +52,11 @@ export interface AttentionSettings {
   readonly merged: boolean;
   /** Whether anything but the output is wanted. */
   readonly inspected?: boolean;
+  /** What is made of the logits before the softmax, and of the probabilities after it. */
+  readonly modified?: {
+    readonly logits: (logits: Operand) => Operand;
+    readonly probabilities: (probabilities: Operand) => Operand;
+  };
 }
 
 /** The tensors of an attention, the first four by sample, head, query and key. */
@@ -186,14 +191,16 @@ export function attend(
   const capped = cap === 0
     ? scores
     : each((at) => times(apply("tanh", over(scores.at(at), float(cap))), float(cap)));
-  const { bias = null, allowed = null } = settings;
-  const logits = bias === null && allowed === null ? capped : each((at) => {
+  const { bias = null, allowed = null, modified } = settings;
+  const masked = bias === null && allowed === null ? capped : each((at) => {
     const sum = bias === null ? capped.at(at) : plus(capped.at(at), bias(...at));
     return allowed === null
       ? sum
       : select(allowed(...at), sum, float(settings.masked ?? -Infinity));
   });
-  const probabilities = softmaxOf(logits, logits !== capped, settings);
+  const logits = modified?.logits(masked) ?? masked;
+  const softmax = softmaxOf(logits, logits !== capped, settings);
+  const probabilities = modified?.probabilities(softmax) ?? softmax;
   const inner = { scores, capped, logits, probabilities };
   const output = attendAtOnce(call, query, key, value, shared, settings);
   if (output !== null) return { ...inner, output };
@@ -241,7 +248,10 @@ function attendAtOnce(
   const [keySize, valueSize] = [asNumber(query.size), asNumber(value.size)];
   const { dtype, scale, merged, round, sink = null, bias = null, allowed = null } = settings;
   const { inspected = false, masked = -Infinity, softcap: cap = 0 } = settings;
-  if (inspected || round !== undefined || sink !== null || keySize === null || valueSize === null) {
+  if (
+    inspected || settings.modified !== undefined || round !== undefined || sink !== null ||
+    keySize === null || valueSize === null
+  ) {
     return null;
   }
   if (query.length === ONE || keySize > MOST_SIZE || valueSize > MOST_SIZE) return null;
