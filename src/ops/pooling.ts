@@ -3,7 +3,6 @@
  * the spatial dimensions, or over all of them.
  */
 import { DTYPES } from "../dtype.ts";
-import { divide, divideUp, maximum, minimum } from "../expr/bounds.ts";
 import { add, type Integer, integer, multiply, ONE, subtract, ZERO } from "../expr/integer.ts";
 import {
   apply,
@@ -15,11 +14,11 @@ import {
   toInteger,
   type Value,
 } from "../expr/value.ts";
-import { asFloat, float, over, plus, times } from "./arithmetic.ts";
+import { asFloat, float, over } from "./arithmetic.ts";
 import { countOf, inside, meanOver, sumOver } from "./extents.ts";
 import { norm } from "./normalization.ts";
 import { indicesAt, rowMajor } from "./offsets.ts";
-import { castTo, type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./op.ts";
+import { type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./op.ts";
 import {
   countedElements,
   elementOfWindow,
@@ -183,54 +182,6 @@ function lowerMaxUnpool(call: OpCall): Operand[] {
   ];
 }
 
-/**
- * MaxRoiPool: each region (batch, x1, y1, x2, y2) is parted into a grid of bins, whose borders are
- * rounded outwards.
- */
-function lowerMaxRoiPool(call: OpCall): Operand[] {
-  const [input, regions] = [call.input(0), call.input(1)];
-  const [rows, columns] = call.ints("pooled_shape") ?? call.fail("it has no pooled_shape");
-  const scale = float(call.float("spatial_scale", 1));
-  const [height, width] = [input.dims[2]!, input.dims[3]!];
-  const coordinate = (region: Integer, k: number): Integer => {
-    const place = plus(times(regions.at([region, integer(k)]), scale), float(0.5));
-    return toInteger(castTo("int32", apply("floor", place)));
-  };
-  /** First place of bin `index` of `count` along a dimension, and their number. */
-  const bin = (
-    region: Integer,
-    k: number,
-    index: Integer,
-    count: number,
-    extent: Integer,
-  ): { first: Integer; size: Integer } => {
-    const start = coordinate(region, k);
-    const last = coordinate(region, k + 2);
-    const length = maximum(add(subtract(last, start), ONE), ONE);
-    const bounded = (place: Integer): Integer => minimum(maximum(add(place, start), ZERO), extent);
-    const first = bounded(divide(multiply(index, length), integer(count)));
-    const end = bounded(divideUp(multiply(add(index, ONE), length), integer(count)));
-    return { first, size: maximum(subtract(end, first), ZERO) };
-  };
-  return [
-    operand(
-      input.dtype,
-      [regions.dims[0]!, input.dims[1]!, integer(rows!), integer(columns!)],
-      ([region, channel, row, column]) => {
-        const batch = toInteger(castTo("int32", regions.at([region!, ZERO])));
-        const y = bin(region!, 2, row!, rows!, height);
-        const x = bin(region!, 1, column!, columns!, width);
-        const largest = reduce(
-          "max",
-          [y.size, x.size],
-          ([i, j]) => input.at([batch, channel!, add(y.first, i!), add(x.first, j!)]),
-        );
-        return select(apply("equal", largest, float(-Infinity)), float(0), largest);
-      },
-    ),
-  ];
-}
-
 const row = (name: string, lower: OpRecord["lower"], hostInputs?: readonly number[]): OpRecord => ({
   name,
   domain: "",
@@ -247,6 +198,5 @@ export const POOLING_OPS: readonly OpRecord[] = [
   global("GlobalMaxPool", (extents, at) => reduce("max", extents, at)),
   row("LpPool", lowerLpPool),
   row("MaxPool", lowerMaxPool),
-  row("MaxRoiPool", lowerMaxRoiPool),
   row("MaxUnpool", lowerMaxUnpool, [2]),
 ];

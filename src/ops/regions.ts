@@ -2,7 +2,7 @@
  * Ops on regions of a picture: RoiAlign, MaxRoiPool, Col2Im (https://onnx.ai/onnx/operators/). How
  * many elements a region has may depend on its corners, which are data.
  */
-import { divide, maximum, modulo } from "../expr/bounds.ts";
+import { divide, divideUp, maximum, modulo } from "../expr/bounds.ts";
 import {
   add,
   type Integer,
@@ -180,9 +180,10 @@ const MAX_ROI_POOL: OpRecord = {
         /** The first position of a bin along a side, and the number of its positions. */
         const bin = (start: Integer, end: Integer, count: number, at: Integer, extent: Integer) => {
           const length = maximum(add(subtract(end, start), ONE), ONE);
-          const size = over(floatOf(length), float(count));
-          const first = within(add(floorOf(times(floatOf(at), size)), start), ZERO, extent);
-          const next = ceilOf(times(floatOf(add(at, ONE)), size));
+          // In integers: a quotient of floats that is rounded up would add a position.
+          const before = divide(multiply(at, length), integer(count));
+          const first = within(add(before, start), ZERO, extent);
+          const next = divideUp(multiply(add(at, ONE), length), integer(count));
           const last = within(add(next, start), ZERO, extent);
           return { first, count: maximum(subtract(last, first), ZERO) };
         };
