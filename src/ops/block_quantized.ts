@@ -27,7 +27,7 @@ const MICROSOFT = "com.microsoft";
 const CODE_TYPES: Readonly<Record<number, DType>> = { 2: "uint2", 4: "uint4", 8: "uint8" };
 
 /** Bytes [..., n] as codes of `bits` bits [..., n * 8 / bits], the lowest bits first. */
-function unpacked(call: OpCall, i: number, bits: number): Operand {
+export function unpacked(call: OpCall, i: number, bits: number): Operand {
   const bytes = call.input(i);
   if (bits === 8) return bytes;
   const each = 8 / bits;

@@ -20,6 +20,7 @@ import { MATMUL_OPS } from "./matmul.ts";
 import { MOVEMENT_OPS } from "./movement.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
+import { PACKED_CODE_OPS } from "./packed_codes.ts";
 import { POOLING_OPS } from "./pooling.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
@@ -36,7 +37,6 @@ import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
 import { SLICING_OPS } from "./slicing.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
-import { THREE_BIT_OPS } from "./three_bit.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
@@ -60,6 +60,7 @@ const RECORDS: readonly OpRecord[] = [
   ...MATMUL_OPS,
   ...MOVEMENT_OPS,
   ...NORMALIZATION_OPS,
+  ...PACKED_CODE_OPS,
   ...POOLING_OPS,
   ...QLINEAR_OPS,
   ...QUANTIZE_OPS,
@@ -76,7 +77,6 @@ const RECORDS: readonly OpRecord[] = [
   ...SKIP_NORMALIZATION_OPS,
   ...SLICING_OPS,
   ...SOFTMAX_OPS,
-  ...THREE_BIT_OPS,
   ...UNARY_OPS,
 ];
 

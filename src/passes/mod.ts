@@ -10,14 +10,15 @@ import { dropDead } from "./dead_nodes.ts";
 import { inlineFunctions } from "./functions.ts";
 import { identities } from "./identity.ts";
 import { distinctNames, renameReads } from "./names.ts";
+import { byteCodes, planeCodes, planeProducts } from "./packed_codes.ts";
 import { ModelView, type Rule } from "./rule.ts";
-import { threeBitCodes, threeBitProducts } from "./three_bit.ts";
 
 /** The rules, in the order in which they go over a model that has no functions left. */
 const RULES: readonly Rule[] = [
   identities,
-  threeBitProducts,
-  threeBitCodes,
+  planeProducts,
+  planeCodes,
+  byteCodes,
   commonSubexpressions,
   batchNormalizations,
 ];

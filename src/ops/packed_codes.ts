@@ -1,17 +1,17 @@
 /**
- * Codes of 3 bits in planes of bytes, private ops of the domain "modelcast" that the passes make:
- * uint8 planes L0, L1 (2-bit halves) and H (high bits). Weight i of a block of b weights, with
+ * Codes in bytes, private ops of the domain "modelcast" that the passes make. 4 and 2 bits lie in bytes
+ * and 3 bits in groups of three bytes, the lowest bits first; or 3 bits lie in planes: uint8 planes L0, L1 (2-bit halves) and H (high bits). Weight i of a block of b weights, with
  * q = b / 4, s = floor(i / q), r = i mod q, j = floor(r / 2), h = r mod 2: code bits 0 and 1 are bits
  * 4h + 2 (s mod 2) and the next of byte j of L[floor(s / 2)], code bit 2 is bit 4h + s of byte j of H.
  */
-import { divide, modulo } from "../expr/bounds.ts";
+import { divide, minimum, modulo } from "../expr/bounds.ts";
 import { add, asNumber, type Integer, integer, scaled, ZERO } from "../expr/integer.ts";
 import { apply, constant, convert, fromInteger, select, type Value } from "../expr/value.ts";
-import { blockProduct } from "./block_quantized.ts";
+import { blockProduct, unpacked } from "./block_quantized.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
 /** Domain of the ops that only passes make. */
-export const THREE_BIT_DOMAIN = "modelcast";
+export const CODES_DOMAIN = "modelcast";
 
 /** Where a code lies: its half of the block, the quarter in it, the byte and the byte's half. */
 interface CodePlace {
@@ -86,8 +86,38 @@ function product(call: OpCall): readonly Operand[] {
   ];
 }
 
-/** The ops that the passes make of 3-bit planes. */
-export const THREE_BIT_OPS: readonly OpRecord[] = [
-  { name: "MatMulThreeBits", domain: THREE_BIT_DOMAIN, since: 1, lower: product },
-  { name: "ThreeBitCodes", domain: THREE_BIT_DOMAIN, since: 1, lower: codes },
+/** Bytes [..., 1] of 4 or 2-bit codes, or [..., 3] of 3-bit ones, as int32 codes [..., codes]. */
+function packedCodes(call: OpCall): readonly Operand[] {
+  const bits = call.int("bits", 0);
+  const bytes = call.input(0);
+  if (bits !== 3) {
+    const given = unpacked(call, 0, bits);
+    return [operand("int32", given.dims, (indices) => convert("i32", given.at(indices)))];
+  }
+  const dims = [...bytes.dims.slice(0, -1), integer(8)];
+  return [
+    operand("int32", dims, (indices) => {
+      const lead = indices.slice(0, -1);
+      const first = scaled(indices.at(-1)!, 3);
+      const byte = divide(first, integer(8));
+      const shift = convert("u32", fromInteger(modulo(first, integer(8))));
+      const low = apply("shiftRight", bytes.at([...lead, byte]), shift);
+      // The last byte has no next one, and all of its last code.
+      const next = minimum(add(byte, integer(1)), integer(2));
+      const high = apply(
+        "shiftLeft",
+        bytes.at([...lead, next]),
+        apply("sub", constant("u32", 8), shift),
+      );
+      const code = apply("bitAnd", apply("bitOr", low, high), constant("u32", 7));
+      return convert("i32", code);
+    }),
+  ];
+}
+
+/** The ops that the passes make of packed codes. */
+export const PACKED_CODE_OPS: readonly OpRecord[] = [
+  { name: "MatMulThreeBits", domain: CODES_DOMAIN, since: 1, lower: product },
+  { name: "PackedCodes", domain: CODES_DOMAIN, since: 1, lower: packedCodes },
+  { name: "ThreeBitCodes", domain: CODES_DOMAIN, since: 1, lower: codes },
 ];
