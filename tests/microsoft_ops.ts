@@ -29,7 +29,7 @@ export interface OpCase {
 }
 
 /** An operand of a call; a constant is an initializer of the model. */
-interface Given extends Value {
+export interface Given extends Value {
   readonly constant: boolean;
 }
 
@@ -59,12 +59,12 @@ function elementsOf(dtype: Type, values: readonly number[]): Elements {
   return ARRAYS[dtype].from(values);
 }
 
-function given(dtype: Type, dims: readonly number[], values: readonly number[]): Given {
+export function given(dtype: Type, dims: readonly number[], values: readonly number[]): Given {
   return { dtype, dims, data: elementsOf(dtype, values), constant: false };
 }
 
 /** Random numbers: floats from -2 to 2, integers over the whole range of bytes. */
-function some(dtype: Type, ...dims: number[]): Given {
+export function some(dtype: Type, ...dims: number[]): Given {
   const seed = 1000 * ++seeds;
   const [least, span] = dtype === "uint8" ? [0, 256] : dtype === "int8" ? [-128, 256] : [-2, 4];
   const values = Array.from({ length: elementCount(dims) }, (_, i) => {
@@ -75,7 +75,7 @@ function some(dtype: Type, ...dims: number[]): Given {
 }
 
 /** Random integers from `least` up to `end`. */
-function whole(dtype: Type, dims: readonly number[], least: number, end: number): Given {
+export function whole(dtype: Type, dims: readonly number[], least: number, end: number): Given {
   const seed = 1000 * ++seeds;
   return given(
     dtype,
@@ -98,7 +98,7 @@ function scales(size: number, ...dims: number[]): Given {
 }
 
 /** `operand` as an initializer. */
-function fixed(operand: Given): Given {
+export function fixed(operand: Given): Given {
   return { ...operand, constant: true };
 }
 
@@ -113,17 +113,17 @@ function packed(dtype: DType, dims: readonly number[], bytes: Given): Given {
 const scale = (value: number): Given => fixed(given("float32", [], [value]));
 const zero = (dtype: Type, value: number): Given => fixed(given(dtype, [], [value]));
 
-function float(name: string, value: number): Attribute {
+export function float(name: string, value: number): Attribute {
   return { name, value: { type: "float", value }, carried: NOTHING_CARRIED };
 }
 
-function text(name: string, value: string): Attribute {
+export function text(name: string, value: string): Attribute {
   const bytes = new TextEncoder().encode(value);
   return { name, value: { type: "string", value: bytes }, carried: NOTHING_CARRIED };
 }
 
 /** A call of `op`; `outputs` are the types and ranks of its results, null for one that is not wanted. */
-function call(
+export function call(
   name: string,
   op: string,
   operands: readonly (Given | null)[],

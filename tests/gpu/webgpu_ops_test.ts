@@ -1,5 +1,5 @@
 /**
- * Modules compiled of calls of com.microsoft's operators, and of models whose weights are quantized in
+ * Modules compiled of calls of com.microsoft's operators and of whole layers, and of models whose weights are quantized in
  * every form at 8, 4, 3 and 2 bits, give the numbers that ONNX Runtime gives for the same models.
  */
 import assert from "node:assert/strict";
@@ -14,6 +14,7 @@ import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
 import { convertCase, ENCODING_CASES, type Feed } from "../encoding_models.ts";
+import { LAYER_CASES } from "../layer_ops.ts";
 import { MICROSOFT_CASES } from "../microsoft_ops.ts";
 
 const folder = await Deno.makeTempDir();
@@ -43,7 +44,7 @@ function isNear(a: Value, b: Value): boolean {
     b.data.every((value, i) => Math.abs(Number(value) - Number(a.data[i])) <= 1);
 }
 
-for (const [i, example] of MICROSOFT_CASES.entries()) {
+for (const [i, example] of [...MICROSOFT_CASES, ...LAYER_CASES].entries()) {
   Deno.test(`${example.name} gives what ONNX Runtime gives`, async () => {
     const path = await written(example.build("call.onnx"), `call${i}`);
     const { wanted, got } = await both(path, example.inputs);
