@@ -21,7 +21,7 @@ export async function makePipelines(device, tables, onMade) {
   /** @type {Map<string, GPUShaderModule>} */
   const shaders = new Map();
   let count = 0;
-  const software = isSoftware(device);
+  const software = await isSoftware(device);
   const made = await Promise.all(tables.pipelines.map(async (table) => {
     const { label, code, bindings, parameters } = table;
     const constants = software && table.constants?.LANES !== undefined
@@ -74,9 +74,11 @@ export async function makePipelines(device, tables, onMade) {
  * True for a processor that plays a GPU: there threads that share a row only wait for each other.
  * @param {GPUDevice} device
  */
-function isSoftware(device) {
+async function isSoftware(device) {
+  // Deno 2.9 ends where a device's information is read after its adapter was collected.
+  const adapter = "Deno" in globalThis ? await navigator.gpu.requestAdapter() : null;
   /** @type {(GPUAdapterInfo & { isFallbackAdapter?: boolean }) | undefined} */
-  const info = device.adapterInfo;
+  const info = "Deno" in globalThis ? adapter?.info : device.adapterInfo;
   if (info === undefined) return false;
   const { vendor, architecture, description, isFallbackAdapter } = info;
   return isFallbackAdapter === true ||
