@@ -1,0 +1,145 @@
+/**
+ * The files of a module for WebGPU: compiles the model, checks every shader, and writes `NAME.js`,
+ * `.d.ts`, `.safetensors`, `.html`, `.report.json`, and `.page.json` where the page needs more than it
+ * holds itself.
+ */
+import { basename, dirname, join } from "node:path";
+import { declarations } from "../codegen/declarations.ts";
+import { planMemory } from "../codegen/memory_plan.ts";
+import { type CompiledModule, compileModel } from "../codegen/mod.ts";
+import type { InputTable } from "../codegen/module.ts";
+import { readAssets } from "../codegen/page/assets.ts";
+import { buildPage } from "../codegen/page/mod.ts";
+import { checkShader, shaderChecker } from "../codegen/shader_check.ts";
+import { writeWeights } from "../codegen/weights_file.ts";
+import { InputError, InterruptedError } from "../error.ts";
+import { readModel } from "../onnx/reader.ts";
+import type { OutputFile } from "./conversion.ts";
+import type { ConversionStep, StepOutcome } from "./converter.ts";
+import { sha256OfFile, sourceFacts } from "./source.ts";
+import { fixDims } from "./webgpu_dims.ts";
+import { countOps, describeModule, type ModuleReport, packedBits } from "./webgpu_report.ts";
+
+/** Compiles the model of `step` and writes the files of its module into the step's folder. */
+export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
+  const started = performance.now();
+  const { events, signal, dims, maxDims } = step;
+  const model = await readModel(step.modelPath);
+  const facts = sourceFacts(model);
+  fixDims(model, dims, maxDims);
+  const [nodes, bits] = [countOps(model), packedBits(model)];
+  const options = model.metadata.find(([key]) => key === "modelcast.options")?.[1] ?? null;
+  events.stage("compiling", null);
+  const compiled = await compileModel(model, { limits: new Map(Object.entries(maxDims)) });
+  const shaders = await checkShaders(compiled, step);
+  const name = basename(step.outputPath, ".js");
+  const place = (extension: string) => join(step.folder, `${name}${extension}`);
+  const table = await writeWeights(place(".safetensors"), compiled.weights, {
+    signal,
+    progress: (done, total) => events.progress(done, total),
+  });
+  const { inputs, outputs } = compiled;
+  const assets = await readAssets(step.originPath, (text) => events.warn(text));
+  const page = await buildPage({ name, inputs, outputs, assets });
+  const report = describeModule({
+    source: { name: basename(step.originPath), sha256: facts.sha256, options },
+    compiled,
+    table,
+    bits,
+    nodes,
+    dims,
+    maxDims,
+    shaders,
+    memory: planOf(compiled, table, maxDims),
+    page: page.kind,
+  });
+  const texts: readonly [extension: string, text: string | null][] = [
+    [".js", compiled.javaScript(`${name}.safetensors`, table)],
+    [".d.ts", declarations(inputs, outputs)],
+    [".html", page.html],
+    [".page.json", page.settings],
+    [".report.json", `${JSON.stringify(report, null, 1)}\n`],
+  ];
+  const names: string[] = [];
+  for (const [extension, text] of texts) {
+    if (text === null) continue;
+    await Deno.writeTextFile(place(extension), text);
+    names.push(`${name}${extension}`);
+  }
+  names.push(`${name}.safetensors`);
+  throwIfAborted(signal);
+  return {
+    models: [{ suffix: "", files: names, failures: [] }],
+    report: {
+      kind: "webgpu",
+      outputPath: step.outputPath,
+      module: report,
+      files: names.map((file) => outputFile(file, step)),
+      seconds: (performance.now() - started) / 1000,
+    },
+  };
+}
+
+/** Every shader through the checker that this machine has. */
+async function checkShaders(
+  { pipelines }: CompiledModule,
+  { sourceName, events, signal }: ConversionStep,
+): Promise<ModuleReport["shaders"]> {
+  const checker = await shaderChecker();
+  if (checker === "none") return { checker, checked: 0 };
+  events.stage("checking shaders", null);
+  for (const { label, code } of pipelines) {
+    throwIfAborted(signal);
+    const problem = await checkShader(code);
+    if (problem === null) continue;
+    const line = code.split("\n")[problem.line - 1]?.trim();
+    throw new InputError(
+      `Cannot compile "${sourceName}": the shader of ${label} is refused by ${checker}: ` +
+        `${problem.message.trim().replace(/\.$/, "")}${
+          line === undefined ? "" : `, in "${line}"`
+        }. ` +
+        "Report this with the model.",
+    );
+  }
+  return { checker, checked: pipelines.length };
+}
+
+/** The plan of memory for dims of which all are fixed or limited. */
+function planOf(
+  compiled: CompiledModule,
+  table: Parameters<typeof planMemory>[1],
+  maxDims: Readonly<Record<string, number>>,
+): ModuleReport["memory"] {
+  const known: number[][] = [];
+  for (const input of compiled.inputs) {
+    const dims = extentsOf(input, maxDims);
+    if (typeof dims === "string") {
+      return `Memory is planned at run time: "${dims}" is not fixed (--dim) or limited (--max-dim).`;
+    }
+    known.push(dims);
+  }
+  return planMemory(compiled, table, known);
+}
+
+/** The largest dims of an input, or the name of one that nothing limits. */
+function extentsOf(
+  { dims }: InputTable,
+  maxDims: Readonly<Record<string, number>>,
+): number[] | string {
+  const unknown = dims.find((dim) => typeof dim === "string" && !Object.hasOwn(maxDims, dim));
+  if (unknown !== undefined) return String(unknown);
+  return dims.map((dim) => typeof dim === "number" ? dim : maxDims[dim]!);
+}
+
+function outputFile(name: string, step: ConversionStep): OutputFile {
+  const written = join(step.folder, name);
+  return {
+    path: join(dirname(step.outputPath), name),
+    byteLength: Deno.statSync(written).size,
+    sha256: step.sha256 ? sha256OfFile(written) : null,
+  };
+}
+
+function throwIfAborted(signal: AbortSignal): void {
+  if (signal.aborted) throw new InterruptedError("interrupted; the target is as it was");
+}
