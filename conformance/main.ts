@@ -4,7 +4,7 @@
  * in the layout of ONNX's backend tests, and says which passed. With `--json` the last line is a
  * `Summary` (summary.ts). PATTERN is part of a name, `*` being any text. Exits with 3 where a test
  * failed; a model that the target refuses fails nothing. `--record` keeps the results of a WebGPU
- * adapter in `record.json` and writes `docs/conformance.md` anew.
+ * adapter in `record.json` and writes `docs/conformance.md` and `docs/ops.md` anew.
  */
 import { join, resolve } from "node:path";
 import process from "node:process";
@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { InputError, MissingToolError, ModelcastError } from "../src/error.ts";
 import { driverEnvironment, drivers } from "../tests/gpu/adapters.ts";
 import { listCases, matches } from "./cases.ts";
+import { OPS_PAGE, renderOps } from "./ops_page.ts";
 import { renderPage } from "./page.ts";
 import { runAll } from "./pool.ts";
 import { type AdapterName, ADAPTERS, PAGE, type Suite, SUITES, writeEntry } from "./record.ts";
@@ -152,7 +153,9 @@ async function main(): Promise<number> {
   const summary = summarize(results, retried);
   if (options.record !== null) {
     const { suite, adapter } = options.record;
-    await Deno.writeTextFile(PAGE, renderPage(await writeEntry(suite, adapter, summary)));
+    const recorded = await writeEntry(suite, adapter, summary);
+    await Deno.writeTextFile(PAGE, renderPage(recorded));
+    await Deno.writeTextFile(OPS_PAGE, renderOps(recorded));
   }
   for (const line of formatSummary(summary)) console.log(line);
   const slowest = results.toSorted((a, b) => b.seconds - a.seconds).slice(0, SLOWEST);

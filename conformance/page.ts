@@ -174,7 +174,7 @@ function errors(entries: Entries): string {
 }
 
 /** A table as `deno fmt` writes it; the columns `right` are aligned to the right. */
-function table(
+export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   right: readonly number[] = [],

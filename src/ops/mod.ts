@@ -20,6 +20,7 @@ import { MATMUL_OPS } from "./matmul.ts";
 import { MOVEMENT_OPS } from "./movement.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
+import { OPTIONAL_OPS } from "./optional.ts";
 import { PACKED_CODE_OPS } from "./packed_codes.ts";
 import { POOLING_OPS } from "./pooling.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
@@ -60,6 +61,7 @@ const RECORDS: readonly OpRecord[] = [
   ...MATMUL_OPS,
   ...MOVEMENT_OPS,
   ...NORMALIZATION_OPS,
+  ...OPTIONAL_OPS,
   ...PACKED_CODE_OPS,
   ...POOLING_OPS,
   ...QLINEAR_OPS,

@@ -1,0 +1,126 @@
+/**
+ * The page `docs/ops.md`: every op that is compiled, from the ops' records and the conformance record,
+ * and every op of ONNX that isn't, with the reason. Run, it writes the page anew.
+ */
+import { fileURLToPath } from "node:url";
+import { opRecords } from "../src/ops/mod.ts";
+import type { OpRecord } from "../src/ops/op.ts";
+import { CODES_DOMAIN } from "../src/ops/packed_codes.ts";
+import { table } from "./page.ts";
+import { type ConformanceRecord, readRecord } from "./record.ts";
+
+/** Path of the page. */
+export const OPS_PAGE: string = fileURLToPath(new URL("../docs/ops.md", import.meta.url));
+
+const SEQUENCE = "sequences are no tensors: a GPU has no place for a list of any length";
+const RANDOM = "it draws random numbers, which no other runtime would draw alike";
+const TEXT = "text is no tensor of numbers";
+const OPTIONAL = "an optional that is made in the model is known only when it runs";
+
+/** The ops of ONNX's default domain that are not compiled, and why. */
+export const REFUSED: Readonly<Record<string, string>> = {
+  Bernoulli: RANDOM,
+  ConcatFromSequence: SEQUENCE,
+  ImageDecoder: "pictures are decoded by the page, which hands over their pixels",
+  Multinomial: RANDOM,
+  Optional: OPTIONAL,
+  RandomNormal: RANDOM,
+  RandomNormalLike: RANDOM,
+  RandomUniform: RANDOM,
+  RandomUniformLike: RANDOM,
+  RegexFullMatch: TEXT,
+  SequenceAt: SEQUENCE,
+  SequenceConstruct: SEQUENCE,
+  SequenceEmpty: SEQUENCE,
+  SequenceErase: SEQUENCE,
+  SequenceInsert: SEQUENCE,
+  SequenceLength: SEQUENCE,
+  SequenceMap: SEQUENCE,
+  SplitToSequence: SEQUENCE,
+  StringConcat: TEXT,
+  StringNormalizer: TEXT,
+  StringSplit: TEXT,
+  TfIdfVectorizer: "it counts n-grams of text or of token ids before the model proper begins",
+};
+
+/** The ops that lowering itself compiles: their graphs become the program's own. */
+export const CONTROL_FLOW: Readonly<Record<string, number>> = { If: 25, Loop: 25, Scan: 25 };
+
+/** Ops of older versions that the upgrade replaces. */
+export const REPLACED: Readonly<Record<string, string>> = {
+  Scatter: "ScatterElements",
+  Upsample: "Resize",
+};
+
+const INTRODUCTION = `# Ops
+
+The ops that modelcast compiles to WebGPU, and since which version of their domain they are as they
+are compiled; models of older versions, from opset 7 on, are raised first. This page is made from
+the ops' records and from \`conformance/record.json\` by \`deno task docs:ops\`; a test holds that.
+
+"Host inputs" are read by the program before it can go on: shapes, axes, counts. They are constants
+of the model or follow from its shapes, else they are read back from the GPU. "Host function" is an
+op whose result's shape depends on data. Tests are ONNX's node tests that are about the op alone, on
+lavapipe ([conformance.md](conformance.md)). WebNN modules are not written yet.
+`;
+
+/** The text of the page. */
+export function renderOps(record: ConformanceRecord): string {
+  const nodes = record.nodes?.lavapipe;
+  const onHost = new Set(
+    (nodes?.hosts ?? []).flatMap((entry) => entry.nodes.map((name) => name.split(" ")[0]!)),
+  );
+  const tests = (name: string, domain: string): string => {
+    const counts = domain === "com.microsoft" ? undefined : nodes?.operators[name];
+    return counts === undefined ? "" : `${counts.passed} of ${counts.tests}`;
+  };
+  const place = (entry: OpRecord): string => {
+    if (entry.domain === "" && onHost.has(entry.name)) return "host function";
+    const inputs = entry.hostInputs ?? [];
+    if (inputs.length === 0) return "yes";
+    return `yes; host input${inputs.length === 1 ? "" : "s"} ${inputs.join(", ")}`;
+  };
+  const head = ["op", "domain", "since", "WebGPU", "WebNN", "tests passed"];
+  const rows = [
+    ...opRecords().filter(({ domain }) => domain !== CODES_DOMAIN).map((entry) => ({
+      name: entry.name,
+      domain: entry.domain,
+      since: entry.since,
+      place: place(entry),
+    })),
+    ...Object.entries(CONTROL_FLOW).map(([name, since]) => ({
+      name,
+      domain: "",
+      since,
+      place: "yes; as branches and loops of the program",
+    })),
+  ].sort((a, b) => a.domain === b.domain ? a.name < b.name ? -1 : 1 : a.domain < b.domain ? -1 : 1);
+  return [
+    INTRODUCTION,
+    table(
+      head,
+      rows.map(({ name, domain, since, place }) => [
+        name,
+        domain === "" ? "ai.onnx" : domain,
+        String(since),
+        place,
+        "not yet",
+        tests(name, domain),
+      ]),
+      [2],
+    ),
+    "## Replaced\n\nOps that newer versions of ONNX have no more, and what models get instead.\n",
+    table(["op", "becomes"], Object.entries(REPLACED)),
+    "## Refused\n\nA model that uses one of these ends with a message that names the node.\n",
+    table(
+      ["op", "why"],
+      Object.entries(REFUSED).filter(([name]) =>
+        !opRecords().some((entry) => entry.domain === "" && entry.name === name)
+      ),
+    ),
+    "Of the ops that are compiled, elements of 64 bits are held in 32: integers that pass their range are\n" +
+    "refused where they come in, float64 is rounded. Strings and complex types are refused.\n",
+  ].join("\n");
+}
+
+if (import.meta.main) await Deno.writeTextFile(OPS_PAGE, renderOps(await readRecord()));
