@@ -2,7 +2,7 @@
  * Lowering: walks a model's nodes in order and asks each op's record what its outputs are. The
  * result is a {@link Program}: tensors given by expressions, and the few steps whose order matters.
  */
-import { InputError } from "../error.ts";
+import { InputError, ModelcastError } from "../error.ts";
 import {
   attribute,
   elementCount,
@@ -161,7 +161,13 @@ export class Lowering {
           `WebGPU`,
       );
     }
-    return record.lower(call);
+    try {
+      return record.lower(call);
+    } catch (cause) {
+      // Records check what ONNX leaves open; that ranks and types are what it says, they presume.
+      if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
+      call.fail(`its inputs and attributes don't fit the op (${cause.message})`, { cause });
+    }
   }
 
   /** The graph attribute `name` of `call`'s node. */

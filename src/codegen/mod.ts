@@ -2,6 +2,7 @@
  * The compiler from ONNX to a WebGPU module: upgrade, passes, lowering, schedule, text. Weights stay
  * in the source's file until they are written.
  */
+import { InputError, ModelcastError } from "../error.ts";
 import {
   allGraphs,
   attribute,
@@ -15,9 +16,9 @@ import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
 import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
-import { emit } from "./emit.ts";
+import { emit, type Emitted } from "./emit.ts";
 import { encodeJson } from "./encode.ts";
-import { isSmallConstant, Lowering, smallElements } from "./lower.ts";
+import { isSmallConstant, Lowering, type SmallConstants, smallElements } from "./lower.ts";
 import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./module.ts";
 import type { Program, Tensor } from "./program.ts";
 import { runtimeText } from "./runtime_text.ts";
@@ -67,9 +68,7 @@ export async function compileModel(
 ): Promise<CompiledModule> {
   upgradeModel(model, { opset: HIGHEST_OPSET });
   await runPasses(model);
-  const lowering = new Lowering(model, await smallConstants(model));
-  const program = lowering.run();
-  const emitted = emit(program, schedule(program));
+  const { program, emitted } = generated(model, await smallConstants(model));
   const inputs = program.inputs.map(({ name, dims, tensor }, i): InputTable => ({
     name,
     dtype: tensor.dtype,
@@ -119,6 +118,25 @@ ${host}
 ${runtimeText()}`;
     },
   };
+}
+
+/** The program of a model, and what is printed of it. */
+function generated(
+  model: Model,
+  small: SmallConstants,
+): { readonly program: Program; readonly emitted: Emitted } {
+  try {
+    const program = new Lowering(model, small).run();
+    return { program, emitted: emit(program, schedule(program)) };
+  } catch (cause) {
+    // Types and ranks are taken to be what ONNX says of each op; a model where they aren't ends here.
+    if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
+    throw new InputError(
+      `Cannot compile "${model.path}": ${cause.message}. If ONNX's checker finds nothing wrong ` +
+        `with the model, this is a fault of modelcast's that should be reported.`,
+      { cause },
+    );
+  }
 }
 
 /** The dims of an output as far as they are numbers or symbols of the inputs. */

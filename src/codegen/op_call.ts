@@ -33,11 +33,12 @@ export class NodeCall implements OpCall {
     this.wanted = node.outputs.map((name) => name !== "");
   }
 
-  fail(reason: string): never {
+  fail(reason: string, options?: ErrorOptions): never {
     const { node } = this;
     const name = node.name || node.outputs.find((output) => output !== "") || "";
     throw new InputError(
       `Cannot compile ${node.opType} "${name}" of "${this.path}": ${reason}.`,
+      options,
     );
   }
 

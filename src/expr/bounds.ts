@@ -316,9 +316,12 @@ function divisorsOf(term: Term): Integer[] {
   return found;
 }
 
+/** Divisors are looked for up to this and its counterpart: extents are no larger. */
+const MOST_DIVISOR = 2 ** 16;
+
 function numberDivisors(value: number): number[] {
   const found: number[] = [];
-  for (let i = 1; i * i <= value; i++) {
+  for (let i = 1; i <= MOST_DIVISOR && i * i <= value; i++) {
     if (value % i !== 0) continue;
     found.push(i);
     if (i * i !== value) found.push(value / i);
