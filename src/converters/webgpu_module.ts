@@ -12,7 +12,8 @@ import { readAssets } from "../codegen/page/assets.ts";
 import { buildPage } from "../codegen/page/mod.ts";
 import { checkShader, shaderChecker } from "../codegen/shader_check.ts";
 import { writeWeights } from "../codegen/weights_file.ts";
-import { InputError, InterruptedError } from "../error.ts";
+import { InputError, InterruptedError, ModelcastError } from "../error.ts";
+import type { Model } from "../ir.ts";
 import { readModel } from "../onnx/reader.ts";
 import type { OutputFile } from "./conversion.ts";
 import type { ConversionStep, StepOutcome } from "./converter.ts";
@@ -30,7 +31,7 @@ export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
   const [nodes, bits] = [countOps(model), packedBits(model)];
   const options = model.metadata.find(([key]) => key === "modelcast.options")?.[1] ?? null;
   events.stage("compiling", null);
-  const compiled = await compileModel(model, { limits: new Map(Object.entries(maxDims)) });
+  const compiled = await compile(model, step);
   const shaders = await checkShaders(compiled, step);
   const name = basename(step.outputPath, ".js");
   const place = (extension: string) => join(step.folder, `${name}${extension}`);
@@ -78,6 +79,20 @@ export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
       seconds: (performance.now() - started) / 1000,
     },
   };
+}
+
+/** Compiles `model`; what the compiler stumbles over is a model that contradicts itself, or a bug. */
+async function compile(model: Model, step: ConversionStep): Promise<CompiledModule> {
+  try {
+    return await compileModel(model, { limits: new Map(Object.entries(step.maxDims)) });
+  } catch (cause) {
+    if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
+    throw new InputError(
+      `Cannot compile "${step.sourceName}": its nodes don't fit together (${cause.message}). ` +
+        "Check it with onnx.checker; where that finds nothing, report this with the model.",
+      { cause },
+    );
+  }
 }
 
 /** Every shader through the checker that this machine has. */

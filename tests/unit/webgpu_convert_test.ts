@@ -208,10 +208,13 @@ Deno.test("what can't become a module is refused, and nothing is written", async
       outputs: [makeValueInfo("y", "float32", [4])],
     }),
   );
+  const contradictory = smallModel();
+  contradictory.graph.inputs[0]!.dtype = "bool";
   await withFolder(async (folder) => {
     for (
       const [options, pattern, model] of [
         [{}, /Divine/, strange],
+        [{}, /Cannot compile .*small\.onnx"/, contradictory],
         [{ verify: true }, /--verify here/],
         [{ precision: ["4bit", "8bit"] }, /--all-precisions here/],
         [{ compile: "CPU" }, /--compile here/],
