@@ -2,13 +2,24 @@
  * What the text of a shader is put together from: its declarations (bindings, parameters, functions
  * of the prelude), scopes that statements are filled into, and literals.
  */
-import { asNumber, type Axis, type Integer, type Scalar, type Value } from "../expr/mod.ts";
+import {
+  asNumber,
+  type Axis,
+  type Integer,
+  integer,
+  type Scalar,
+  type Value,
+} from "../expr/mod.ts";
 import { type DType, DTYPES } from "../dtype.ts";
 import type { Tensor } from "./program.ts";
 import { packedDtype } from "./storage.ts";
 
 /** Parameters of a shader at most: what one 256-byte slot holds. */
 const MOST_PARAMETERS = 60;
+/** Of those, numbers of the model at most. */
+const MOST_NUMBERS = 30;
+/** Digits from which on a number is taken for a trained one, which few other shaders share. */
+const TRAINED_DIGITS = 6;
 
 /** What the program hands a shader as a parameter. */
 export type Parameter =
@@ -57,6 +68,15 @@ export class Declarations {
       case "i32":
         return name;
     }
+  }
+
+  /** A trained number, as a parameter, so that kernels with others have the same text. */
+  number(value: number): string | null {
+    if (this.parameters.length >= MOST_NUMBERS) return null;
+    const bits = new Int32Array(Float32Array.of(value).buffer)[0]!;
+    return `bitcast<f32>(${
+      this.#parameter(`f${bits}`, { kind: "integer", integer: integer(bits) })
+    })`;
   }
 
   #parameter(key: string, parameter: Parameter): string {
@@ -154,6 +174,10 @@ export function literal(type: Scalar, value: number, declarations: Declarations)
       if (Number.isFinite(value)) {
         if (Object.is(value, -0)) return "-0.0f";
         const text = shortest(value);
+        if (text.replace(/e.*|[-.]/g, "").replace(/^0+/, "").length >= TRAINED_DIGITS) {
+          const given = declarations.number(value);
+          if (given !== null) return given;
+        }
         return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;
       }
       const bits = Number.isNaN(value) ? "0x7fc00000u" : value > 0 ? "0x7f800000u" : "0xff800000u";
