@@ -9,7 +9,7 @@ import { kernelShader } from "./kernel_shader.ts";
 import { preludeText } from "./kernel_text.ts";
 import type { PipelineTable } from "./module.ts";
 import type { Assignment, HostCopy, HostDims, HostStep, Program, Tensor } from "./program.ts";
-import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./schedule.ts";
+import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./units.ts";
 import { ScriptPrinter, ScriptScope } from "./script.ts";
 import { expressionShader, type Shader } from "./shaders.ts";
 import { storageOf } from "./storage.ts";

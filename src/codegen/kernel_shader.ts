@@ -15,7 +15,7 @@ import { estimate } from "./cost.ts";
 import { applies, coreOf, familyOf, type Groups, type Variant } from "./kernels.ts";
 import { withoutComments } from "./kernel_text.ts";
 import { FlatTensor } from "./program.ts";
-import { flatOffset, type KernelUnit, StoredValue } from "./schedule.ts";
+import { flatOffset, type KernelUnit, StoredValue } from "./units.ts";
 import { finished, flattened, type Shader } from "./shaders.ts";
 import { Declarations, Scope } from "./shader_parts.ts";
 import { Printer } from "./wgsl.ts";

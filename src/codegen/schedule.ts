@@ -4,111 +4,48 @@
  * that reads it stands fixed in {@link Unit}s, and the tensor is either put into them or made one.
  */
 import {
-  add,
-  asAtom,
-  asNumber,
   type Axis,
   axis,
   constant,
-  divide,
   fromAtom,
   fromInteger,
-  fromTerm,
-  type Integer,
   load,
-  modulo,
-  multiply,
-  ONE,
-  partsOf,
   rewrite,
-  type Source,
   substitute,
   symbol,
-  type Value,
   ZERO,
 } from "../expr/mod.ts";
-import { freshId } from "../expr/integer.ts";
-import type { Scalar } from "../expr/operations.ts";
-import type { KernelUse } from "../ops/op.ts";
-import { census, estimateCount, occurrences } from "./cost.ts";
+import { census } from "./cost.ts";
 import { familyOf, type Hook as KernelHook } from "./kernels.ts";
-import { type Block, type Program, type Step, Tensor } from "./program.ts";
+import type { Block, Program, Step, Tensor } from "./program.ts";
+import {
+  bodiesOf,
+  type ExpressionUnit,
+  flatOffset,
+  type KernelUnit,
+  resultsOf,
+  type ScheduledBlock,
+  type ScheduledStep,
+  slotsOf,
+  StoredValue,
+  type Unit,
+} from "./units.ts";
+import { inline, isOfKernel, isView, repeated, sharesRows, solved } from "./placement.ts";
 
 /** Storage bindings of a dispatch at most, the result's included (WebGPU's default limit). */
 const MOST_BINDINGS = 8;
+
 /** Nodes of one kernel's values at most. */
 const MOST_NODES = 400;
+
 /** Work that may be done again rather than stored: in operations an element. */
 const MOST_REPEATED = 24;
+
 /** The extent of an index that nothing is known of. It is never printed. */
 const UNBOUNDED = symbol("unbounded");
+
 /** A value so cheap is computed wherever it is read. */
 const CHEAP = 4;
-
-/** A value that a function of a kernel's header is given as an argument. */
-export class StoredValue implements Source {
-  readonly id: number = freshId();
-  readonly dims: readonly Integer[] = [];
-  constructor(readonly type: Scalar, readonly name: string) {}
-}
-
-/** A function that a kernel file calls. */
-export interface Hook {
-  readonly name: string;
-  readonly axes: readonly Axis[];
-  body: Value;
-}
-
-/** A dispatch that stores elements of one tensor, each computed by itself or with its row. */
-export interface ExpressionUnit {
-  readonly kind: "expression";
-  readonly label: string;
-  readonly block: Block;
-  readonly tensor: Tensor;
-  readonly axes: readonly Axis[];
-  /** Where an element lies, counted from the tensor's first. */
-  offset: Value;
-  body: Value;
-  /** Where it holds, nothing is stored. */
-  skip: Value;
-}
-
-/** A dispatch of a kernel file. */
-export interface KernelUnit {
-  readonly kind: "kernel";
-  readonly label: string;
-  readonly block: Block;
-  readonly use: KernelUse;
-  readonly loads: Hook[];
-  readonly stores: {
-    readonly hook: string;
-    readonly axes: readonly Axis[];
-    readonly given: StoredValue;
-    place: readonly Integer[];
-    tensor: Tensor;
-    body: Value;
-  }[];
-}
-
-/** A dispatch. */
-export type Unit = ExpressionUnit | KernelUnit;
-
-/** A scheduled block: dispatches in place of the steps that compute. */
-export interface ScheduledBlock {
-  readonly steps: ScheduledStep[];
-}
-
-/** A step after scheduling. */
-export type ScheduledStep =
-  | { readonly kind: "dispatch"; readonly unit: Unit }
-  | Exclude<Step, { kind: "compute" | "kernel" | "if" | "loop" }>
-  | (Omit<Extract<Step, { kind: "if" }>, "branches"> & {
-    readonly branches: readonly {
-      readonly block: ScheduledBlock;
-      readonly assign: Extract<Step, { kind: "if" }>["branches"][number]["assign"];
-    }[];
-  })
-  | (Omit<Extract<Step, { kind: "loop" }>, "block"> & { readonly block: ScheduledBlock });
 
 /** The schedule of a program. */
 export function schedule(program: Program): ScheduledBlock {
@@ -341,182 +278,4 @@ class Scheduler {
     const kernel = this.#moved.get(step.unit.tensor);
     return kernel === undefined ? step : { kind: "dispatch", unit: kernel };
   }
-}
-
-/** True where `tensor` only rearranges another. */
-function isView(tensor: Tensor): boolean {
-  return tensor.origin.kind === "expression" && tensor.origin.body.kind === "load";
-}
-
-/** True where `tensor` is the result of a kernel file, perhaps rearranged. */
-function isOfKernel(tensor: Tensor): boolean {
-  if (tensor.origin.kind === "kernel") return true;
-  if (tensor.origin.kind !== "expression" || tensor.origin.body.kind !== "load") return false;
-  const { source } = tensor.origin.body;
-  return source instanceof Tensor && isOfKernel(source);
-}
-
-/**
- * Where `reader` computes from the element of `tensor` at `place`: its axes in terms of those of
- * `place`, where it reads every element once, each index a mixed-radix number of its own axes (the
- * same place, a transposition, a split into heads). Else null.
- */
-function solved(
-  reader: ExpressionUnit,
-  tensor: Tensor,
-  place: readonly Integer[],
-): Map<Axis, Integer> | null {
-  const found = occurrences(reader.body, tensor);
-  const [first] = found;
-  if (first === undefined) return null;
-  if (!found.every(({ indices }) => indices.every((index, i) => index === first.indices[i]))) {
-    return null;
-  }
-  const at = new Map<Axis, Integer>();
-  const parts = new Map<Axis, { div?: number; mod?: number; by: Integer }>();
-  for (const [i, index] of first.indices.entries()) {
-    if (index.constant !== 0) return null;
-    const atom = asAtom(index);
-    if (atom?.kind === "div" || atom?.kind === "mod") {
-      const own = asAtom(atom.a);
-      if (own?.kind !== "axis" || !reader.axes.includes(own)) return null;
-      const known = parts.get(own);
-      if (known !== undefined && (known.by !== atom.b || known[atom.kind] !== undefined)) {
-        return null;
-      }
-      parts.set(own, { ...known, by: atom.b, [atom.kind]: i });
-      continue;
-    }
-    const strides = new Map<Integer, Axis>();
-    for (const { coefficient, factors } of index.terms) {
-      const [own, more] = factors.filter((factor) => factor.kind === "axis");
-      if (own?.kind !== "axis" || more !== undefined || !reader.axes.includes(own)) return null;
-      const rest = factors.filter((factor) => factor !== own);
-      strides.set(fromTerm({ coefficient, factors: rest }), own);
-    }
-    let stride: Integer = ONE;
-    for (let left = strides.size; left > 0; left--) {
-      const own = strides.get(stride);
-      if (own === undefined || at.has(own)) return null;
-      const quotient = divide(place[i]!, stride);
-      at.set(own, left === 1 ? quotient : modulo(quotient, own.extent));
-      stride = multiply(stride, own.extent);
-    }
-    if (stride !== tensor.dims[i]) return null;
-  }
-  for (const [own, { div, mod, by }] of parts) {
-    if (div === undefined || mod === undefined || at.has(own) || tensor.dims[mod] !== by) {
-      return null;
-    }
-    if (multiply(tensor.dims[div]!, by) !== own.extent) return null;
-    at.set(own, add(multiply(place[div]!, by), place[mod]!));
-  }
-  const all = reader.axes.every((entry) => at.has(entry) || asNumber(entry.extent) === 1);
-  return all ? at : null;
-}
-
-/** The values of a unit. */
-export function bodiesOf(unit: Unit): Value[] {
-  return slotsOf(unit).map(([body]) => body);
-}
-
-/** The tensors that a unit stores. */
-export function resultsOf(unit: Unit): Tensor[] {
-  return unit.kind === "expression" ? [unit.tensor] : unit.stores.map((store) => store.tensor);
-}
-
-/** The values of a unit, and what sets each. */
-function slotsOf(unit: Unit): [Value, (value: Value) => void][] {
-  if (unit.kind === "expression") {
-    return [
-      [unit.body, (value) => unit.body = value],
-      [unit.skip, (value) => unit.skip = value],
-      [unit.offset, (value) => unit.offset = value],
-    ];
-  }
-  return [
-    ...unit.loads.map((hook): [Value, (value: Value) => void] => [
-      hook.body,
-      (value) => hook.body = value,
-    ]),
-    ...unit.stores.map((store): [Value, (value: Value) => void] => [
-      store.body,
-      (value) => store.body = value,
-    ]),
-  ];
-}
-
-/** `body` with `tensor` computed where it was loaded. */
-function inline(body: Value, tensor: Tensor): Value {
-  if (tensor.origin.kind !== "expression") throw new Error("only expressions can be inlined");
-  const { axes, body: made } = tensor.origin;
-  return rewrite(body, {
-    load: (source, indices) =>
-      source === tensor
-        ? substitute(made, new Map(axes.map((entry, i) => [entry, indices[i]!])))
-        : null,
-  });
-}
-
-/**
- * True where `unit` reads `tensor`, which is reduced, at one element a row: at some of its own axes,
- * the same ones as its other reductions, so that each element is computed once.
- */
-function sharesRows(unit: ExpressionUnit, tensor: Tensor): boolean {
-  const found = occurrences(unit.body, tensor);
-  const [first] = found;
-  if (first === undefined) return false;
-  const same = found.every(({ indices }) =>
-    indices.every((index, i) => index === first.indices[i])
-  );
-  if (!same) return false;
-  const rows = new Set<Axis>();
-  for (const [i, index] of first.indices.entries()) {
-    if (index.terms.length === 0) continue;
-    const atom = asAtom(index);
-    if (atom?.kind !== "axis" || !unit.axes.includes(atom) || rows.has(atom)) return false;
-    if (atom.extent !== tensor.dims[i]) return false;
-    rows.add(atom);
-  }
-  return reductionRows(unit.body).every((axes) =>
-    axes.length === rows.size && axes.every((entry) => rows.has(entry))
-  );
-}
-
-/** The axes that each reduction in `body` depends on. */
-export function reductionRows(body: Value): (readonly Axis[])[] {
-  const found: (readonly Axis[])[] = [];
-  const seen = new Set<number>();
-  const visit = (value: Value): void => {
-    if (seen.has(value.id) || !census(value).hasReduce) return;
-    seen.add(value.id);
-    if (value.kind === "reduce") found.push(value.axes);
-    else for (const part of partsOf(value)) visit(part);
-  };
-  visit(body);
-  return found;
-}
-
-/** How much oftener than once an element of `tensor` would be computed inside `unit`. */
-function repeated(unit: Unit, tensor: Tensor): number {
-  const count = estimateCount(tensor.dims);
-  let total = 0;
-  for (const body of bodiesOf(unit)) {
-    for (const { around } of occurrences(body, tensor)) {
-      const own = unit.kind === "expression" ? unit.axes : unit.stores[0]!.axes;
-      total += estimateCount([...own, ...around].map((entry) => entry.extent)) / count;
-    }
-  }
-  return Math.max(0, total - 1);
-}
-
-/** Where the element at `indices` lies in a row-major tensor of `dims`. */
-export function flatOffset(dims: readonly Integer[], indices: readonly Integer[]): Integer {
-  let stride: Integer = ONE;
-  let offset: Integer = ZERO;
-  for (let i = dims.length - 1; i >= 0; i--) {
-    offset = add(offset, multiply(indices[i]!, stride));
-    stride = multiply(stride, dims[i]!);
-  }
-  return offset;
 }

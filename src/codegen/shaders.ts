@@ -25,7 +25,7 @@ import {
 } from "../expr/mod.ts";
 import { census, estimate, estimateCount } from "./cost.ts";
 import { FlatTensor, Tensor } from "./program.ts";
-import { type ExpressionUnit, flatOffset } from "./schedule.ts";
+import { type ExpressionUnit, flatOffset } from "./units.ts";
 import { Declarations, type Parameter, Scope } from "./shader_parts.ts";
 import { Printer } from "./wgsl.ts";
 

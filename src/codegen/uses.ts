@@ -1,7 +1,7 @@
 /** When each activation is last needed, over the steps of a scheduled program. */
 import { census } from "./cost.ts";
 import type { Program, Tensor } from "./program.ts";
-import { bodiesOf, resultsOf, type ScheduledBlock, type ScheduledStep } from "./schedule.ts";
+import { bodiesOf, resultsOf, type ScheduledBlock, type ScheduledStep } from "./units.ts";
 
 /** The numbers of steps, in order, and the last step that needs each tensor. */
 export function lastUses(

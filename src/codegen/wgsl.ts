@@ -24,7 +24,7 @@ import { DTYPES } from "../dtype.ts";
 import { census } from "./cost.ts";
 import { isHostInteger, isHostValue } from "./host_values.ts";
 import { FlatTensor, Tensor } from "./program.ts";
-import { flatOffset, StoredValue } from "./schedule.ts";
+import { flatOffset, StoredValue } from "./units.ts";
 import { type Declarations, isWeight, literal, Scope, smallFloat } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
 
