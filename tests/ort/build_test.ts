@@ -43,6 +43,19 @@ Deno.test("the bundled program converts and verifies in an empty folder", async 
       await Deno.readFile(`${empty}/bundled.onnx`),
       await Deno.readFile(`${empty}/plain.onnx`),
     );
+    // A module needs kernels, the runtime and the page, which the bundle holds as texts.
+    const modules = [];
+    for (const program of [`${dist}/modelcast.js`, `${ROOT}/main.ts`]) {
+      const made = await convert(program, empty, ["--output", "model.webgpu.js"]);
+      assert.equal(made.code, 0, made.stderr);
+      modules.push(
+        ["js", "html", "d.ts"].map((end) => Deno.readTextFileSync(`${empty}/model.webgpu.${end}`)),
+      );
+      for (const { name } of Deno.readDirSync(empty)) {
+        if (name.startsWith("model.webgpu.")) Deno.removeSync(`${empty}/${name}`);
+      }
+    }
+    assert.deepEqual(modules[0], modules[1]);
     assert.deepEqual(
       [...Deno.readDirSync(empty)].map((entry) => entry.name).sort(),
       ["bundled.onnx", "plain.onnx"],
