@@ -109,6 +109,13 @@ function hostScalar(lowering: Lowering, call: NodeCall, dtype: DType, value: Val
   return lowering.materialize(operand(dtype, [], () => value), call.label);
 }
 
+/** True where `extent` follows from the inputs' shapes alone, and so is the same outside a loop. */
+function isOfInputs(extent: Integer): boolean {
+  return extent.terms.every(({ factors }) =>
+    factors.every((factor) => factor.kind === "symbol" && factor.definition === null)
+  );
+}
+
 /** What goes round in a loop. */
 interface Turning {
   readonly graph: Graph;
@@ -166,11 +173,15 @@ function turn(
     for (const entry of carried) lowering.define(entry.tensor, call.label);
     const collected = result.collected.map((from, i) => {
       const count = new Variable();
+      const dims = from.dims.map((extent) => isOfInputs(extent) ? null : new Variable());
+      const extents = from.dims.map((extent, k) =>
+        dims[k] === null ? extent : variableInteger(dims[k]!, true)
+      );
       const to = lowering.define(
-        new Tensor(from.dtype, [variableInteger(count, true), ...from.dims], { kind: "variable" }),
+        new Tensor(from.dtype, [variableInteger(count, true), ...extents], { kind: "variable" }),
         call.label,
       );
-      return { from, to, count, reverse: turning.reversed[i]! };
+      return { from, to, count, dims, reverse: turning.reversed[i]! };
     });
     lowering.push({
       kind: "loop",

@@ -338,6 +338,11 @@ class Emitter {
     const goOn = `g${this.#fresh++}`;
     const lists = step.collected.map(() => `c${this.#fresh++}`);
     for (const list of lists) scope.lines.push(`const ${list} = [];`);
+    for (const variable of step.collected.flatMap(({ dims }) => dims)) {
+      if (variable === null) continue;
+      scope.lines.push(`let d${variable.id} = 0;`);
+      scope.name(variable.id, `d${variable.id}`);
+    }
     scope.lines.push(`let ${goOn} = ${condition};`);
     const inner = new ScriptScope(scope);
     inner.name(step.turn.id, turn);
@@ -347,12 +352,16 @@ class Emitter {
     if (step.goOn !== null) {
       inner.lines.push(`${goOn} = ${this.#printer.value(step.goOn, inner)};`);
     }
-    for (const [i, { from, reverse }] of step.collected.entries()) {
+    for (const [i, { from, dims, reverse }] of step.collected.entries()) {
       inner.lines.push(
         `${lists[i]}.${reverse ? "unshift" : "push"}(${this.#tensor(from, inner)});`,
       );
+      for (const [k, variable] of dims.entries()) {
+        if (variable === null) continue;
+        inner.lines.push(`d${variable.id} = ${this.#printer.integer(from.dims[k]!, inner)};`);
+      }
     }
-    const sizes = step.collected.map(({ from }) => multiply(...from.dims));
+    const sizes = step.collected.map(({ to }) => multiply(...to.dims.slice(1)));
     this.#assign(step.next, inner);
     this.#collections = this.#collections.filter((name) => !lists.includes(name));
     scope.lines.push(

@@ -156,6 +156,8 @@ export type Step =
       readonly to: Tensor;
       /** Turns counted, the first extent of `to`. */
       readonly count: Variable;
+      /** Extents of one turn's tensor that are known inside the loop only. */
+      readonly dims: readonly (Variable | null)[];
       readonly reverse: boolean;
     }[];
   };
