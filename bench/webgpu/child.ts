@@ -9,7 +9,7 @@ import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
 import { REAL_MODELS, type RealModel } from "../../tests/real_models.ts";
 import { compileInto, loadWritten } from "./compiled.ts";
 import { allInputs, measuredInputs, moduleInputs } from "./inputs.ts";
-import { difference } from "./difference.ts";
+import { difference, numbersOf, numbersOfTensors } from "./difference.ts";
 import type { Answers, Measure } from "./measures.ts";
 
 /** Turns at most, and at least: no more are begun past as many milliseconds. */
@@ -23,12 +23,17 @@ async function latency(real: RealModel, folder: string): Promise<Answers["latenc
   const runtime = await loadRuntime();
   const options = { measurePlacement: false, scratch: folder };
   await using session = await openSession(runtime, real.path, "webgpu", options);
+  await using cpu = await openSession(runtime, real.path, "cpu", { ...options, calm: true });
   const model = await loadWritten(await compileInto(real.path, folder));
   try {
     const feeds = await measuredInputs(real, session);
     const given = moduleInputs(feeds);
     const names = session.outputs.map(({ name }) => name);
-    const error = difference(await model.run(given), await session.run(feeds, names));
+    const expected = numbersOfTensors(await cpu.run(feeds, names));
+    const errors = {
+      ours: difference(numbersOf(await model.run(given)), expected),
+      rival: difference(numbersOfTensors(await session.run(feeds, names)), expected),
+    };
     const times: { ours: number; rival: number }[] = [];
     const timed = async (action: () => Promise<unknown>): Promise<number> => {
       const begin = performance.now();
@@ -52,7 +57,7 @@ async function latency(real: RealModel, folder: string): Promise<Answers["latenc
       ours: median(times.map((time) => time.ours)),
       rival: median(times.map((time) => time.rival)),
       ratio: median(times.map((time) => time.ours / time.rival)),
-      error,
+      errors,
     };
   } finally {
     model.dispose();

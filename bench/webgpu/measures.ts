@@ -6,12 +6,12 @@ import type { RealModel } from "../../tests/real_models.ts";
 
 /** The answers of `child.ts`, by what is asked. */
 export interface Answers {
-  /** Milliseconds a run, the median of ours / rival, and the relative L2 error between the two. */
+  /** Milliseconds a run, the median of ours / rival, and relative L2 errors to the CPU provider. */
   readonly latency: {
     readonly ours: number;
     readonly rival: number;
     readonly ratio: number;
-    readonly error: number;
+    readonly errors: { readonly ours: number; readonly rival: number };
   };
   readonly arena: { readonly arenaBytes: number; readonly liveBytes: number };
   readonly memory: {
