@@ -49,7 +49,12 @@ export {
   TASKS,
 } from "./src/converters/options.ts";
 export type { ExportReport } from "./src/converters/pytorch_to_onnx.ts";
-export type { ModuleReport, ModuleWeight, WebGpuReport } from "./src/converters/webgpu_report.ts";
+export type {
+  ModulePort,
+  ModuleReport,
+  ModuleWeight,
+  WebGpuReport,
+} from "./src/converters/webgpu_report.ts";
 export type { ConverterClass, ConverterQuery, FormatPair } from "./src/converters/registry.ts";
 export {
   InputError,

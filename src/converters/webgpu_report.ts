@@ -1,8 +1,6 @@
 /** What became of a conversion to a module for WebGPU: `NAME.report.json`, and what is printed of it. */
-import type { DType } from "../dtype.ts";
 import type { MemoryPlan } from "../codegen/memory_plan.ts";
 import type { CompiledModule } from "../codegen/mod.ts";
-import type { InputTable, OutputTable } from "../codegen/module.ts";
 import type { ShaderChecker } from "../codegen/shader_check.ts";
 import type { WeightTable } from "../codegen/weights_file.ts";
 import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";
@@ -15,9 +13,16 @@ export interface ModuleWeight {
   readonly name: string;
   /** "4bit" and its like where a quantized op reads it, else the dtype that it is stored in. */
   readonly precision: string;
-  readonly dtype: DType;
+  readonly dtype: string;
   readonly dims: readonly number[];
   readonly bytes: number;
+}
+
+/** An input or an output; a text is a symbolic dimension, null one that only a run knows. */
+export interface ModulePort {
+  readonly name: string;
+  readonly dtype: string;
+  readonly dims: readonly (number | string | null)[];
 }
 
 /** The content of `NAME.report.json`. Sizes are bytes. */
@@ -30,8 +35,8 @@ export interface ModuleReport {
     /** The options that the source was quantized by, where modelcast did it. */
     readonly options: string | null;
   };
-  readonly inputs: readonly Pick<InputTable, "name" | "dtype" | "dims">[];
-  readonly outputs: readonly Pick<OutputTable, "name" | "dtype" | "dims">[];
+  readonly inputs: readonly ModulePort[];
+  readonly outputs: readonly ModulePort[];
   /** Dimensions that were fixed, and those that a run may not pass. */
   readonly dims: DimExtents;
   readonly maxDims: DimExtents;
@@ -41,7 +46,7 @@ export interface ModuleReport {
   readonly hostNodes: readonly string[];
   readonly kernels: readonly { readonly label: string; readonly bindings: string }[];
   /** Each dispatch in the program's text, and its kernel. */
-  readonly dispatches: CompiledModule["dispatches"];
+  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
   readonly weights: {
     readonly fileBytes: number;
     readonly buffers: readonly number[];
@@ -106,16 +111,12 @@ export function describeModule(parts: {
   readonly page: string;
 }): ModuleReport {
   const { compiled, table, bits, ...rest } = parts;
-  const value = <T extends OutputTable | InputTable>({ name, dtype, dims }: T) => ({
-    name,
-    dtype,
-    dims,
-  });
+  const port = ({ name, dtype, dims }: ModulePort): ModulePort => ({ name, dtype, dims });
   return {
     modelcast: VERSION,
     source: rest.source,
-    inputs: compiled.inputs.map((input) => ({ ...value(input), dims: input.dims })),
-    outputs: compiled.outputs.map(value),
+    inputs: compiled.inputs.map(port),
+    outputs: compiled.outputs.map(port),
     dims: rest.dims,
     maxDims: rest.maxDims,
     nodes: rest.nodes,
