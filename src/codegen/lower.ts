@@ -30,7 +30,7 @@ import { lowerIf, lowerLoop, lowerScan } from "./control_flow.ts";
 import { decodeElements } from "./elements.ts";
 import { expressionElements } from "./host_values.ts";
 import { Names } from "./names.ts";
-import { NodeCall } from "./op_call.ts";
+import { MOST_AXES, NodeCall } from "./op_call.ts";
 import { type Block, outputAxes, type Program, type Step, Tensor } from "./program.ts";
 
 /** Elements of a constant that are read at conversion at most: shapes, axes, scalars. */
@@ -216,6 +216,12 @@ export class Lowering {
   /** `operand` as a tensor. */
   materialize(operand: Operand, label: string): Tensor {
     if (operand instanceof Tensor) return operand;
+    if (operand.dims.length > MOST_AXES) {
+      throw new InputError(
+        `Cannot compile ${label} of "${this.model.path}": a result has ${operand.dims.length} axes, ` +
+          `more than ${MOST_AXES}.`,
+      );
+    }
     const axes = outputAxes(operand.dims);
     const body = operand.at(axes.map((entry) => this.#position(entry)));
     const tensor = this.define(

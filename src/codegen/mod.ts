@@ -11,6 +11,7 @@ import {
   type Tensor as Initializer,
 } from "../ir.ts";
 import { type DType, DTYPES } from "../dtype.ts";
+import { startAnew } from "../expr/interned.ts";
 import { openTensor, tensorBytes } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
@@ -125,6 +126,7 @@ function generated(
   model: Model,
   small: SmallConstants,
 ): { readonly program: Program; readonly emitted: Emitted } {
+  startAnew();
   try {
     const program = new Lowering(model, small).run();
     return { program, emitted: emit(program, schedule(program)) };

@@ -12,6 +12,11 @@ import type { Lowering } from "./lower.ts";
 import { Names } from "./names.ts";
 import { HostDims, type HostStep, type Step, Tensor } from "./program.ts";
 
+/** Integers that an op takes by one input at most: index arithmetic grows with the number of axes. */
+const MOST_INTEGERS = 64;
+/** Axes of a tensor at most. */
+export const MOST_AXES = 16;
+
 const TEXT = new TextDecoder();
 
 /** A call of the op of `node` in the block that `lowering` is filling. */
@@ -61,7 +66,11 @@ export class NodeCall implements OpCall {
   }
 
   integers(i: number): readonly Integer[] {
-    return this.elements(i).map(toInteger);
+    const elements = this.elements(i);
+    if (elements.length > MOST_INTEGERS) {
+      this.fail(`input ${i} has ${elements.length} elements, more than any tensor has axes`);
+    }
+    return elements.map(toInteger);
   }
 
   constants(i: number): readonly number[] | null {

@@ -4,7 +4,8 @@
  */
 import type { DType } from "../dtype.ts";
 import type { Tensor as Initializer } from "../ir.ts";
-import { type Axis, axis, freshId, type Integer, multiply } from "../expr/integer.ts";
+import { type Axis, axis, type Integer, multiply } from "../expr/integer.ts";
+import { freshId } from "../expr/interned.ts";
 import { load, type Source, type Value } from "../expr/value.ts";
 import type { Scalar } from "../expr/operations.ts";
 import { asNumber } from "../expr/integer.ts";

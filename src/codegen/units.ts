@@ -11,7 +11,7 @@ import {
   type Value,
   ZERO,
 } from "../expr/mod.ts";
-import { freshId } from "../expr/integer.ts";
+import { freshId } from "../expr/interned.ts";
 import type { Scalar } from "../expr/operations.ts";
 import type { KernelUse } from "../ops/op.ts";
 import type { Block, Step, Tensor } from "./program.ts";

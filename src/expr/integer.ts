@@ -4,6 +4,7 @@
  * polynomials are the same object. Divisions round down. {@link bounds.ts} proves what divisions
  * and remainders need.
  */
+import { freshId, InternTable } from "./interned.ts";
 import type { Value } from "./node.ts";
 
 /** The atoms that polynomials are made of. */
@@ -53,13 +54,7 @@ export interface Integer extends Interned {
   readonly constant: number;
 }
 
-const INTERNED = new Map<string, Atom | Integer>();
-let nextId = 1;
-
-/** A number that no other node has. */
-export function freshId(): number {
-  return nextId++;
-}
+const INTERNED = new InternTable<Atom | Integer>();
 
 function intern<T extends Atom | Integer>(key: string, make: (id: number) => T): T {
   const known = INTERNED.get(key);

@@ -20,7 +20,6 @@ import {
   asNumber,
   type Axis,
   elementOf,
-  freshId,
   type Integer,
   integer,
   multiply,
@@ -28,6 +27,7 @@ import {
   unionOfAxes,
   ZERO,
 } from "./integer.ts";
+import { freshId, InternTable } from "./interned.ts";
 import { operation, type OperationName, type Scalar } from "./operations.ts";
 
 /** Something that has elements to load. */
@@ -94,7 +94,7 @@ export type Value =
 /** The values of one kind. */
 export type Kind<K extends Value["kind"]> = Extract<Value, { kind: K }>;
 
-const INTERNED = new Map<string, Value>();
+const INTERNED = new InternTable<Value>();
 
 type Made<T> = T extends Value ? Omit<T, "id" | "axes"> : never;
 
