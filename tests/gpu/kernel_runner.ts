@@ -30,9 +30,7 @@ export class KernelRunner {
 
   private constructor(readonly device: GPUDevice, readonly adapter: string) {
     device.addEventListener("uncapturederror", (event) => {
-      this.#errors.push(
-        event instanceof GPUUncapturedErrorEvent ? event.error.message : event.type,
-      );
+      this.#errors.push((event as GPUUncapturedErrorEvent).error.message);
     });
   }
 
