@@ -227,7 +227,7 @@ function positions(
       return;
     }
     const extent = declarations.extent(entry.extent);
-    const [name, next] = [printer.name("i"), printer.name("i")];
+    const [name, next] = [printer.name("at"), printer.name("at")];
     scope.lines.push(
       `let ${next} = ${rest} / ${extent};`,
       `let ${name} = ${rest} - ${next} * ${extent};`,

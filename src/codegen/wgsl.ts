@@ -73,7 +73,7 @@ export class Printer {
     }
   }
 
-  /** A new name. */
+  /** A new name. No prefix may be "i", "u" or "f": i32 would be the name of a type. */
   name(prefix: string): string {
     return `${prefix}${this.#next++}`;
   }
@@ -192,11 +192,11 @@ export class Printer {
     }
     let at = offset;
     if (!/^\w+$/.test(offset)) {
-      at = this.name("i");
+      at = this.name("at");
       scope.lines.push(`let ${at} = ${offset};`);
     }
     if (bits === 6) {
-      const bit = this.name("i");
+      const bit = this.name("at");
       scope.lines.push(`let ${bit} = ${at} * 6;`);
       const words = [`${name}[${bit} >> 5u]`, `${name}[(${bit} + 5) >> 5u]`];
       const low = `(${words[0]} >> (u32(${bit}) & 31u))`;
@@ -278,7 +278,7 @@ export class Printer {
         else if (isNotNegative(atom.a)) text = `(${a} ${atom.kind === "div" ? "/" : "%"} ${b})`;
         else text = this.declarations.call(atom.kind === "div" ? "floorDiv" : "floorMod", a, b);
         if (home === scope && (this.#uses.get(atom.id) ?? 1) < 2) return text;
-        const name = this.name("i");
+        const name = this.name("at");
         home.lines.push(`let ${name} = ${text};`);
         home.names.set(atom.id, name);
         return name;
