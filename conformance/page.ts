@@ -60,11 +60,11 @@ export function renderPage(record: ConformanceRecord): string {
   const models = record.models;
   if (models !== undefined) {
     parts.push(
-      "## Whole models\n\nLargest relative L2 error of an output over all data sets: in float32 " +
-        "and quantized, to ONNX Runtime\non the same file; in float16, to ONNX Runtime on the " +
-        "float32 original. An output that collapsed can't be judged by that: quantized to 3 bits " +
-        "and fewer,\nthe detector gives at most 6e-5 on made-up lines, and ONNX Runtime's own " +
-        "sigmoid is exact to\nsome 6e-8 only.\n",
+      "## Whole models\n\n" +
+        "Largest relative L2 error of an output over all data sets: in float32 and quantized, to ONNX Runtime\n" +
+        "on the same file; in float16, to ONNX Runtime on the float32 original. An output that collapsed\n" +
+        "can't be judged by that: quantized to 3 bits and fewer, the detector gives at most 6e-5 on made-up\n" +
+        "lines, and ONNX Runtime's own sigmoid is exact to some 6e-8 only.\n",
       totals(models),
       ...missing(models),
       ...hosts(models),
