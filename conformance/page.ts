@@ -63,8 +63,8 @@ export function renderPage(record: ConformanceRecord): string {
       "## Whole models\n\n" +
         "Largest relative L2 error of an output over all data sets: in float32 and quantized, to ONNX Runtime\n" +
         "on the same file; in float16, to ONNX Runtime on the float32 original. An output that collapsed\n" +
-        "can't be judged by that: quantized to 3 bits and fewer, the detector gives at most 6e-5 on its\n" +
-        "first input, and ONNX Runtime's own sigmoid is exact to some 6e-8 only.\n",
+        "can't be judged by that: quantized to 3 bits and fewer, the detector gives at most 6e-5 on its first\n" +
+        "input, and ONNX Runtime's own sigmoid is exact to some 6e-8 only.\n",
       totals(models),
       ...missing(models),
       ...hosts(models),
