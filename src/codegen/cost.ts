@@ -128,3 +128,23 @@ export function occurrences(value: Value, tensor: Tensor): Occurrence[] {
   visit(value, [], new Set());
   return found;
 }
+
+/**
+ * The reductions in `values`, each once, those inside others before them; or only those that stand in
+ * no other.
+ */
+export function reductionsIn(values: readonly Value[], outermost = false): Reduce[] {
+  const found: Reduce[] = [];
+  const seen = new Set<number>();
+  const visit = (value: Value): void => {
+    if (seen.has(value.id) || !census(value).hasReduce) return;
+    seen.add(value.id);
+    const isReduce = value.kind === "reduce";
+    if (!isReduce || !outermost) { for (const part of partsOf(value)) visit(part); }
+    if (isReduce) found.push(value);
+  };
+  for (const value of values) visit(value);
+  return found;
+}
+
+type Reduce = Extract<Value, { kind: "reduce" }>;

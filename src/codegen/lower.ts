@@ -279,9 +279,4 @@ export class Lowering {
   declaredRank(name: string): number | null {
     return this.#declared.get(name)?.shape?.length ?? null;
   }
-
-  /** The shape that the model declares for the value `name`, or null. */
-  declared(name: string): ValueInfo | null {
-    return this.#declared.get(name) ?? null;
-  }
 }

@@ -12,12 +12,11 @@ import {
   modulo,
   multiply,
   ONE,
-  partsOf,
   rewrite,
   substitute,
   type Value,
 } from "../expr/mod.ts";
-import { census, estimateCount, occurrences } from "./cost.ts";
+import { estimateCount, occurrences, reductionsIn } from "./cost.ts";
 import { Tensor } from "./program.ts";
 import { bodiesOf, type ExpressionUnit, type Unit } from "./units.ts";
 
@@ -125,23 +124,9 @@ export function sharesRows(unit: ExpressionUnit, tensor: Tensor): boolean {
     if (atom.extent !== tensor.dims[i]) return false;
     rows.add(atom);
   }
-  return reductionRows(unit.body).every((axes) =>
+  return reductionsIn([unit.body], true).every(({ axes }) =>
     axes.length === rows.size && axes.every((entry) => rows.has(entry))
   );
-}
-
-/** The axes that each reduction in `body` depends on. */
-export function reductionRows(body: Value): (readonly Axis[])[] {
-  const found: (readonly Axis[])[] = [];
-  const seen = new Set<number>();
-  const visit = (value: Value): void => {
-    if (seen.has(value.id) || !census(value).hasReduce) return;
-    seen.add(value.id);
-    if (value.kind === "reduce") found.push(value.axes);
-    else for (const part of partsOf(value)) visit(part);
-  };
-  visit(body);
-  return found;
 }
 
 /** How much oftener than once an element of `tensor` would be computed inside `unit`. */

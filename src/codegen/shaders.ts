@@ -15,15 +15,13 @@ import {
   load,
   modulo,
   multiply,
-  partsOf,
   rewrite,
   substitute,
   toInteger,
-  unionOfAxes,
   type Value,
   ZERO,
 } from "../expr/mod.ts";
-import { census, estimate, estimateCount } from "./cost.ts";
+import { census, estimate, estimateCount, reductionsIn } from "./cost.ts";
 import { FlatTensor, Tensor } from "./program.ts";
 import { type ExpressionUnit, flatOffset } from "./units.ts";
 import { Declarations, type Parameter, Scope } from "./shader_parts.ts";
@@ -114,32 +112,9 @@ function joined(iteration: Iteration, group: (entry: Axis) => number): Iteration
   return { axes, values };
 }
 
-/** The reductions in `values` that depend on none of `inner`, innermost first. */
-function collectives(values: readonly Value[], inner: ReadonlySet<Axis>): Value[] {
-  const found: Value[] = [];
-  const seen = new Set<number>();
-  const visit = (value: Value): void => {
-    if (seen.has(value.id) || !census(value).hasReduce) return;
-    seen.add(value.id);
-    for (const part of partsOf(value)) visit(part);
-    if (value.kind === "reduce" && !value.axes.some((entry) => inner.has(entry))) found.push(value);
-  };
-  for (const value of values) visit(value);
-  return found;
-}
-
 /** The axes that reductions outside other reductions depend on. */
-function rowAxes(values: readonly Value[]): readonly Axis[] {
-  const found: (readonly Axis[])[] = [];
-  const seen = new Set<number>();
-  const visit = (value: Value): void => {
-    if (seen.has(value.id) || !census(value).hasReduce) return;
-    seen.add(value.id);
-    if (value.kind === "reduce") found.push(value.axes);
-    else for (const part of partsOf(value)) visit(part);
-  };
-  for (const value of values) visit(value);
-  return unionOfAxes(found);
+function rowAxes(values: readonly Value[]): ReadonlySet<Axis> {
+  return new Set(reductionsIn(values, true).flatMap(({ axes }) => axes));
 }
 
 /** The shader of `unit`. */
@@ -158,10 +133,12 @@ export function expressionShader(unit: ExpressionUnit): Shader {
   if (!values.some((value) => census(value).hasReduce)) {
     return mapShader(unit.tensor, joined(whole, () => 0));
   }
-  const rows = new Set(rowAxes(values));
+  const rows = rowAxes(values);
   const isRow = (entry: Axis): number => rows.has(entry) ? 1 : 0;
   const count = estimateCount(whole.axes.filter((entry) => rows.has(entry)).map((a) => a.extent));
-  const longest = Math.max(...reductionLengths(values));
+  const longest = Math.max(
+    ...reductionsIn(values).map(({ over }) => estimateCount(over.map((entry) => entry.extent))),
+  );
   const shared = longest >= LONG_REDUCTION && count <= MANY_ROWS;
   if (rows.size === whole.axes.length && !shared) {
     return mapShader(
@@ -170,19 +147,6 @@ export function expressionShader(unit: ExpressionUnit): Shader {
     );
   }
   return rowShader(unit.tensor, joined(whole, isRow), longest);
-}
-
-function reductionLengths(values: readonly Value[]): number[] {
-  const found: number[] = [];
-  const seen = new Set<number>();
-  const visit = (value: Value): void => {
-    if (seen.has(value.id)) return;
-    seen.add(value.id);
-    if (value.kind === "reduce") found.push(estimateCount(value.over.map((a) => a.extent)));
-    for (const part of partsOf(value)) visit(part);
-  };
-  for (const value of values) visit(value);
-  return found;
 }
 
 /** The statement that stores `value`. */
@@ -264,7 +228,7 @@ function rowShader(
   { axes, values }: Iteration,
   longest: number,
 ): Shader {
-  const rows = new Set(rowAxes(values));
+  const rows = rowAxes(values);
   const inner = axes.filter((entry) => !rows.has(entry));
   const outer = axes.filter((entry) => rows.has(entry));
   const declarations = new Declarations();
@@ -272,8 +236,8 @@ function rowShader(
   const scope = new Scope(null, "function", new Set());
   positions(declarations, printer, outer, "row", scope);
   const shared = new Set<string>();
-  for (const value of collectives(values, new Set(inner))) {
-    if (value.kind !== "reduce" || scope.find(value.id) !== undefined) continue;
+  for (const value of reductionsIn(values)) {
+    if (!value.axes.every((entry) => rows.has(entry))) continue;
     const name = collective(printer, value, scope, shared);
     scope.names.set(value.id, name);
   }

@@ -96,11 +96,6 @@ export function rewrite(value: Value, replacement: Replacement): Value {
   return new Substitution(replacement).value(value);
 }
 
-/** `value`, an integer, with loads and axes replaced. */
-export function rewriteInteger(value: Integer, replacement: Replacement): Integer {
-  return new Substitution(replacement).integer(value);
-}
-
 class Substitution {
   readonly #values = new Map<Value, Value>();
   readonly #integers = new Map<Integer, Integer>();
