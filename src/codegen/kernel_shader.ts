@@ -6,7 +6,6 @@ import {
   fromAtom,
   type Integer,
   integer,
-  load,
   multiply,
   substitute,
   type Value,
@@ -15,9 +14,10 @@ import { estimate } from "./cost.ts";
 import { applies, coreOf, familyOf, type Groups, type Variant } from "./kernels.ts";
 import { withoutComments } from "./kernel_text.ts";
 import { FlatTensor } from "./program.ts";
-import { flatOffset, type KernelUnit, StoredValue } from "./units.ts";
+import { loadHook, parameters, scalarFunction, signature, vectorHook } from "./kernel_hooks.ts";
+import { flatOffset, type KernelUnit } from "./units.ts";
 import { finished, flattened, type Shader } from "./shaders.ts";
-import { Declarations, Scope } from "./shader_parts.ts";
+import { Declarations } from "./shader_parts.ts";
 import { Printer } from "./wgsl.ts";
 
 /** The shader of `unit`. */
@@ -118,60 +118,4 @@ function isPacked(body: Value): boolean {
 function groupsOf(groups: Groups, sizes: Readonly<Record<string, Integer>>): Integer {
   const tiles = groups.tiles.map(([name, tile]) => divideUp(sizes[name]!, integer(tile)));
   return divideUp(multiply(...tiles), integer(groups.share));
-}
-
-function signature(axes: readonly Axis[]): string {
-  return axes.map((entry) => `${entry.name}: i32`).join(", ");
-}
-
-function parameters(axes: readonly Axis[]): Scope {
-  const scope = new Scope(null, "function", new Set());
-  for (const entry of axes) scope.names.set(entry.id, entry.name);
-  return scope;
-}
-
-function loadHook(
-  declarations: Declarations,
-  name: string,
-  axes: readonly Axis[],
-  body: Value,
-): string {
-  const printer = new Printer(declarations, [body]);
-  const scope = parameters(axes);
-  scope.lines.push(`return ${printer.value(body, scope)};`);
-  return `fn ${name}(${signature(axes)}) -> ${body.type} {\n${scope.text("  ")}\n}`;
-}
-
-/** Four values along `step`. */
-function vectorHook(
-  declarations: Declarations,
-  name: string,
-  axes: readonly Axis[],
-  step: Axis,
-  body: Value,
-): string {
-  const four = [0, 1, 2, 3].map((i) =>
-    substitute(body, new Map([[step, add(fromAtom(step), integer(i))]]))
-  );
-  const printer = new Printer(declarations, four);
-  const scope = parameters(axes);
-  const values = four.map((value) => printer.value(value, scope));
-  scope.lines.push(`return vec4f(${values.join(", ")});`);
-  return `fn ${name}(${signature(axes)}) -> vec4f {\n${scope.text("  ")}\n}`;
-}
-
-/** A function of floats, such as an activation. */
-function scalarFunction(
-  declarations: Declarations,
-  name: string,
-  count: number,
-  make: (args: readonly Value[]) => Value,
-): string {
-  const given = Array.from({ length: count }, (_, i) => new StoredValue("f32", `x${i}`));
-  const body = make(given.map((source) => load(source, [])));
-  const printer = new Printer(declarations, [body]);
-  const scope = parameters([]);
-  scope.lines.push(`return ${printer.value(body, scope)};`);
-  const parts = given.map((source) => `${source.name}: f32`).join(", ");
-  return `fn ${name}(${parts}) -> f32 {\n${scope.text("  ")}\n}`;
 }
