@@ -105,7 +105,9 @@ export async function readTolerance(folder: string): Promise<Tolerance> {
     if (typeof value === "number" && value >= 0) return value;
     throw bad(`${name} is no number that is 0 or more`);
   };
-  if ("relativeL2" in fields) return { relativeL2: number("relativeL2", 0) };
+  if ("relativeL2" in fields) {
+    return { relativeL2: number("relativeL2", 0), resolution: number("resolution", 0) };
+  }
   return { rtol: number("rtol", 1e-3), atol: number("atol", 1e-5) };
 }
 

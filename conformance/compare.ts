@@ -9,8 +9,11 @@ import { toNumbers, type Value } from "./values.ts";
 export type Tolerance =
   /** NumPy's `allclose` with `equal_nan`: |result - expected| <= atol + rtol |expected|. */
   | { readonly rtol: number; readonly atol: number }
-  /** |result - expected|_2 <= relativeL2 |expected|_2 over the whole tensor. */
-  | { readonly relativeL2: number };
+  /**
+   * |result - expected|_2 <= relativeL2 |expected|_2 over the whole tensor, or the difference's root
+   * mean square is at most `resolution` (0 by default), below which the expected values mean nothing.
+   */
+  | { readonly relativeL2: number; readonly resolution?: number };
 
 /** What holds for a test without a `tolerance.json`. */
 export const DEFAULT_TOLERANCE: Tolerance = { rtol: 1e-3, atol: 1e-5 };
@@ -19,7 +22,10 @@ export const DEFAULT_TOLERANCE: Tolerance = { rtol: 1e-3, atol: 1e-5 };
 export interface Comparison {
   /** In words what is wrong; null where nothing is. */
   readonly difference: string | null;
-  /** |result - expected|_2 / |expected|_2 over finite elements; null where it can't be said. */
+  /**
+   * |result - expected|_2 / |expected|_2 over finite elements; null where it can't be said, which
+   * holds for differences below the tolerance's resolution too.
+   */
   readonly relativeL2: number | null;
 }
 
@@ -99,6 +105,8 @@ function compareFloats(
     );
   }
   if ("relativeL2" in tolerance && relativeL2 > tolerance.relativeL2) {
+    const resolved = (tolerance.resolution ?? 0) ** 2 * expected.length;
+    if (noise <= resolved) return { difference: null, relativeL2: null };
     return wrong(
       `has a relative L2 error of ${relativeL2.toExponential(2)}, more than ` +
         `${tolerance.relativeL2.toExponential(0)}`,

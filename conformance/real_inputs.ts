@@ -40,7 +40,7 @@ const SEED = "1";
 /** The recognizer has five widths of lines of text, MiniLM six lengths and a padded batch. */
 const SETS: Readonly<Record<RealModel["label"], readonly InputSet[]>> = {
   classifier: [picture("line.png"), image(1, 3, 48, 192), image(3, 3, 48, 192)],
-  detector: [image(1, 3, 64, 96), image(1, 3, 160, 128), image(2, 3, 96, 96)],
+  detector: [picture("line.png"), picture("receipt.png", 160), image(2, 3, 96, 96)],
   recognizer: [
     picture("line.png"),
     picture("heading.png"),

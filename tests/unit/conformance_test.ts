@@ -51,6 +51,10 @@ Deno.test("relative L2 is over the whole tensor", () => {
   );
   assert.notEqual(differs(floats(1e-9), floats(0), { relativeL2: 1e-4 }), null);
   assert.equal(compare("y", floats(101), floats(100), TOLERANCE).relativeL2, 0.01);
+  const tolerance = { relativeL2: 1e-4, resolution: 1e-7 };
+  assert.equal(differs(floats(9e-8), floats(0), tolerance), null);
+  assert.notEqual(differs(floats(1.1e-7), floats(0), tolerance), null);
+  assert.notEqual(differs(floats(9e-8, NaN), floats(0, 0), tolerance), null);
 });
 
 Deno.test("types and shapes have to be the same, integers equal", () => {
