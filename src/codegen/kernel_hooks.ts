@@ -1,7 +1,19 @@
 /** WGSL functions that a kernel file's core calls, printed from index expressions. */
-import { add, type Axis, fromAtom, integer, load, substitute, type Value } from "../expr/mod.ts";
+import {
+  add,
+  type Axis,
+  axis,
+  divideUp,
+  fromAtom,
+  integer,
+  load,
+  scaled,
+  substitute,
+  type Value,
+} from "../expr/mod.ts";
 import { type Declarations, Scope } from "./shader_parts.ts";
 import { StoredValue } from "./units.ts";
+import { type Four, VectorPrinter } from "./vectors.ts";
 import { Printer } from "./wgsl.ts";
 
 /** The parameters of a hook over `axes`, as WGSL declares them. */
@@ -29,7 +41,7 @@ export function loadHook(
   return `fn ${name}(${signature(axes)}) -> ${body.type} {\n${scope.text("  ")}\n}`;
 }
 
-/** Four values along `step`. */
+/** Four values along `step`, the first of them at a multiple of 4. */
 export function vectorHook(
   declarations: Declarations,
   name: string,
@@ -37,13 +49,17 @@ export function vectorHook(
   step: Axis,
   body: Value,
 ): string {
-  const four = [0, 1, 2, 3].map((i) =>
-    substitute(body, new Map([[step, add(fromAtom(step), integer(i))]]))
-  );
+  const quarter = axis(`${step.name}/4`, divideUp(step.extent, integer(4)));
+  const at = (i: number): Value =>
+    substitute(body, new Map([[step, add(scaled(fromAtom(quarter), 4), integer(i))]]));
+  const four: Four = [at(0), at(1), at(2), at(3)];
   const printer = new Printer(declarations, four);
   const scope = parameters(axes);
-  const values = four.map((value) => printer.value(value, scope));
-  scope.lines.push(`return vec4f(${values.join(", ")});`);
+  const place = printer.name("q");
+  scope.names.set(quarter.id, place);
+  if (four[0].axes.includes(quarter)) scope.lines.push(`let ${place} = ${step.name} >> 2u;`);
+  const vector = new VectorPrinter(printer).vector(four, scope);
+  scope.lines.push(`return ${vector};`);
   return `fn ${name}(${signature(axes)}) -> vec4f {\n${scope.text("  ")}\n}`;
 }
 

@@ -150,14 +150,10 @@ export class Scope {
   }
 }
 
-/** The float that `code` stands for in `dtype`. */
-export function smallFloat(dtype: DType, code: string, declarations: Declarations): string {
-  const name = dtype === "float16"
-    ? "decodeF16"
-    : dtype === "bfloat16"
-    ? "decodeBF16"
-    : `decodeF${dtype.slice(1)}`;
-  return declarations.call(name, code);
+/** The prelude's function that gives the float that a code stands for in `dtype`. */
+export function smallFloatName(dtype: DType): string {
+  if (dtype === "float16") return "decodeF16";
+  return dtype === "bfloat16" ? "decodeBF16" : `decodeF${dtype.slice(1)}`;
 }
 
 /** A number of WGSL. Infinity and NaN have no literal. */

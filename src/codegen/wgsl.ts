@@ -25,7 +25,7 @@ import { census } from "./cost.ts";
 import { isHostInteger, isHostValue } from "./host_values.ts";
 import { FlatTensor, Tensor } from "./program.ts";
 import { flatOffset, StoredValue } from "./units.ts";
-import { type Declarations, isWeight, literal, Scope, smallFloat } from "./shader_parts.ts";
+import { type Declarations, isWeight, literal, Scope, smallFloatName } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
 
 const INITIAL: Record<Reduction, Record<"f32" | "i32" | "u32", string>> = {
@@ -201,7 +201,7 @@ export class Printer {
       const words = [`${name}[${bit} >> 5u]`, `${name}[(${bit} + 5) >> 5u]`];
       const low = `(${words[0]} >> (u32(${bit}) & 31u))`;
       const high = `select(0u, ${words[1]} << ((32u - u32(${bit})) & 31u), (${bit} & 31) > 26)`;
-      return smallFloat(dtype, `((${low} | ${high}) & 63u)`, this.declarations);
+      return this.declarations.call(smallFloatName(dtype), `((${low} | ${high}) & 63u)`);
     }
     const perWord = 32 / bits;
     const shift = Math.log2(perWord);
@@ -213,7 +213,7 @@ export class Printer {
     if (kind === "int") return code(true);
     if (kind === "uint") return code(false);
     if (kind === "bool") return `(${code(false)} != 0u)`;
-    return smallFloat(dtype, code(false), this.declarations);
+    return this.declarations.call(smallFloatName(dtype), code(false));
   }
 
   /** An offset into a tensor: its strides are parameters. */
@@ -275,7 +275,7 @@ export class Printer {
         const b = this.integer(atom.b, home);
         let text: string;
         if (atom.kind === "min" || atom.kind === "max") text = `${atom.kind}(${a}, ${b})`;
-        else if (isNotNegative(atom.a)) text = `(${a} ${atom.kind === "div" ? "/" : "%"} ${b})`;
+        else if (isNotNegative(atom.a)) text = quotient(atom, a, b);
         else text = this.declarations.call(atom.kind === "div" ? "floorDiv" : "floorMod", a, b);
         if (home === scope && (this.#uses.get(atom.id) ?? 1) < 2) return text;
         const name = this.name("at");
@@ -376,12 +376,20 @@ export class Printer {
   }
 }
 
+/** The quotient or the remainder of a number that is not negative, `a`, by `b`. */
+function quotient(atom: Extract<Atom, { readonly b: Integer }>, a: string, b: string): string {
+  const by = Math.log2(asNumber(atom.b) ?? 0);
+  const isDiv = atom.kind === "div";
+  if (Number.isInteger(by)) return isDiv ? `(${a} >> ${by}u)` : `(${a} & ${2 ** by - 1})`;
+  return `(${a} ${isDiv ? "/" : "%"} ${b})`;
+}
+
 function isHostAtom(atom: Atom): boolean {
   return isHostInteger(fromAtom(atom));
 }
 
 /** True where computing a side in vain costs more than branching. */
-function isDear(value: Extract<Value, { kind: "select" }>): boolean {
+export function isDear(value: Extract<Value, { kind: "select" }>): boolean {
   return [value.yes, value.no].some((side) => {
     const { cost, hasReduce, sources } = census(side);
     return hasReduce || cost > 12 || sources.size > 1;
