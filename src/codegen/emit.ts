@@ -8,7 +8,15 @@ import { hostCopy } from "./host_values.ts";
 import { kernelShader } from "./kernel_shader.ts";
 import { preludeText } from "./kernel_text.ts";
 import type { PipelineTable } from "./module.ts";
-import type { Assignment, HostCopy, HostDims, HostStep, Program, Tensor } from "./program.ts";
+import type {
+  Assignment,
+  HostCopy,
+  HostDims,
+  HostStep,
+  Program,
+  Tensor,
+  WeightPart,
+} from "./program.ts";
 import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./units.ts";
 import { ScriptPrinter, ScriptScope } from "./script.ts";
 import { expressionShader, type Shader } from "./shaders.ts";
@@ -16,11 +24,17 @@ import { storageOf } from "./storage.ts";
 import { lastUses } from "./uses.ts";
 import type { Parameter } from "./shader_parts.ts";
 
+/** A constant that is written to the weights file, or a part of it. */
+export interface EmittedWeight {
+  readonly initializer: Initializer;
+  readonly part: WeightPart | null;
+}
+
 /** What is emitted of a program. */
 export interface Emitted {
   readonly pipelines: readonly PipelineTable[];
   /** Constants in order of first use; `m.weight(i)` is the i-th. */
-  readonly weights: readonly Initializer[];
+  readonly weights: readonly EmittedWeight[];
   /** Text of `function* program(m) {...}`. */
   readonly program: string;
   /** Functions of `runtime/prelude.js` and of `runtime/host.js` that it calls. */
@@ -59,7 +73,7 @@ export function emit(program: Program, block: ScheduledBlock): Emitted {
 class Emitter {
   readonly #pipelines: PipelineTable[] = [];
   readonly #byText = new Map<string, number>();
-  readonly #weights: Initializer[] = [];
+  readonly #weights: EmittedWeight[] = [];
   readonly #prelude = new Set<string>();
   readonly #host = new Set<string>();
   readonly #hostInputs = new Set<number>();
@@ -150,8 +164,11 @@ class Emitter {
     const { origin } = tensor;
     if (origin.kind === "input") return `m.input(${origin.index})`;
     if (origin.kind === "weight") {
-      let at = this.#weights.indexOf(origin.initializer);
-      if (at < 0) at = this.#weights.push(origin.initializer) - 1;
+      const { initializer, part } = origin;
+      let at = this.#weights.findIndex((weight) =>
+        weight.initializer === initializer && weight.part?.start === part?.start
+      );
+      if (at < 0) at = this.#weights.push({ initializer, part }) - 1;
       return `m.weight(${at})`;
     }
     const name = scope.find(tensor.id);

@@ -30,6 +30,8 @@ import { lowerIf, lowerLoop, lowerScan } from "./control_flow.ts";
 import { decodeElements } from "./elements.ts";
 import { expressionElements } from "./host_values.ts";
 import { Names } from "./names.ts";
+import { columnWeights, cutOf, keepsCut, planCut } from "./weight_parts.ts";
+import { BUFFER_BYTES } from "./weights_file.ts";
 import { MOST_AXES, NodeCall } from "./op_call.ts";
 import { type Block, outputAxes, type Program, type Step, Tensor } from "./program.ts";
 
@@ -57,8 +59,16 @@ export class Lowering {
   readonly #views = new Map<string, Tensor>();
   readonly #declared = new Map<string, ValueInfo>();
 
-  constructor(readonly model: Model, readonly small: SmallConstants) {
+  readonly #columnWeights: ReadonlySet<string>;
+
+  /** `bindingBytes`: bytes of a weight past which it is stored in parts. */
+  constructor(
+    readonly model: Model,
+    readonly small: SmallConstants,
+    readonly bindingBytes: number = BUFFER_BYTES,
+  ) {
     startFolding();
+    this.#columnWeights = columnWeights(model);
   }
 
   /** The model as a program. */
@@ -251,7 +261,14 @@ export class Lowering {
       tensor = new Tensor(initializer.dtype, initializer.dims.map(integer), {
         kind: "weight",
         initializer,
+        part: null,
       });
+      tensor.cut = cutOf(
+        initializer,
+        initializer.dtype,
+        initializer.dims,
+        this.#planOf(initializer),
+      );
       const numbers = this.small.get(initializer);
       if (numbers !== undefined) {
         const type = scalarOf(initializer.dtype);
@@ -262,14 +279,26 @@ export class Lowering {
     return tensor;
   }
 
-  /** The bytes of a constant as elements of another dtype. */
-  view(initializer: Initializer, dtype: DType, dims: readonly number[]): Tensor {
+  /** Where `initializer` is cut; null where it is stored whole. */
+  #planOf(initializer: Initializer): ReturnType<typeof planCut> {
+    const isRight = this.#columnWeights.has(initializer.name) && initializer.dims.length === 2;
+    return planCut(initializer, this.bindingBytes, isRight);
+  }
+
+  /**
+   * The bytes of a constant as elements of another dtype; null where it is stored in parts that begin
+   * elsewhere in such elements.
+   */
+  view(initializer: Initializer, dtype: DType, dims: readonly number[]): Tensor | null {
     const whole = this.constant(initializer);
     if (whole.dtype === dtype && String(initializer.dims) === String(dims)) return whole;
+    const plan = this.#planOf(initializer);
+    if (!keepsCut(plan, initializer.dims, dims)) return null;
     const key = `${whole.id}:${dtype}:${dims.join(",")}`;
     let tensor = this.#views.get(key);
     if (tensor === undefined) {
-      tensor = new Tensor(dtype, dims.map(integer), { kind: "weight", initializer });
+      tensor = new Tensor(dtype, dims.map(integer), { kind: "weight", initializer, part: null });
+      tensor.cut = cutOf(initializer, dtype, dims, plan);
       this.#views.set(key, tensor);
     }
     return tensor;

@@ -12,12 +12,12 @@ import {
 } from "../ir.ts";
 import { type DType, DTYPES } from "../dtype.ts";
 import { startAnew } from "../expr/interned.ts";
-import { openTensor, tensorBytes } from "../onnx/tensor.ts";
+import { tensorBytes } from "../onnx/tensor.ts";
 import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
 import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
-import { emit, type Emitted } from "./emit.ts";
+import { emit, type Emitted, type EmittedWeight } from "./emit.ts";
 import { encodeJson } from "./encode.ts";
 import { isSmallConstant, Lowering, type SmallConstants, smallElements } from "./lower.ts";
 import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./module.ts";
@@ -27,9 +27,10 @@ import { schedule } from "./schedule.ts";
 import { shareShaders } from "./shader_texts.ts";
 import { hostText, scriptPreludeText } from "./script_text.ts";
 import { packedBytes, packedDtype, storageOf } from "./storage.ts";
-import type { WeightSource } from "./weights_file.ts";
+import { readPart } from "./weight_parts.ts";
+import { BUFFER_BYTES, type WeightSource } from "./weights_file.ts";
 
-/** A constant to write. */
+/** A constant to write, or a part of one that is too large for one binding. */
 export interface CompiledWeight extends WeightSource {
   readonly dtype: DType;
   readonly dims: readonly number[];
@@ -39,6 +40,8 @@ export interface CompiledWeight extends WeightSource {
 export interface CompileOptions {
   /** The largest extents that a run may give to symbolic dimensions, by name. */
   readonly limits?: ReadonlyMap<string, number>;
+  /** Bytes of a weight past which it is stored in parts, a multiple of 256. */
+  readonly bindingBytes?: number;
 }
 
 /** A compiled model: everything but the weights file, whose table the text needs. */
@@ -65,11 +68,11 @@ export interface CompiledModule {
  */
 export async function compileModel(
   model: Model,
-  { limits = new Map() }: CompileOptions = {},
+  { limits = new Map(), bindingBytes = BUFFER_BYTES }: CompileOptions = {},
 ): Promise<CompiledModule> {
   upgradeModel(model, { opset: HIGHEST_OPSET });
   await runPasses(model);
-  const { program, emitted } = generated(model, await smallConstants(model));
+  const { program, emitted } = generated(model, await smallConstants(model), bindingBytes);
   const inputs = program.inputs.map(({ name, dims, tensor }, i): InputTable => ({
     name,
     dtype: tensor.dtype,
@@ -125,11 +128,12 @@ ${runtimeText()}`;
 function generated(
   model: Model,
   small: SmallConstants,
+  bindingBytes: number,
 ): { readonly program: Program; readonly emitted: Emitted } {
   startAnew();
   try {
-    const program = new Lowering(model, small).run();
-    return { program, emitted: emit(program, schedule(program)) };
+    const program = new Lowering(model, small, bindingBytes).run();
+    return { program, emitted: emit(program, schedule(program, model.path)) };
   } catch (cause) {
     // Types and ranks are taken to be what ONNX says of each op; a model where they aren't ends here.
     if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
@@ -177,32 +181,26 @@ async function smallConstants(model: Model): Promise<Map<Initializer, readonly n
   return found;
 }
 
-/** Bytes of a constant that are converted at a time. */
-const PIECE = 2 ** 20;
-
 /** A constant as it is written: packed, 64-bit elements as 32-bit ones. */
-function weightSource(tensor: Initializer): CompiledWeight {
-  const { dtype } = tensor;
-  const count = elementCount(tensor.dims);
+function weightSource({ initializer, part }: EmittedWeight): CompiledWeight {
+  const { dtype } = initializer;
+  const dims = part === null
+    ? initializer.dims
+    : initializer.dims.with(part.axis, part.end - part.start);
+  const bytes = packedBytes(dtype, elementCount(dims));
   return {
-    name: tensor.name,
+    name: initializer.name,
     dtype,
-    dims: tensor.dims,
-    bytes: packedBytes(dtype, count),
+    dims,
+    bytes,
     async *read() {
-      const reader = openTensor(tensor);
-      try {
-        for (let at = 0; at < reader.byteLength; at += PIECE) {
-          const bytes = new Uint8Array(Math.min(PIECE, reader.byteLength - at));
-          await reader.read(at, bytes);
-          yield packedDtype(dtype) === dtype ? bytes : narrowed(tensor, bytes);
-        }
-        // Only types that aren't narrowed can end within a word.
-        const rest = -reader.byteLength & 3;
-        if (rest > 0) yield new Uint8Array(rest);
-      } finally {
-        reader.close();
+      let written = 0;
+      for await (const piece of readPart(initializer, part)) {
+        const packed = packedDtype(dtype) === dtype ? piece : narrowed(initializer, piece);
+        written += packed.length;
+        yield packed;
       }
+      if (written < bytes) yield new Uint8Array(bytes - written);
     },
   };
 }

@@ -14,14 +14,35 @@ import { type KernelUse, type Operand, type Part, scalarOf } from "../ops/op.ts"
 /** Where the elements of a tensor come from. */
 export type Origin =
   | { readonly kind: "input"; readonly index: number }
-  /** A constant of the model, its bytes read as the tensor's dtype. */
-  | { readonly kind: "weight"; readonly initializer: Initializer }
+  /** A constant of the model, or a part of one, its bytes read as the tensor's dtype. */
+  | {
+    readonly kind: "weight";
+    readonly initializer: Initializer;
+    readonly part: WeightPart | null;
+  }
   | { readonly kind: "expression"; readonly axes: readonly Axis[]; readonly body: Value }
   | { readonly kind: "parts"; readonly parts: readonly Part[] }
   | { readonly kind: "kernel"; readonly use: KernelUse; readonly hook: string }
   | { readonly kind: "host"; readonly output: number }
   /** Assigned by the branches of an If or the turns of a Loop. */
   | { readonly kind: "variable" };
+
+/** The positions of a constant from `start` up to `end`, excluding it, along one axis. */
+export interface WeightPart {
+  readonly axis: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A constant that is too large for a binding: its parts lie one after another along an axis. */
+export interface Cut {
+  readonly axis: number;
+  readonly parts: readonly {
+    readonly tensor: Tensor;
+    readonly start: number;
+    readonly end: number;
+  }[];
+}
 
 /** A tensor of the program. */
 export class Tensor implements Operand, Source {
@@ -33,6 +54,8 @@ export class Tensor implements Operand, Source {
   hostRead = false;
   /** True where its op asks that kernel files find it stored: they read each element often. */
   storedForKernels = false;
+  /** The parts that it is stored in; null where it is stored whole. */
+  cut: Cut | null = null;
   /** The op and the number of the node that it comes from, for labels and errors. */
   label = "";
   /** The block whose steps define it; null for inputs and constants. */

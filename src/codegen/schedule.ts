@@ -16,6 +16,7 @@ import {
   ZERO,
 } from "../expr/mod.ts";
 import { census } from "./cost.ts";
+import { divided } from "./division.ts";
 import { familyOf, type Hook as KernelHook } from "./kernels.ts";
 import type { Block, Program, Step, Tensor } from "./program.ts";
 import {
@@ -30,6 +31,7 @@ import {
   StoredValue,
   type Unit,
 } from "./units.ts";
+import { bindingCount } from "./weight_parts.ts";
 import { inline, isOfKernel, isView, repeated, sharesRows, solved } from "./placement.ts";
 
 /** Storage bindings of a dispatch at most, the result's included (WebGPU's default limit). */
@@ -47,12 +49,11 @@ const UNBOUNDED = symbol("unbounded");
 /** A value so cheap is computed wherever it is read. */
 const CHEAP = 4;
 
-/** The schedule of a program. */
-export function schedule(program: Program): ScheduledBlock {
+/** The schedule of a program of the model `path`. */
+export function schedule(program: Program, path: string): ScheduledBlock {
   const scheduler = new Scheduler();
   scheduler.keep(program.outputs.map((output) => output.tensor));
-  const block = scheduler.block(program.block);
-  return block;
+  return divided(scheduler.block(program.block), MOST_BINDINGS, path);
 }
 
 class Scheduler {
@@ -191,7 +192,7 @@ class Scheduler {
     held.delete(tensor);
     for (const source of sources) held.add(source);
     for (const result of resultsOf(unit)) held.add(result);
-    if (held.size > MOST_BINDINGS || size > MOST_NODES) return false;
+    if (bindingCount(held) > MOST_BINDINGS || size > MOST_NODES) return false;
     const isConstant = !hasReduce &&
       [...sources].every((source) => source.origin.kind === "weight");
     const inHook = unit.kind === "kernel" &&
@@ -261,7 +262,7 @@ class Scheduler {
     const held = new Set<Tensor>([...sources, reader.tensor]);
     for (const hook of unit.loads) for (const source of census(hook.body).sources) held.add(source);
     held.delete(tensor);
-    if (held.size > MOST_BINDINGS) return;
+    if (bindingCount(held) > MOST_BINDINGS) return;
     const body = rewrite(substitute(reader.body, at), {
       load: (source) => source === tensor ? load(store.given, []) : null,
     });

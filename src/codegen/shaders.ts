@@ -12,7 +12,6 @@ import {
   fromAtom,
   type Integer,
   integer,
-  load,
   modulo,
   multiply,
   rewrite,
@@ -22,9 +21,10 @@ import {
   ZERO,
 } from "../expr/mod.ts";
 import { census, estimate, estimateCount, reductionsIn } from "./cost.ts";
-import { FlatTensor, Tensor } from "./program.ts";
-import { type ExpressionUnit, flatOffset } from "./units.ts";
+import { Tensor } from "./program.ts";
+import type { ExpressionUnit } from "./units.ts";
 import { Declarations, type Parameter, Scope } from "./shader_parts.ts";
+import { flatLoad } from "./weight_parts.ts";
 import { Printer } from "./wgsl.ts";
 
 /** Threads of a workgroup that computes an element each. */
@@ -69,17 +69,10 @@ export function finished(
   };
 }
 
-const FLAT = new WeakMap<Tensor, FlatTensor>();
-
 /** `value` with every load by one offset. */
 export function flattened(value: Value): Value {
   return rewrite(value, {
-    load: (source, indices) => {
-      if (!(source instanceof Tensor)) return null;
-      let flat = FLAT.get(source);
-      if (flat === undefined) FLAT.set(source, flat = new FlatTensor(source));
-      return load(flat, [flatOffset(source.dims, indices)]);
-    },
+    load: (source, indices) => source instanceof Tensor ? flatLoad(source, indices) : null,
   });
 }
 

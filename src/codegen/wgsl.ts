@@ -392,6 +392,14 @@ function isHostAtom(atom: Atom): boolean {
 export function isDear(value: Extract<Value, { kind: "select" }>): boolean {
   return [value.yes, value.no].some((side) => {
     const { cost, hasReduce, sources } = census(side);
-    return hasReduce || cost > 12 || sources.size > 1;
+    // Parts of one weight count once: a core calls a hook up to 16 times, and branches add up.
+    const read = new Set<unknown>(
+      [...sources].map((source) =>
+        source.origin.kind === "weight" && source.origin.part !== null
+          ? source.origin.initializer
+          : source
+      ),
+    );
+    return hasReduce || cost > 12 || read.size > 1;
   });
 }
