@@ -33,7 +33,8 @@ export async function build(folder: string): Promise<void> {
   await bundle(scripts, [], `src/quantization/${WORKER}.ts`);
   // The engine starts its workers by the name that the script has in the repository.
   await Deno.rename(`${scripts}/${WORKER}.js`, `${scripts}/${WORKER}.ts`);
-  // Programs lie beside the script that starts them.
+  // What runs in a process of its own lies beside the script that starts it.
+  await Deno.copyFile(`${ROOT}/src/verify/module_child.js`, `${scripts}/module_child.js`);
   await copyFolder(
     `${ROOT}/python`,
     `${scripts}/python`,

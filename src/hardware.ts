@@ -55,15 +55,19 @@ export async function detectAdapter(): Promise<Adapter | null> {
     webgpu.requestAdapter({ powerPreference: "high-performance" })
   );
   if (gpu === null) return null;
-  const { vendor, description, device, isFallbackAdapter } = gpu.info;
+  return { gpu, ...adapterFacts(gpu.info), limits: gpu.limits, features: new Set(gpu.features) };
+}
+
+/** What a person wants to know of an adapter, from what WebGPU tells of it. */
+export function adapterFacts(
+  info: Pick<GPUAdapterInfo, "vendor" | "description" | "device" | "isFallbackAdapter">,
+): Pick<Adapter, "name" | "vendor" | "software"> {
+  const { vendor, description, device, isFallbackAdapter } = info;
   const name = description || device || "unnamed adapter";
   return {
-    gpu,
     name,
     vendor: VENDORS[vendor] ?? vendor,
     software: isFallbackAdapter || SOFTWARE.test(name),
-    limits: gpu.limits,
-    features: new Set(gpu.features),
   };
 }
 

@@ -41,12 +41,28 @@ export function formatStep(report: StepReport, kept: readonly string[]): string[
     case "openvino":
       return [...fileLines(report.files, kept), ...formatOpenVino(report)];
     case "webgpu":
-      return [...fileLines(report.files, kept), ...formatWebGpu(report)];
+      return [
+        ...(report.dryRun ? plannedLines(report.files) : fileLines(report.files, kept)),
+        ...formatWebGpu(report),
+        ...(report.verification !== null
+          ? formatVerification(report.verification)
+          : report.dryRun
+          ? []
+          : [
+            "not checked: what the module computes; --verify runs it on this machine's WebGPU, and " +
+            "the model in ONNX Runtime",
+          ]),
+      ];
     case "plain":
       return fileLines(report.files, kept);
     default:
       return report satisfies never;
   }
+}
+
+/** A line for each file that a dry run leaves unwritten. */
+function plannedLines(files: readonly OutputFile[]): string[] {
+  return files.map(({ path, byteLength }) => `would write ${path} (${byteLength} bytes)`);
 }
 
 /** A line for each file, and for each hash that was asked for. */
@@ -131,6 +147,17 @@ function formatOpenVino(report: OpenVinoReport): string[] {
   ];
 }
 
+/** The symbolic dimensions of a module's inputs, and how large each may be. */
+function dimLines({ inputs, maxDims }: WebGpuReport["module"]): string[] {
+  const names = new Set(
+    inputs.flatMap(({ dims }) => dims.filter((dim) => typeof dim === "string")),
+  );
+  const dims = [...names].map((name) =>
+    Object.hasOwn(maxDims, name) ? `${name} up to ${maxDims[name]}` : name
+  );
+  return dims.length === 0 ? [] : [`dims    each run sets ${dims.join(", ")}`];
+}
+
 /** The lines of a conversion to a module for WebGPU. */
 function formatWebGpu({ module, seconds }: WebGpuReport): string[] {
   const { inputs, outputs, weights, kernels, dispatches, hostNodes, shaders, memory } = module;
@@ -146,6 +173,7 @@ function formatWebGpu({ module, seconds }: WebGpuReport): string[] {
   return [
     `inputs  ${ports(inputs)}`,
     `outputs ${ports(outputs)}`,
+    ...dimLines(module),
     ...[...forms].map(([form, { count, bytes }]) =>
       `weights ${count} as ${form}, ${formatBytes(bytes)}`
     ),
@@ -161,7 +189,7 @@ function formatWebGpu({ module, seconds }: WebGpuReport): string[] {
         shaders.checker === "naga" ? "naga" : "the GPU's compiler"
       }`,
     `page    for ${module.page}; serve the folder with \`modelcast serve\``,
-    `compiled in ${seconds.toFixed(2)} s`,
+    `took    ${seconds.toFixed(2)} s`,
   ];
 }
 
@@ -172,9 +200,7 @@ function formatConversion(report: Conversion, kept: readonly string[]): string[]
   if (report.skipped.length > 0) lines.push(...skippedLines(report.skipped), "");
   const { totals } = report;
   lines.push(
-    ...(report.dryRun
-      ? report.files.map(({ path, byteLength }) => `would write ${path} (${byteLength} bytes)`)
-      : fileLines(report.files, kept)),
+    ...(report.dryRun ? plannedLines(report.files) : fileLines(report.files, kept)),
     `files   ${formatBytes(totals.fileBytesBefore)} -> ${formatBytes(totals.fileBytesAfter)}, ` +
       change(totals.fileReduction),
     `weights ${formatBytes(totals.weightBytesBefore)} -> ${

@@ -1,16 +1,22 @@
 /**
- * Verification: the original and the result of a conversion run in ONNX Runtime on the same inputs,
- * and their outputs are compared. The report is plain data and says on which provider it was, on which
- * inputs, and what was not checked.
+ * Verification: the original of a conversion runs in ONNX Runtime, the result there too or, a module for
+ * WebGPU, in a process of its own, both on the same inputs, and their outputs are compared. The report
+ * is plain data and says on which provider or adapter it was, on which inputs, and what was not checked.
  */
 import { InputError, VerificationError } from "./error.ts";
 import { readModel } from "./onnx/reader.ts";
 import { probabilityOutputs } from "./verify/bounds.ts";
 import { checkInputFile } from "./verify/given.ts";
-import { type InputSource, type PreparedInputs, prepareInputs } from "./verify/inputs.ts";
+import {
+  type InputExtents,
+  type InputSource,
+  type PreparedInputs,
+  prepareInputs,
+} from "./verify/inputs.ts";
 import { judge, unchecked, warningsOf } from "./verify/judge.ts";
 import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
-import { comparePerOp, fitFeeds } from "./verify/per_op.ts";
+import type { ModuleRun } from "./verify/module.ts";
+import { comparePerOp, fitFeeds, type PerOpReport } from "./verify/per_op.ts";
 import {
   checkpoint,
   checkProvider,
@@ -27,8 +33,9 @@ import type { Tolerance } from "./verify/tolerance.ts";
 import type { HostTensor } from "./verify/values.ts";
 
 export { formatVerification } from "./verify/format.ts";
-export type { InputDescription, InputSource } from "./verify/inputs.ts";
+export type { InputDescription, InputExtents, InputSource } from "./verify/inputs.ts";
 export type { BothCounts, FloatErrors, OutputComparison } from "./verify/metrics.ts";
+export { findModuleAdapter, type ModuleAdapter, runModule } from "./verify/module.ts";
 export type { PerOpReport, ValueComparison } from "./verify/per_op.ts";
 export { type Normalization, NORMALIZATIONS } from "./verify/picture.ts";
 export type { MisplacedNode, Placement } from "./verify/runtime.ts";
@@ -51,6 +58,8 @@ export interface OriginalOptions {
   readonly runs?: number;
   /** Seed of the made-up inputs; 1 if absent. */
   readonly seed?: number;
+  /** What the result fixes and limits of the original's symbolic extents; nothing if absent. */
+  readonly extents?: InputExtents;
   /** Execution provider of ONNX Runtime, such as "cpu" or "webgpu"; "cpu" if absent. */
   readonly provider?: string;
   /** A folder that may be written, for ONNX Runtime's profile where the system's may not be. */
@@ -71,6 +80,22 @@ export interface ResultOptions {
   readonly tolerance?: Tolerance | null;
 }
 
+/** A module to compare with the original, and how closely. */
+export interface ModuleOptions {
+  /** What reports call it. */
+  readonly result: string;
+  readonly tolerance: Tolerance;
+  /** Runs it on `samples`, and `runs` times more on the first of them. */
+  readonly run: (samples: ModuleSamples, runs: number) => Promise<ModuleRun>;
+  /** Runs it on `feeds` with the values `names` inside the graph as its outputs; null to leave that. */
+  readonly fetchInside:
+    | ((names: readonly string[], feeds: ModuleSamples[number]) => Promise<Map<string, HostTensor>>)
+    | null;
+}
+
+/** Inputs by name, one map a sample. */
+export type ModuleSamples = readonly ReadonlyMap<string, HostTensor>[];
+
 /** What to verify, and how. */
 export interface VerifyOptions extends Omit<OriginalOptions, "scratch">, ResultOptions {}
 
@@ -82,6 +107,13 @@ export interface Original {
    * @throws VerificationError where the result does not load, does not run, or has other inputs.
    */
   compare(options: ResultOptions): Promise<VerificationReport>;
+  /**
+   * Runs a module for WebGPU on the original's inputs and compares what comes out.
+   *
+   * @throws VerificationError where the module does not load or run.
+   * @throws MissingToolError where there is no adapter.
+   */
+  compareModule(options: ModuleOptions): Promise<VerificationReport>;
 }
 
 /**
@@ -121,64 +153,95 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
     settings,
     original,
     async (session) => {
-      const inputs = await prepareInputs(model, session, options.inputs, seed, signal);
+      const { inputs: source, extents } = options;
+      const inputs = await prepareInputs(model, session, { source, extents, seed, signal });
       const samples = inputs.random.length > 0 ? Math.max(1, options.samples ?? 2) : 1;
       return { inputs, samples };
     },
     (said) => new InputError(`Cannot run original "${original}": ONNX Runtime says: ${said}.`),
   );
   const { inputs: prepared } = before;
+  const probabilities = probabilityOutputs(model);
+  /** The report of a result that has run. */
+  const conclude = (
+    { result, tolerance, adapter, perOp }:
+      & Pick<VerificationReport, "result" | "tolerance" | "adapter">
+      & { readonly perOp: PerOpReport | null },
+    after: ModelRun,
+  ): VerificationReport => {
+    const failures: string[] = [];
+    const outputs = compareOutputs(before, after, failures);
+    for (const output of outputs) {
+      judge(output, probabilities.has(output.name), tolerance, failures);
+    }
+    return {
+      original,
+      result,
+      runtime: { name: "onnxruntime-node", version: runtime.version },
+      provider,
+      adapter,
+      placement: { original: before.placement, result: after.placement },
+      samples: before.samples.length,
+      seed: prepared.random.length > 0 ? seed : null,
+      inputs: prepared.descriptions,
+      outputs,
+      time: {
+        runs,
+        original: before.times,
+        result: after.times,
+        ratio: before.times.run === null || after.times.run === null
+          ? null
+          : before.times.run / after.times.run,
+      },
+      tolerance,
+      passed: failures.length === 0,
+      failures,
+      warnings: warningsOf(outputs, provider, before.placement, after.placement),
+      notChecked: unchecked(
+        model,
+        { unfetched: before.unfetched, random: prepared.random },
+        tolerance,
+      ),
+      perOp,
+    };
+  };
+  const insideOf = (threshold: number) => ({
+    runtime,
+    original: model,
+    provider,
+    feeds: prepared.sample(0),
+    threshold,
+    signal,
+  });
   return {
     async compare({ result, perOp = false, perOpThreshold = 0.1, tolerance = null }) {
       const after = await runResult(settings, result, before);
-      const failures: string[] = [];
-      const outputs = compareOutputs(before, after, failures);
-      const probabilities = probabilityOutputs(model);
-      for (const output of outputs) {
-        judge(output, probabilities.has(output.name), tolerance, failures);
-      }
-      return {
-        original,
-        result,
-        runtime: { name: "onnxruntime-node", version: runtime.version },
-        provider,
-        placement: { original: before.placement, result: after.placement },
-        samples: before.samples.length,
-        seed: prepared.random.length > 0 ? seed : null,
-        inputs: prepared.descriptions,
-        outputs,
-        time: {
-          runs,
-          original: before.times,
-          result: after.times,
-          ratio: before.times.run === null || after.times.run === null
-            ? null
-            : before.times.run / after.times.run,
-        },
-        tolerance,
-        passed: failures.length === 0,
-        failures,
-        warnings: warningsOf(outputs, provider, before.placement, after.placement),
-        notChecked: unchecked(
-          model,
-          { unfetched: before.unfetched, random: prepared.random },
-          tolerance,
-        ),
-        perOp: perOp
-          ? await comparePerOp({
-            runtime,
-            original: model,
-            result: await readModel(result),
-            provider,
-            feeds: prepared.sample(0),
-            threshold: perOpThreshold,
-            signal,
-          })
-          : null,
+      const inside = perOp
+        ? await comparePerOp({ ...insideOf(perOpThreshold), result: await readModel(result) })
+        : null;
+      return conclude({ result, tolerance, adapter: null, perOp: inside }, after);
+    },
+    async compareModule({ result, tolerance, run, fetchInside }) {
+      const ran = await run(before.samples.map((_, index) => prepared.sample(index)), runs);
+      const after: ModelRun = {
+        inputs: prepared,
+        samples: ran.samples,
+        unfetched: [],
+        placement: { nodes: null, elsewhere: [], how: "a module runs on one adapter" },
+        times: { load: ran.load, run: median(ran.times) },
       };
+      const inside = fetchInside === null ? null : await comparePerOp({
+        ...insideOf(PARTED),
+        result: model,
+        fetchResult: async (names) => await fetchInside(names, prepared.sample(0)),
+      });
+      return conclude({ result, tolerance, adapter: ran.adapter, perOp: inside }, after);
     },
   };
 }
+
+/** Relative error past which a value inside a module counts as parted: its weights are the same. */
+const PARTED = 1e-3;
 
 /** Runs the model at `path` on the inputs of the original's run. */
 async function runResult(settings: RunSettings, path: string, before: ModelRun): Promise<ModelRun> {

@@ -74,7 +74,10 @@ export function addConvertOptions(
     )
     .option("--dtypes <names>", `files of the layout: ${DTYPE_NAMES.join(", ")}`, dtypes)
     .option("--precision <name>", `precision of the weights: ${PRECISIONS.join(", ")}`, precision)
-    .option("--all-precisions", "write every precision, OUTPUT.PRECISION.onnx each, from one read")
+    .option(
+      "--all-precisions",
+      "write every precision, as OUTPUT.PRECISION.onnx or .webgpu.js, from one read",
+    )
     .option("--block-size <n>", "weights that share a scale: 16 to 256, channel, tensor", blockSize)
     .option("--symmetric", "no zero points: codes around the middle of their range")
     .option("--asymmetric", "a zero point for each block (the default)")
@@ -226,7 +229,7 @@ function dtypesOf(options: ConvertOptions): readonly Dtype[] {
 function requestOf(options: ConvertOptions, precisions: readonly Precision[]): ConverterRequest {
   return {
     modelPath: options.source,
-    outputPath: options.output ?? `${options.source.replace(/\.onnx$/, "")}.converted.onnx`,
+    outputPath: options.output ?? unnamedOutput(options),
     modelType: options.modelType ?? null,
     precisions,
     blockSize: options.blockSize ?? DEFAULTS.blockSize,
@@ -267,6 +270,12 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     dryRun: options.dryRun ?? false,
     sha256: options.sha256 ?? false,
   };
+}
+
+/** What a dry run calls an output that has no name. */
+function unnamedOutput({ source, targetFormat = "onnx" }: ConvertOptions): string {
+  const [extension] = MODEL_FORMATS[targetFormat].extensions;
+  return `${source.replace(/\.onnx$/, "")}.converted${extension}`;
 }
 
 /** The precisions asked for; float32 is what a conversion to another format gives unasked. */

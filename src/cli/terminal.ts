@@ -54,6 +54,17 @@ interface ProgressDisplay {
   end(): void;
 }
 
+/** Tells when the work began that is at `done` of `total`: other work may have gone before it. */
+export function workClock(): (done: number, total: number) => number {
+  let started = 0;
+  let last = { done: Infinity, total: NaN };
+  return (done, total) => {
+    if (done < last.done || total !== last.total) started = performance.now();
+    last = { done, total };
+    return started;
+  };
+}
+
 /** A bar with bytes, their rate and the time left. */
 async function progressBar(): Promise<ProgressDisplay> {
   const { default: { SingleBar } } = await import("cli-progress");
@@ -66,19 +77,21 @@ async function progressBar(): Promise<ProgressDisplay> {
     gracefulExit: false,
     stream: (await import("node:process")).stderr,
   });
-  let started: number | null = null;
+  const clock = workClock();
   let active = false;
   return {
     update(done, total) {
-      // Other work may have gone before.
-      started ??= performance.now();
+      const started = clock(done, total);
       const payload = {
         doneBytes: formatBytes(done),
         totalBytes: formatBytes(total),
         rate: formatRate(" | ", done, performance.now() - started),
       };
-      if (active) bar.update(done, payload);
-      else bar.start(total, done, payload);
+      if (active && bar.getTotal() === total) bar.update(done, payload);
+      else {
+        if (active) bar.stop();
+        bar.start(total, done, payload);
+      }
       active = true;
     },
     end() {
@@ -90,14 +103,16 @@ async function progressBar(): Promise<ProgressDisplay> {
 
 /** A line every tenth of the work, and never more than one a second. */
 function progressLines(): ProgressDisplay {
-  let started: number | null = null;
+  const clock = workClock();
+  let begun = 0;
   let lastTenth = 0;
   let lastTime = 0;
   return {
     update(done, total) {
       const tenth = Math.floor((10 * done) / Math.max(1, total));
+      const started = clock(done, total);
+      if (started !== begun) [begun, lastTenth, lastTime] = [started, 0, started];
       const now = performance.now();
-      if (started === null) started = lastTime = now;
       if (tenth === lastTenth || now - lastTime < 1000) return;
       lastTenth = tenth;
       lastTime = now;

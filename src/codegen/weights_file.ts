@@ -113,6 +113,25 @@ export async function writeWeights(
   }
 }
 
+/**
+ * The table that {@link writeWeights} gives, with zeros for hashes: nothing is read or written.
+ *
+ * @throws InputError for a weight that fits no buffer.
+ */
+export function planWeights(path: string, weights: readonly WeightSource[]): WeightTable {
+  const { buffers, tensors } = placeWeights(weights, BUFFER_BYTES);
+  const chunks: WeightChunk[] = [];
+  let at = safetensorsHeader(buffers).length;
+  for (const [buffer, bytes] of buffers.entries()) {
+    for (let offset = 0; offset < bytes; offset += CHUNK_BYTES) {
+      const length = Math.min(CHUNK_BYTES, bytes - offset);
+      chunks.push({ buffer, offset, at, bytes: length, sha256: "0".repeat(64) });
+      at += length;
+    }
+  }
+  return { file: basename(path), bytes: at, buffers, chunks, tensors };
+}
+
 /** Fills buffers in order; a weight lies in one buffer. */
 function placeWeights(
   weights: readonly WeightSource[],

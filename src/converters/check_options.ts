@@ -70,7 +70,13 @@ const RULES: readonly Rule[] = [
   },
   { option: "--python", given: differs("python"), serves: runsPython, needs: USES_PYTHON },
   { option: "--allow-hub", given: differs("allowHub"), serves: runsPython, needs: USES_PYTHON },
-  { option: "--timeout", given: differs("timeout"), serves: runsPython, needs: USES_PYTHON },
+  {
+    option: "--timeout",
+    given: differs("timeout"),
+    serves: (request, path) =>
+      runsPython(request, path) || (request.verify === true && writes("webgpu")(null, path)),
+    needs: "belongs to a conversion from PyTorch or to OpenVINO, and to --verify of a module",
+  },
   { option: "--max-memory", given: differs("maxMemory"), serves: runsPython, needs: USES_PYTHON },
   {
     option: "--method nncf",
@@ -87,13 +93,6 @@ const RULES: readonly Rule[] = [
     needs: "belongs to --target-format openvino",
   },
   {
-    option: "--verify",
-    given: ({ verify }) => verify === true,
-    serves: (_, path) => path.at(-1)!.targetFormat !== "webgpu",
-    needs: "runs both models in one program, and a module for WebGPU runs on the GPU of a page; " +
-      "verify the ONNX model that it is made of",
-  },
-  {
     option: "--dim",
     given: ({ dims }) => named(dims),
     serves: writes("webgpu"),
@@ -108,14 +107,14 @@ const RULES: readonly Rule[] = [
   {
     option: "--all-precisions",
     given: ({ precisions }) => precisions.length > 1,
-    serves: writes("onnx"),
-    needs: "writes ONNX files; give one --precision",
+    serves: (_, path) => ["onnx", "webgpu"].includes(path.at(-1)!.targetFormat),
+    needs: "writes ONNX files or modules for WebGPU; give one --precision",
   },
   {
     option: "--dry-run",
     given: differs("dryRun"),
-    serves: (_, path) => path.length === 1 && path[0]!.sourceFormat === path[0]!.targetFormat,
-    needs: "goes from ONNX to ONNX only: elsewhere sizes are not known before the work",
+    serves: (_, path) => !usesPython(path),
+    needs: "is of conversions without Python: elsewhere sizes are not known before the work",
   },
   {
     option: "--inputs",

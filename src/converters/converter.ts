@@ -96,6 +96,8 @@ export abstract class ModelConverter {
   abstract readonly targetFormat: ModelFormat;
   /** What to do about a result that failed its verification: a sentence. */
   readonly failureAdvice: string = "Look at it before you use it.";
+  /** Whether its results are compared unasked where Python runs on the way. */
+  readonly verifiedUnasked: boolean = true;
   /** The model types that it takes; "any" for whatever its source format holds. */
   abstract readonly supportedModelTypes: readonly string[] | "any";
 

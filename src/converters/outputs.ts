@@ -14,7 +14,7 @@ import { MODEL_FORMATS, type ModelFormat } from "./options.ts";
  * @throws InputError where it can't: no such folder, a name of the wrong kind, a file that is read.
  */
 export function checkOutput(request: ConverterRequest, format: ModelFormat): void {
-  const { outputPath } = request;
+  const { outputPath, precisions } = request;
   const sources = sourcesOf(request);
   checkTarget(outputPath, sources);
   const [extension] = MODEL_FORMATS[format].extensions;
@@ -26,11 +26,25 @@ export function checkOutput(request: ConverterRequest, format: ModelFormat): voi
         `Name it "${join(dirname(outputPath), nameWith(outputPath, extension))}".`,
     );
   }
-  for (const beside of MODEL_FORMATS[format].beside) {
-    const path = join(dirname(outputPath), nameWith(outputPath, beside));
-    checkTarget(path, sources);
-    checkBeside(outputPath, path);
+  if (MODEL_FORMATS[format].beside.length === 0) return;
+  const end = extensionOf(outputPath);
+  const models = precisions.length === 1
+    ? [outputPath]
+    : precisions.map((name) => `${outputPath.slice(0, -end.length)}.${name}${end}`);
+  for (const model of models) {
+    checkTarget(model, sources);
+    for (const beside of MODEL_FORMATS[format].beside) {
+      const path = join(dirname(model), nameWith(model, beside));
+      checkTarget(path, sources);
+      checkBeside(model, path);
+    }
   }
+}
+
+/** What the name of an output ends in: ".webgpu.js", or what stands behind its last dot. */
+export function extensionOf(path: string): string {
+  const [module] = MODEL_FORMATS.webgpu.extensions;
+  return path.endsWith(module) && basename(path) !== module ? module : extname(path);
 }
 
 /**
@@ -45,7 +59,7 @@ export function checkTargets(
   format: ModelFormat,
 ): void {
   const sources = sourcesOf(request);
-  const stem = basename(request.outputPath, extname(request.outputPath));
+  const stem = basename(request.outputPath, extensionOf(request.outputPath));
   const [own, ...others] = targets;
   for (const path of targets) {
     const name = basename(path);

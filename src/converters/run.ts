@@ -18,7 +18,7 @@ import type {
   WrittenModel,
 } from "./converter.ts";
 import { MODEL_FORMATS } from "./options.ts";
-import { checkOutput, checkTargets } from "./outputs.ts";
+import { checkOutput, checkTargets, extensionOf } from "./outputs.ts";
 
 /** A model on its way through the chain. */
 interface Passing {
@@ -51,11 +51,13 @@ export async function runConverters(
   let staging: StagingFolder | null = null;
   try {
     checkOptions(request, path, all.warn);
-    if (!request.dryRun) {
-      checkOutput(request, path.at(-1)!.targetFormat);
-      staging = new StagingFolder(outputPath);
+    const { targetFormat } = path.at(-1)!;
+    if (!request.dryRun) checkOutput(request, targetFormat);
+    // A dry run writes what leads to its last step, whose sizes depend on it, and keeps nothing.
+    if (!request.dryRun || path.length > 1) staging = new StagingFolder(outputPath);
+    for (const converter of path) {
+      await converter.prepare(requestOf(converter, path, request), all, signal);
     }
-    for (const converter of path) await converter.prepare(request, all, signal);
     const failures = await run(path, request, all, signal, staging, {
       steps,
       published,
@@ -82,6 +84,19 @@ const SILENT: ConversionEvents = {
   note: () => {},
 };
 
+/** What is asked of one of the converters of `path`: where one is checked unasked, each is that can be. */
+function requestOf(
+  converter: ModelConverter,
+  path: readonly ModelConverter[],
+  request: ConverterRequest,
+): ConverterRequest {
+  const unasked = converter.verifiedUnasked && usesPython(path) ? true : null;
+  const verify = request.verify ?? unasked;
+  return converter === path.at(-1) || !request.dryRun
+    ? { ...request, verify }
+    : { ...request, dryRun: false, verify: false, sha256: false };
+}
+
 /** `message` with files that lie in `folder` for the time being named as they will be. */
 function withFinalPaths(message: string, folder: string, outputPath: string): string {
   const [before, ...parts] = message.replaceAll(resolve(folder), folder).split(`${folder}${sep}`);
@@ -106,7 +121,7 @@ async function run(
     const failures: string[] = [];
     for (const [number, model] of models.entries()) {
       const target = last
-        ? named(request.outputPath, model.suffix, extname(request.outputPath))
+        ? named(request.outputPath, model.suffix, extensionOf(request.outputPath))
         : named(
           request.outputPath,
           model.suffix,
@@ -115,15 +130,13 @@ async function run(
       const folder = staging === null ? dirname(target) : join(staging.path, `${index}-${number}`);
       if (staging !== null) Deno.mkdirSync(folder);
       const outcome = await converter.executeConversion({
-        ...request,
+        ...requestOf(converter, path, request),
         modelPath: model.path,
         sourceName: index === 0
           ? request.modelPath
           : named(request.outputPath, model.suffix, extname(model.path)),
         outputPath: target,
         originPath: request.modelPath,
-        // Where one step is checked by default, each is.
-        verify: request.verify ?? (usesPython(path) ? true : null),
         // What is asked of the runtimes holds for what they load, and for what is made of it.
         runtimes: [
           ...request.runtimes,
@@ -143,6 +156,7 @@ async function run(
             converter.failureAdvice
           ),
         );
+        if (last && request.dryRun) continue;
         const publishing = publicationsOf(written, folder, dirname(target));
         if (staging !== null && (last || written.failures.length > 0)) {
           checkTargets(publishing.map((file) => file.target), request, converter.targetFormat);
@@ -162,8 +176,10 @@ async function run(
       const wanted = all
         ? publications
         : publications.filter(({ target }) => target.endsWith(UNVERIFIED));
-      staging?.publish(wanted);
-      if (staging !== null) done.published.push(...wanted.map(({ target }) => target));
+      if (staging !== null && !request.dryRun) {
+        staging.publish(wanted);
+        done.published.push(...wanted.map(({ target }) => target));
+      }
     }
     if (failures.length > 0) return failures;
     models = next;
@@ -197,6 +213,6 @@ function publicationsOf(model: WrittenModel, from: string, to: string): Publicat
 
 /** `output` with `suffix` before its extension, which becomes `extension`. */
 function named(output: string, suffix: string, extension: string): string {
-  const name = basename(output, extname(output));
+  const name = basename(output, output.endsWith(extension) ? extension : extname(output));
   return join(dirname(output), `${name}${suffix}${extension}`);
 }

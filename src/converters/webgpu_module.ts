@@ -1,7 +1,7 @@
 /**
- * The files of a module for WebGPU: compiles the model, checks every shader, and writes `NAME.js`,
- * `.d.ts`, `.safetensors`, `.html`, `.report.json`, and `.page.json` where the page needs more than it
- * holds itself.
+ * The files of a module for WebGPU: compiles the model, checks every shader, writes `NAME.js`, `.d.ts`,
+ * `.safetensors`, `.html`, `.report.json`, and `.page.json` where the page needs more than it holds
+ * itself, and compares what the module computes with the model where that is asked for.
  */
 import { basename, dirname, join } from "node:path";
 import { declarations } from "../codegen/declarations.ts";
@@ -11,19 +11,62 @@ import type { InputTable } from "../codegen/module.ts";
 import { readAssets } from "../codegen/page/assets.ts";
 import { buildPage } from "../codegen/page/mod.ts";
 import { checkShader, shaderChecker } from "../codegen/shader_check.ts";
-import { writeWeights } from "../codegen/weights_file.ts";
+import { planWeights, writeWeights } from "../codegen/weights_file.ts";
 import { InputError, InterruptedError, ModelcastError } from "../error.ts";
 import type { Model } from "../ir.ts";
+import { PartialFile, publishTogether } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
-import type { OutputFile } from "./conversion.ts";
+import { type OutputFile, UNVERIFIED } from "./conversion.ts";
 import type { ConversionStep, StepOutcome } from "./converter.ts";
 import { sha256OfFile, sourceFacts } from "./source.ts";
 import { fixDims } from "./webgpu_dims.ts";
 import { countOps, describeModule, type ModuleReport, packedBits } from "./webgpu_report.ts";
+import type { ModuleVerifier } from "./webgpu_verification.ts";
 
-/** Compiles the model of `step` and writes the files of its module into the step's folder. */
-export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
+/** A file of a module, written or planned. */
+interface ModuleFile {
+  readonly name: string;
+  readonly byteLength: number;
+}
+
+/** Converts the model of `step` to a module in the step's folder. */
+export async function convertToModule(step: ConversionStep): Promise<StepOutcome> {
   const started = performance.now();
+  // What is missing, or can't be run, shows before the work, not after it.
+  const verifier = step.verify === true && !step.dryRun ? await openVerifier(step) : null;
+  const { module, files } = await makeModule(step);
+  throwIfAborted(step.signal);
+  if (verifier !== null) step.events.stage("verifying", null);
+  const { verification, failures } = verifier === null
+    ? { verification: null, failures: [] }
+    : await verifier.verify(join(step.folder, files[0]!.name));
+  throwIfAborted(step.signal);
+  const end = failures.length > 0 ? UNVERIFIED : "";
+  return {
+    models: [{ suffix: "", files: files.map(({ name }) => name), failures }],
+    report: {
+      kind: "webgpu",
+      outputPath: step.outputPath,
+      dryRun: step.dryRun,
+      module,
+      files: files.map((file) => outputFile(file, step, end)),
+      verification,
+      seconds: (performance.now() - started) / 1000,
+    },
+  };
+}
+
+async function openVerifier(step: ConversionStep): Promise<ModuleVerifier> {
+  const { openModuleVerifier } = await import(
+    "./webgpu_verification" + ".ts"
+  ) as typeof import("./webgpu_verification.ts");
+  return await openModuleVerifier(step);
+}
+
+/** Compiles the model of `step` and writes the module's files, its own first; a dry run only plans. */
+async function makeModule(
+  step: ConversionStep,
+): Promise<{ readonly module: ModuleReport; readonly files: readonly ModuleFile[] }> {
   const { events, signal, dims, maxDims } = step;
   const model = await readModel(step.modelPath);
   const facts = sourceFacts(model);
@@ -35,14 +78,16 @@ export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
   const shaders = await checkShaders(compiled, step);
   const name = basename(step.outputPath, ".js");
   const place = (extension: string) => join(step.folder, `${name}${extension}`);
-  const table = await writeWeights(place(".safetensors"), compiled.weights, {
-    signal,
-    progress: (done, total) => events.progress(done, total),
-  });
+  const table = step.dryRun
+    ? planWeights(place(".safetensors"), compiled.weights)
+    : await writeWeights(place(".safetensors"), compiled.weights, {
+      signal,
+      progress: (done, total) => events.progress(done, total),
+    });
   const { inputs, outputs } = compiled;
   const assets = await readAssets(step.originPath, (text) => events.warn(text));
   const page = await buildPage({ name, inputs, outputs, assets });
-  const report = describeModule({
+  const module = describeModule({
     source: { name: basename(step.originPath), sha256: facts.sha256, options },
     compiled,
     table,
@@ -59,26 +104,30 @@ export async function writeModule(step: ConversionStep): Promise<StepOutcome> {
     [".d.ts", declarations(inputs, outputs)],
     [".html", page.html],
     [".page.json", page.settings],
-    [".report.json", `${JSON.stringify(report, null, 1)}\n`],
+    [".report.json", `${JSON.stringify(module, null, 1)}\n`],
   ];
-  const names: string[] = [];
+  const files: ModuleFile[] = [];
   for (const [extension, text] of texts) {
     if (text === null) continue;
-    await Deno.writeTextFile(place(extension), text);
-    names.push(`${name}${extension}`);
+    const bytes = new TextEncoder().encode(text);
+    if (!step.dryRun) await writeText(place(extension), bytes, step);
+    files.push({ name: `${name}${extension}`, byteLength: bytes.length });
   }
-  names.push(`${name}.safetensors`);
-  throwIfAborted(signal);
-  return {
-    models: [{ suffix: "", files: names, failures: [] }],
-    report: {
-      kind: "webgpu",
-      outputPath: step.outputPath,
-      module: report,
-      files: names.map((file) => outputFile(file, step)),
-      seconds: (performance.now() - started) / 1000,
-    },
-  };
+  files.push({ name: `${name}.safetensors`, byteLength: table.bytes });
+  return { module, files };
+}
+
+/** Writes one of the texts; what fails is said of the file that it is to become. */
+async function writeText(path: string, bytes: Uint8Array, step: ConversionStep): Promise<void> {
+  const file = new PartialFile(path, bytes.length);
+  try {
+    await file.write(0, bytes);
+    await file.close(false);
+    throwIfAborted(step.signal);
+    publishTogether([{ path: file.path, target: path, byteLength: bytes.length }]);
+  } finally {
+    file.discard();
+  }
 }
 
 /** Compiles `model`; what the compiler stumbles over is a model that contradicts itself, or a bug. */
@@ -146,12 +195,15 @@ function extentsOf(
   return dims.map((dim) => typeof dim === "number" ? dim : maxDims[dim]!);
 }
 
-function outputFile(name: string, step: ConversionStep): OutputFile {
-  const written = join(step.folder, name);
+function outputFile(
+  { name, byteLength }: ModuleFile,
+  step: ConversionStep,
+  end: string,
+): OutputFile {
   return {
-    path: join(dirname(step.outputPath), name),
-    byteLength: Deno.statSync(written).size,
-    sha256: step.sha256 ? sha256OfFile(written) : null,
+    path: join(dirname(step.outputPath), `${name}${end}`),
+    byteLength,
+    sha256: step.sha256 && !step.dryRun ? sha256OfFile(join(step.folder, name)) : null,
   };
 }
 

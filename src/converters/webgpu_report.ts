@@ -5,6 +5,7 @@ import type { ShaderChecker } from "../codegen/shader_check.ts";
 import type { WeightTable } from "../codegen/weights_file.ts";
 import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";
 import { VERSION } from "../version.ts";
+import type { VerificationReport } from "../verify/report.ts";
 import type { OutputFile } from "./conversion.ts";
 import type { DimExtents } from "./webgpu_dims.ts";
 
@@ -64,8 +65,12 @@ export interface ModuleReport {
 export interface WebGpuReport {
   readonly kind: "webgpu";
   readonly outputPath: string;
+  /** Whether nothing was written; the sizes of `files` are those that they would have. */
+  readonly dryRun: boolean;
   readonly module: ModuleReport;
   readonly files: readonly OutputFile[];
+  /** How the module compares with the model that it is made of; null where that was not asked for. */
+  readonly verification: VerificationReport | null;
   readonly seconds: number;
 }
 

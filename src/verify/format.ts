@@ -9,10 +9,14 @@ const MOST_VALUES = 5;
 
 /** `report` as lines without colors or control characters. */
 export function formatVerification(report: VerificationReport): string[] {
-  const { time, placement } = report;
+  const { time, placement, adapter } = report;
   const seed = report.seed === null ? "" : `, seed ${report.seed}`;
+  const where = adapter === null
+    ? `on ${report.provider}, ONNX Runtime ${report.runtime.version}`
+    : `on "${adapter.name}"${adapter.software ? ", which is software" : ""}, by WebGPU in ` +
+      `${adapter.runtime}, against ONNX Runtime ${report.runtime.version} on ${report.provider}`;
   const lines = [
-    `verified on ${report.provider}, ONNX Runtime ${report.runtime.version}, ${report.samples} ` +
+    `verified ${where}, ${report.samples} ` +
     `${report.samples === 1 ? "input" : "inputs"}${seed}: ${
       report.passed ? report.tolerance === null ? "compared" : "passed" : "FAILED"
     }` +

@@ -41,6 +41,21 @@ export interface PreparedInputs {
   sample(index: number): Map<string, HostTensor>;
 }
 
+/** Extents that something else than the model settles, by the names of symbolic dimensions. */
+export interface InputExtents {
+  readonly fixed: Readonly<Record<string, number>>;
+  /** The largest that there may be. */
+  readonly largest: Readonly<Record<string, number>>;
+}
+
+/** How inputs are made. */
+export interface InputOptions {
+  readonly source: InputSource | undefined;
+  readonly extents: InputExtents | undefined;
+  readonly seed: number;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Elements that a made-up input may have. */
 const MOST_ELEMENTS = 2 ** 28;
 
@@ -48,19 +63,17 @@ const MOST_ELEMENTS = 2 ** 28;
 const MOST_TRIALS = 64;
 
 /**
- * Finds inputs for `model`, loaded as `session`, from `source` and `seed`.
+ * Finds inputs for `model`, loaded as `session`.
  *
  * @throws InputError where the source does not fit the model, or no seeded input does.
  */
 export async function prepareInputs(
   model: Model,
   session: Session,
-  source: InputSource | undefined,
-  seed: number,
-  signal: AbortSignal | undefined,
+  { source, extents = { fixed: {}, largest: {} }, seed, signal }: InputOptions,
 ): Promise<PreparedInputs> {
   const hints = await inputHints(model);
-  const ports = session.inputs;
+  const ports = session.inputs.map((port) => settle(port, extents));
   const unfit = ports.find((port) => port.dtype === null);
   if (unfit !== undefined) {
     throw new InputError(
@@ -76,7 +89,8 @@ export async function prepareInputs(
     if (!given.has(port.name)) roles.set(port.name, roleOf(port, ports, hints.get(port.name)));
   }
 
-  const choice = await findFit(session, ports, roles, hints, given, seed, signal);
+  const unknowns = unknownsOf(ports, roles, hints).map((unknown) => bounded(unknown, extents));
+  const choice = await findFit(session, ports, roles, unknowns, given, seed, signal);
   if (choice instanceof RuntimeFault) throw noFit(model, ports, hints, choice);
   const { assignment, variants } = choice;
   const sample = (index: number) => makeSample(ports, roles, variants, assignment, seed, index);
@@ -97,6 +111,27 @@ export async function prepareInputs(
   };
 }
 
+/** `port` with the extents that are fixed; those that are bounded have a name. */
+function settle(port: Port, { fixed, largest }: InputExtents): Port {
+  return {
+    ...port,
+    dims: port.dims.map((dim, axis) => {
+      if (typeof dim === "number") return dim;
+      const name = dim ?? `${port.name}.${axis}`;
+      return Object.hasOwn(fixed, name) ? fixed[name]! : Object.hasOwn(largest, name) ? name : dim;
+    }),
+  };
+}
+
+/** `unknown` without the candidates that are too large. */
+function bounded(unknown: Unknown, { largest }: InputExtents): Unknown {
+  const { key, candidates } = unknown;
+  if (!Object.hasOwn(largest, key)) return unknown;
+  const most = largest[key]!;
+  const fitting = candidates.filter((candidate) => candidate <= most);
+  return { key, candidates: fitting.length > 0 ? fitting : [most] };
+}
+
 /** Extents and variants that the model runs with. */
 interface Fit {
   readonly assignment: Map<string, number>;
@@ -108,7 +143,7 @@ async function findFit(
   session: Session,
   ports: readonly Port[],
   roles: ReadonlyMap<string, Role>,
-  hints: ReadonlyMap<string, InputHints>,
+  unknowns: readonly Unknown[],
   given: ReadonlyMap<string, Given>,
   seed: number,
   signal: AbortSignal | undefined,
@@ -118,8 +153,7 @@ async function findFit(
   let trials = 0;
   for (const variants of variantChoices(given)) {
     const fixed = bindGiven(ports, variants);
-    const unknowns = unknownsOf(ports, roles, hints).filter((unknown) => !fixed.has(unknown.key));
-    for (const choice of choices(unknowns)) {
+    for (const choice of choices(unknowns.filter(({ key }) => !fixed.has(key)))) {
       if (trials++ >= MOST_TRIALS) break;
       await checkpoint(signal);
       const assignment = new Map([...fixed, ...choice]);

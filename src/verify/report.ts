@@ -1,6 +1,7 @@
 /** The report of a verification: plain data, as `--json` prints it. */
 import type { InputDescription } from "./inputs.ts";
 import type { OutputComparison } from "./metrics.ts";
+import type { ModuleAdapter } from "./module.ts";
 import type { PerOpReport } from "./per_op.ts";
 import type { Placement } from "./runtime.ts";
 import type { Tolerance } from "./tolerance.ts";
@@ -20,6 +21,8 @@ export interface VerificationReport {
   readonly runtime: { readonly name: "onnxruntime-node"; readonly version: string };
   /** The execution provider that was named, the only one besides the runtime's own fallback. */
   readonly provider: string;
+  /** What a module for WebGPU ran on; null where the result ran in ONNX Runtime too. */
+  readonly adapter: ModuleAdapter | null;
   /** Where the nodes of each model ran. */
   readonly placement: { readonly original: Placement; readonly result: Placement };
   readonly samples: number;

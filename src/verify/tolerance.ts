@@ -35,6 +35,18 @@ const TOLERANCES: Readonly<Record<string, Tolerance>> = {
 };
 
 /**
+ * Limits for modules for WebGPU, compared with the model that they are made of, at the same precision:
+ * the weights are equal, and only the order of additions and the functions of the GPU differ. Where the
+ * model computes in float16 the module computes in float32.
+ */
+export const MODULE_TOLERANCES = {
+  float32: { relativeL2: 1e-4, probability: 1e-5, equalShare: 1 },
+  // Runtimes unpack and scale weights in different places.
+  quantized: { relativeL2: 1e-3, probability: 1e-4, equalShare: 1 },
+  float16: { relativeL2: 2e-2, probability: 1e-2, equalShare: 1 },
+} as const satisfies Readonly<Record<string, Tolerance>>;
+
+/**
  * The limits for a result whose weights are of `precision` ("float32", "float16", "bfloat16",
  * "8bit"), or null for fewer bits, where how much error is bearable depends on what the model is for.
  * Whatever the precision, NaN and infinite values that the original does not have are a failure.
