@@ -16,6 +16,8 @@ export interface CommandOptions {
   readonly folder?: string;
   /** The permission set; `convert` if absent. */
   readonly permissions?: "convert" | "convert-verify" | "convert-python";
+  /** Variables besides those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
   /** A line for `sh` to run before the program, which then takes the shell's place. */
   readonly shell?: string;
 }
@@ -23,12 +25,13 @@ export interface CommandOptions {
 /** Starts `modelcast` with `args` by `deno run -P=convert` or another set; its output is piped. */
 export function spawnCommand(
   args: readonly string[],
-  { folder, shell, permissions = "convert" }: CommandOptions = {},
+  { folder, shell, env = {}, permissions = "convert" }: CommandOptions = {},
 ): Deno.ChildProcess {
   const flags = ["run", "-q", "--no-prompt", "--no-check", "--frozen", `-P=${permissions}`];
   if (folder !== undefined) flags.push(`--allow-read=.,${folder}`, `--allow-write=${folder}`);
   const all = [...flags, "main.ts", ...args];
-  const options = { cwd: ROOT, stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const piped = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const options = { cwd: ROOT, env: { ...env }, ...piped };
   return shell === undefined
     ? new Deno.Command(Deno.execPath(), { args: all, ...options }).spawn()
     : new Deno.Command("sh", {
