@@ -52,7 +52,7 @@ const CHILD = fileURLToPath(new URL("./module_child.js", import.meta.url));
 
 /** Variables that decide which adapter there is, and those by which Deno is found and starts. */
 const VARIABLES = [
-  ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "DENO_WEBGPU_BACKEND", "XDG_RUNTIME_DIR"],
+  ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "DENO_WEBGPU_BACKEND"],
   ...["PATH", "HOME", "USERPROFILE", "LOCALAPPDATA", "SYSTEMROOT", "DENO_DIR"],
 ] as const;
 
@@ -172,6 +172,8 @@ async function ask(
     ],
     cwd: folder,
     inheritEnv: VARIABLES,
+    // Without it graphics libraries write lines that mean nothing among the last words.
+    env: Deno.build.os === "linux" ? { XDG_RUNTIME_DIR: "/tmp" } : {},
     install: "Put the deno that runs modelcast in the PATH.",
     timeoutMs,
     maxOutputBytes: MOST_OUTPUT,
