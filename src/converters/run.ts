@@ -6,6 +6,7 @@
 import { basename, dirname, extname, join, resolve, sep } from "node:path";
 import { InputError, InterruptedError, ModelcastError, VerificationError } from "../error.ts";
 import { StagingFolder } from "../onnx/staging.ts";
+import { removeLitter } from "../onnx/temporary.ts";
 import { checkOptions, usesPython } from "./check_options.ts";
 import { UNVERIFIED } from "./conversion.ts";
 import type {
@@ -32,6 +33,8 @@ interface Publication {
   /** Below the staging folder. */
   readonly path: string;
   readonly target: string;
+  /** Whether it is a model's own file, which names those that go with it. */
+  readonly head: boolean;
 }
 
 /**
@@ -52,7 +55,11 @@ export async function runConverters(
   try {
     checkOptions(request, path, all.warn);
     const { targetFormat } = path.at(-1)!;
-    if (!request.dryRun) checkOutput(request, targetFormat);
+    if (!request.dryRun) {
+      // What a killed process was about to replace gets its name back.
+      removeLitter(outputPath);
+      checkOutput(request, targetFormat);
+    }
     // A dry run writes what leads to its last step, whose sizes depend on it, and keeps nothing.
     if (!request.dryRun || path.length > 1) staging = new StagingFolder(outputPath);
     for (const converter of path) {
@@ -208,7 +215,11 @@ function sizeOf(path: string): number {
 
 function publicationsOf(model: WrittenModel, from: string, to: string): Publication[] {
   const end = model.failures.length > 0 ? UNVERIFIED : "";
-  return model.files.map((name) => ({ path: join(from, name), target: join(to, `${name}${end}`) }));
+  return model.files.map((name, index) => ({
+    path: join(from, name),
+    target: join(to, `${name}${end}`),
+    head: index === 0 && model.files.length > 1,
+  }));
 }
 
 /** `output` with `suffix` before its extension, which becomes `extension`. */

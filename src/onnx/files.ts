@@ -102,17 +102,31 @@ export interface CompleteFile {
   /** The name it is to have. */
   readonly target: string;
   readonly byteLength: number;
+  /**
+   * Whether it is what names the others: it is absent while they change, so that a process killed in
+   * the middle leaves none that goes with files of another making.
+   */
+  readonly head?: boolean;
 }
 
 /**
- * Gives `files` their targets' names in this order: all of them, or none. Each target changes at one
- * go. When one can't be replaced, those before it get back what they were.
+ * Gives `files` their targets' names: all of them, or none. Each target changes at one go, heads last.
+ * When one can't be replaced, the others get back what they were.
  */
 export function publishTogether(files: readonly CompleteFile[]): void {
   const replaced: Replaced[] = [];
   try {
-    // What is renamed last need not be taken back.
-    files.forEach((file, index) => replaced.push(replace(file, index < files.length - 1)));
+    for (const { target, byteLength, head } of files) {
+      if (head === true) replaced.push(...withdraw(target, byteLength));
+    }
+    const ordered = [
+      ...files.filter(({ head }) => head !== true),
+      ...files.filter(({ head }) => head === true),
+    ];
+    for (const [index, file] of ordered.entries()) {
+      // What is renamed last need not be taken back.
+      replaced.push(replace(file, index < ordered.length - 1));
+    }
   } catch (error) {
     const lost = replaced.reverse().filter((entry) => !restore(entry));
     if (lost.length === 0) throw error;
@@ -126,6 +140,18 @@ export function publishTogether(files: readonly CompleteFile[]): void {
     );
   }
   for (const { old } of replaced) if (old !== null) removeIfThere(old);
+}
+
+/** Takes the name away from what `target` is, if it is anything. */
+function withdraw(target: string, byteLength: number): Replaced[] {
+  const old = temporaryPath(target, "old");
+  try {
+    Deno.renameSync(target, old);
+    return [{ target, old }];
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw storageError(target, byteLength, cause);
+  }
 }
 
 /** A target with its new content, and where its old content is; null where there is none. */

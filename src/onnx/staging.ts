@@ -28,12 +28,16 @@ export class StagingFolder {
   }
 
   /**
-   * Gives files of the folder, complete and closed, their targets' names: all of them or none.
+   * Gives files of the folder, complete and closed, their targets' names: all of them or none. A `head`
+   * is what names the others, as {@link publishTogether} says.
    *
    * @throws InputError where one is no regular file of the folder, or can't be put in place.
    */
-  publish(files: readonly { readonly path: string; readonly target: string }[]): void {
-    publishTogether(files.map(({ path, target }) => {
+  publish(
+    files: readonly { readonly path: string; readonly target: string; readonly head?: boolean }[],
+  ): void {
+    for (const { target } of files) removeLitter(target);
+    publishTogether(files.map(({ path, target, head = false }) => {
       const info = Deno.lstatSync(path);
       if (!info.isFile) {
         throw new InputError(
@@ -46,7 +50,7 @@ export class StagingFolder {
           `Cannot write "${target}": it is a directory. Move it away, or name another output.`,
         );
       }
-      return { path, target, byteLength: info.size };
+      return { path, target, byteLength: info.size, head };
     }));
   }
 

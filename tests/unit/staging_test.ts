@@ -7,6 +7,7 @@ import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError } from "../../src/error.ts";
 import { StagingFolder } from "../../src/onnx/staging.ts";
+import { removeLitter } from "../../src/onnx/temporary.ts";
 import { run, start } from "../../src/process.ts";
 
 function test(name: string, body: (folder: string) => void | Promise<void>): void {
@@ -70,6 +71,47 @@ for (const blocked of ["first", "second", "third"]) {
     }
   });
 }
+
+Deno.test("a process killed at any moment leaves no model that goes with another's files", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const parent = fileURLToPath(new URL("publish_parent.ts", import.meta.url));
+  const contents = ["model.js", "model.d.ts", "model.safetensors"];
+  const states = new Set<string>();
+  for (let count = 0, done = false; !done; count++) {
+    const folder = await Deno.makeTempDir();
+    try {
+      for (const name of contents) Deno.writeTextFileSync(`${folder}/${name}`, "old");
+      const { stdout } = await run({
+        program: Deno.execPath(),
+        args: ["run", "--quiet", "--no-check", "-A", parent, folder, String(count)],
+        inheritEnv: ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"],
+        install: "",
+      });
+      done = new TextDecoder().decode(stdout).includes("done");
+      const there = names(folder).filter((name) => contents.includes(name));
+      const makings = there.map((name) => Deno.readTextFileSync(`${folder}/${name}`));
+      if (there.includes("model.js")) {
+        assert.equal(there.length, 3);
+        assert.equal(new Set(makings).size, 1, `${count}: ${makings}`);
+        states.add(makings[0]!);
+      } else states.add("absent");
+      // The next one to write there finds what was, and leaves no litter.
+      removeLitter(`${folder}/model.js`);
+      assert.ok(names(folder).includes("model.js"));
+      const staging = new StagingFolder(`${folder}/model.js`);
+      staging.publish(stage(staging, folder, {
+        ...{ "model.js": "newer", "model.d.ts": "newer", "model.safetensors": "newer" },
+      }));
+      staging.discard();
+      assert.deepEqual(names(folder), contents.toSorted());
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+    assert.ok(count < 30);
+  }
+  assert.deepEqual([...states].sort(), ["absent", "new", "old"]);
+});
 
 test("a folder is never replaced", (folder) => {
   for (const name of ["empty", "full/inside"]) {
