@@ -161,8 +161,10 @@ function dimLines({ inputs, maxDims }: WebGpuReport["module"]): string[] {
 /** The lines of a conversion to a module for WebGPU. */
 function formatWebGpu({ module, seconds }: WebGpuReport): string[] {
   const { inputs, outputs, weights, kernels, dispatches, hostNodes, shaders, memory } = module;
-  const ports = (values: readonly { name: string; dtype: string; dims: readonly unknown[] }[]) =>
-    values.map(({ name, dtype, dims }) => `${name} ${dtype}[${dims.map((dim) => dim ?? "?")}]`)
+  const ports = (values: typeof inputs | typeof outputs) =>
+    values.map(({ name, dtype, dims }) =>
+      `${name} ${dtype}[${dims?.map((dim) => dim ?? "?") ?? "..."}]`
+    )
       .join(", ");
   const forms = new Map<string, { count: number; bytes: number }>();
   for (const { precision, bytes } of weights.tensors) {

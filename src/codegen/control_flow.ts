@@ -4,6 +4,7 @@
  * known number of turns.
  */
 import {
+  apply,
   constant,
   elementOf,
   fromInteger,
@@ -80,10 +81,16 @@ export function lowerIf(lowering: Lowering, call: NodeCall, names: Names): reado
   );
   const [yes, no] = branches.map((branch) => branch.result) as [Tensor[], Tensor[]];
   if (yes.some((left, i) => left.dims.length !== no[i]!.dims.length)) {
-    // Exporters write a squeeze as a choice between ranks; the first is what they saw.
-    call.check(condition, "its condition is false, and the ranks are those of its first branch");
-    lowering.adopt(branches[0]!.block);
-    return yes;
+    // What follows depends on the ranks: this program goes on with one branch, another with the other.
+    lowering.chosen.push(call.node);
+    const takesFirst = lowering.choices.get(call.node) ?? true;
+    call.check(
+      takesFirst ? condition : apply("not", condition),
+      `its condition is ${!takesFirst}, and its branches give other ranks`,
+      takesFirst ? { node: call.node, other: null, reason: null } : undefined,
+    );
+    lowering.adopt(branches[takesFirst ? 0 : 1]!.block);
+    return takesFirst ? yes : no;
   }
   const results = yes.map((left, i) => {
     const right = no[i]!;

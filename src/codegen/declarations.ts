@@ -14,6 +14,11 @@ export interface DeclaredValue {
   readonly dims: readonly (number | string | null)[];
 }
 
+/** An output, of which not even the rank may be known: its dims are null then. */
+export interface DeclaredOutput extends Omit<DeclaredValue, "dims"> {
+  readonly dims: DeclaredValue["dims"] | null;
+}
+
 /** Typed arrays that hold the elements of a dtype, one an element. */
 const ARRAYS: Readonly<Partial<Record<DType, string>>> = {
   float64: "Float64Array",
@@ -176,7 +181,7 @@ export function load(options?: LoadOptions): Promise<Model>;
 /** The text of the declarations of a module with these inputs and outputs. */
 export function declarations(
   inputs: readonly DeclaredValue[],
-  outputs: readonly DeclaredValue[],
+  outputs: readonly DeclaredOutput[],
 ): string {
   return [
     "/** A machine-learning model that runs on WebGPU: load it, run it, dispose of it. */",
@@ -199,7 +204,7 @@ export function declarations(
     "/** Names, dtypes and dims of the inputs in order; a text is a dimension that a run binds. */",
     `export type InputDescriptions = ${descriptions(inputs)};`,
     "",
-    "/** The same of the outputs; null is a dimension that the data decides. */",
+    "/** The same of the outputs; null is a dimension, or are all of them, that the data decides. */",
     `export type OutputDescriptions = ${descriptions(outputs)};`,
     COMMON,
   ].join("\n");
@@ -210,17 +215,20 @@ function arrayOf(dtype: DType): string {
 }
 
 /** The type of dims at run time. */
-function dimsOf(dims: DeclaredValue["dims"]): string {
+function dimsOf(dims: DeclaredOutput["dims"]): string {
+  if (dims === null) return "readonly number[]";
   return `readonly [${
     dims.map((dim) => typeof dim === "number" ? String(dim) : "number").join(", ")
   }]`;
 }
 
-function descriptions(values: readonly DeclaredValue[]): string {
+function descriptions(values: readonly DeclaredOutput[]): string {
   if (values.length === 0) return "readonly []";
   const entries = values.map(({ name, dtype, dims }) =>
     `  {\n    readonly name: ${encodeJson(name)};\n    readonly dtype: ${encodeJson(dtype)};\n` +
-    `    readonly dims: readonly [${dims.map(encodeJson).join(", ")}];\n  },`
+    `    readonly dims: ${
+      dims === null ? "null" : `readonly [${dims.map(encodeJson).join(", ")}]`
+    };\n  },`
   );
   return `readonly [\n${entries.join("\n")}\n]`;
 }

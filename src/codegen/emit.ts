@@ -4,6 +4,8 @@
  */
 import type { Tensor as Initializer } from "../ir.ts";
 import { asAtom, asNumber, type Integer, multiply, type Value } from "../expr/mod.ts";
+import { COPY_SHADER } from "./copy_shader.ts";
+import { encodeJson } from "./encode.ts";
 import { hostCopy } from "./host_values.ts";
 import { kernelShader } from "./kernel_shader.ts";
 import { preludeText } from "./kernel_text.ts";
@@ -48,26 +50,15 @@ export interface Emitted {
   readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
 }
 
-/** Copies `p0` words to word `p1` of the result. */
-const COPY_SHADER = `struct Parameters { p0: i32, p1: i32 }
-@group(0) @binding(0) var<uniform> p: Parameters;
-@group(0) @binding(1) var<storage, read_write> t0: array<u32>;
-@group(0) @binding(2) var<storage, read_write> t1: array<u32>;
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = i32((group.x + group.y * groups.x) * 64u + thread);
-  if (i >= p.p0) { return; }
-  t1[i + p.p1] = t0[i];
+/** A program, and how it is scheduled. */
+export interface ScheduledProgram {
+  readonly program: Program;
+  readonly block: ScheduledBlock;
 }
-`;
 
-/** Emits `program`, scheduled as `block`. */
-export function emit(program: Program, block: ScheduledBlock): Emitted {
-  return new Emitter(program, block).run();
+/** Emits `programs`, of which the first is where a run begins. */
+export function emit(programs: readonly ScheduledProgram[]): Emitted {
+  return new Emitter().run(programs);
 }
 
 class Emitter {
@@ -80,8 +71,8 @@ class Emitter {
   readonly #hostNodes: string[] = [];
   readonly #dispatches: { label: string; pipeline: number }[] = [];
   readonly #printer: ScriptPrinter;
-  readonly #last: ReadonlyMap<Tensor, number>;
-  readonly #number: ReadonlyMap<ScheduledStep, number>;
+  #last: ReadonlyMap<Tensor, number> = new Map();
+  #number: ReadonlyMap<ScheduledStep, number> = new Map();
   /** Activations that the program has named, with their scopes' nesting. */
   #named: { tensor: Tensor; name: string }[] = [];
   /** Arrays of tensors that loops collect, now open. */
@@ -89,10 +80,7 @@ class Emitter {
   #now = 0;
   #fresh = 0;
 
-  constructor(readonly program: Program, readonly block: ScheduledBlock) {
-    const uses = lastUses(program, block);
-    this.#last = uses.last;
-    this.#number = uses.number;
+  constructor() {
     this.#printer = new ScriptPrinter({
       copy: (copy, scope) => this.#copy(copy, scope),
       hostDims: (dims, scope) => this.#hostDims(dims, scope),
@@ -100,19 +88,14 @@ class Emitter {
     });
   }
 
-  run(): Emitted {
-    const scope = new ScriptScope(null);
-    this.#inputs(scope);
-    this.#block(this.block, scope);
-    for (const [i, { tensor }] of this.program.outputs.entries()) {
-      const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));
-      const name = this.#tensor(tensor, scope);
-      scope.lines.push(`m.output(${i}, ${name}, [${dims.join(", ")}]);`);
-    }
+  run(programs: readonly ScheduledProgram[]): Emitted {
+    const texts = programs.map((entry, i) =>
+      `function* ${programName(i)}(m) {\n${this.#program(entry)}\n}\n`
+    );
     return {
       pipelines: this.#pipelines,
       weights: this.#weights,
-      program: `function* program(m) {\n${scope.text()}\n}\n`,
+      program: texts.join(""),
       preludeFunctions: this.#prelude,
       hostFunctions: this.#host,
       hostInputs: this.#hostInputs,
@@ -121,9 +104,26 @@ class Emitter {
     };
   }
 
+  /** The statements of a program. */
+  #program({ program, block }: ScheduledProgram): string {
+    const uses = lastUses(program, block);
+    this.#last = uses.last;
+    this.#number = uses.number;
+    this.#named = [];
+    const scope = new ScriptScope(null);
+    this.#inputs(program, scope);
+    this.#block(block, scope);
+    for (const [i, { tensor }] of program.outputs.entries()) {
+      const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));
+      const name = this.#tensor(tensor, scope);
+      scope.lines.push(`m.output(${i}, ${name}, [${dims.join(", ")}]);`);
+    }
+    return scope.text();
+  }
+
   /** Names the symbols that are dimensions of inputs. */
-  #inputs(scope: ScriptScope): void {
-    for (const [i, { tensor }] of this.program.inputs.entries()) {
+  #inputs(program: Program, scope: ScriptScope): void {
+    for (const [i, { tensor }] of program.inputs.entries()) {
       for (const [k, extent] of tensor.dims.entries()) {
         const atom = asAtom(extent);
         if (atom?.kind !== "symbol" || scope.find(atom.id) !== undefined) continue;
@@ -149,7 +149,12 @@ class Emitter {
         return this.#hostStep(step, scope);
       case "check": {
         const text = this.#printer.value(step.condition, scope);
-        scope.lines.push(`if (!${text}) m.fail(${JSON.stringify(step.message)});`);
+        const { other = null, reason = null } = step.choice ?? {};
+        const message = reason === null ? step.message : `${step.message} (${reason})`;
+        const end = other === null
+          ? `m.fail(${encodeJson(message)});`
+          : `{ m.restart(); return yield* ${programName(other)}(m); }`;
+        scope.lines.push(`if (!${text}) ${end}`);
         return;
       }
       case "if":
@@ -419,6 +424,10 @@ class Emitter {
     this.#byText.set(COPY_SHADER, at);
     return at;
   }
+}
+
+function programName(index: number): string {
+  return index === 0 ? "program" : `program${index}`;
 }
 
 const STEP_IDS = new WeakMap<HostStep, number>();

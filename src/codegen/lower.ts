@@ -59,13 +59,19 @@ export class Lowering {
   readonly #views = new Map<string, Tensor>();
   readonly #declared = new Map<string, ValueInfo>();
 
+  /** Ifs whose branches give other ranks, in order. */
+  readonly chosen: Node[] = [];
   readonly #columnWeights: ReadonlySet<string>;
 
-  /** `bindingBytes`: bytes of a weight past which it is stored in parts. */
+  /**
+   * `bindingBytes`: bytes of a weight past which it is stored in parts. `choices`: for Ifs whose branches
+   * give other ranks, whether the first is taken; it is where nothing is said.
+   */
   constructor(
     readonly model: Model,
     readonly small: SmallConstants,
     readonly bindingBytes: number = BUFFER_BYTES,
+    readonly choices: ReadonlyMap<Node, boolean> = new Map(),
   ) {
     startFolding();
     this.#columnWeights = columnWeights(model);

@@ -19,9 +19,10 @@ import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
 import { emit, type Emitted, type EmittedWeight } from "./emit.ts";
 import { encodeJson } from "./encode.ts";
-import { isSmallConstant, Lowering, type SmallConstants, smallElements } from "./lower.ts";
+import { isSmallConstant, type SmallConstants, smallElements } from "./lower.ts";
 import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./module.ts";
 import type { Program, Tensor } from "./program.ts";
+import { lowerPrograms } from "./programs.ts";
 import { runtimeText } from "./runtime_text.ts";
 import { schedule } from "./schedule.ts";
 import { shareShaders } from "./shader_texts.ts";
@@ -72,7 +73,8 @@ export async function compileModel(
 ): Promise<CompiledModule> {
   upgradeModel(model, { opset: HIGHEST_OPSET });
   await runPasses(model);
-  const { program, emitted } = generated(model, await smallConstants(model), bindingBytes);
+  const { programs, emitted } = generated(model, await smallConstants(model), bindingBytes);
+  const [program] = programs as [Program];
   const inputs = program.inputs.map(({ name, dims, tensor }, i): InputTable => ({
     name,
     dtype: tensor.dtype,
@@ -83,11 +85,12 @@ export async function compileModel(
       limits: dims.map((dim) => typeof dim === "string" ? limits.get(dim) ?? null : null),
     }),
   }));
-  const outputs = program.outputs.map((output): OutputTable => ({
+  const outputs = program.outputs.map((output, i): OutputTable => ({
     name: output.name,
     dtype: output.tensor.dtype,
     storage: storageOf(output.tensor.dtype),
-    dims: outputDims(program, output.tensor),
+    dims: programs.map((other): OutputTable["dims"] => outputDims(other, other.outputs[i]!.tensor))
+      .reduce(joinedDims),
   }));
   const prelude = scriptPreludeText(emitted.preludeFunctions);
   const host = hostText(emitted.hostFunctions);
@@ -124,16 +127,20 @@ ${runtimeText()}`;
   };
 }
 
-/** The program of a model, and what is printed of it. */
+/** The programs of a model, and what is printed of them. */
 function generated(
   model: Model,
   small: SmallConstants,
   bindingBytes: number,
-): { readonly program: Program; readonly emitted: Emitted } {
+): { readonly programs: readonly Program[]; readonly emitted: Emitted } {
   startAnew();
   try {
-    const program = new Lowering(model, small, bindingBytes).run();
-    return { program, emitted: emit(program, schedule(program, model.path)) };
+    const programs = lowerPrograms(model, small, bindingBytes);
+    const scheduled = programs.map((program) => ({
+      program,
+      block: schedule(program, model.path),
+    }));
+    return { programs, emitted: emit(scheduled) };
   } catch (cause) {
     // Types and ranks are taken to be what ONNX says of each op; a model where they aren't ends here.
     if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
@@ -161,6 +168,12 @@ function outputDims(
     if (extent.terms.length === 0) return extent.constant;
     return symbols.get(extent.id) ?? null;
   });
+}
+
+/** Dims that hold for both; null where the ranks differ. */
+function joinedDims(a: OutputTable["dims"], b: OutputTable["dims"]): OutputTable["dims"] {
+  if (a === null || b === null || a.length !== b.length) return null;
+  return a.map((dim, i) => dim === b[i] ? dim : null);
 }
 
 /** The elements of every constant that conversion must know. */

@@ -47,8 +47,8 @@ export interface OutputTable {
   readonly name: string;
   readonly dtype: DType;
   readonly storage: Storage;
-  /** null: known only at run time, and no symbol of the inputs. */
-  readonly dims: readonly (number | string | null)[];
+  /** null: known only at run time, and no symbol of the inputs; instead of all, not even the rank. */
+  readonly dims: readonly (number | string | null)[] | null;
 }
 
 /** A compute pipeline: one shader text with one set of constants. The entry point is `main`. */
@@ -137,8 +137,8 @@ export interface Recorder {
   /** Dimensions of an input, already checked. */
   dims(input: number): number[];
   /**
-   * Values of an input whose table says `host`. Integers are numbers: an int64 that is no safe
-   * integer is refused.
+   * Values of an input whose table says `host`. Integers are numbers: an int64 past the safe integers
+   * is the last of them.
    */
   host(input: number): ArrayLike<number>;
   input(input: number): Tensor;
@@ -155,6 +155,8 @@ export interface Recorder {
   dispatch(pipeline: number, tensors: Tensor[], parameters: number[], groups: number): void;
   /** Makes `tensor`, which may be an input or a weight, an output of the run. */
   output(index: number, tensor: Tensor, dims: number[]): void;
+  /** Forgets what was recorded since the last sync point: another program begins. */
+  restart(): void;
   /** Ends the run with an error. */
   fail(message: string): never;
 }

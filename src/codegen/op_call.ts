@@ -10,7 +10,7 @@ import type { KernelUse, OpCall, Operand, Part } from "../ops/op.ts";
 import { copiedElements, knownElements } from "./host_values.ts";
 import type { Lowering } from "./lower.ts";
 import { Names } from "./names.ts";
-import { HostDims, type HostStep, type Step, Tensor } from "./program.ts";
+import { type Choice, HostDims, type HostStep, type Step, Tensor } from "./program.ts";
 
 /** Integers that an op takes by one input at most: index arithmetic grows with the number of axes. */
 const MOST_INTEGERS = 64;
@@ -208,12 +208,17 @@ export class NodeCall implements OpCall {
     );
   }
 
-  check(condition: Value, message: string): void {
+  check(condition: Value, message: string, choice?: Choice): void {
     if (condition.kind === "constant") {
       if (condition.value === 0) this.fail(message);
       return;
     }
-    const step: Step = { kind: "check", condition, message: `${this.label}: ${message}` };
+    const step: Step = {
+      kind: "check",
+      condition,
+      message: `${this.label}: ${message}`,
+      choice: choice ?? null,
+    };
     this.lowering.push(step);
   }
 

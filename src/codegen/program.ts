@@ -3,7 +3,7 @@
  * file, or by a function of the host, in blocks of steps that If and Loop nest.
  */
 import type { DType } from "../dtype.ts";
-import type { Tensor as Initializer } from "../ir.ts";
+import type { Node, Tensor as Initializer } from "../ir.ts";
 import { type Axis, axis, type Integer, multiply } from "../expr/integer.ts";
 import { freshId } from "../expr/interned.ts";
 import { load, type Source, type Value } from "../expr/value.ts";
@@ -144,6 +144,18 @@ export interface Assignment {
   readonly from: Tensor;
 }
 
+/**
+ * An If whose branches give other ranks: a program takes one of them to the end, and one that takes
+ * the other begins where the condition says so.
+ */
+export interface Choice {
+  readonly node: Node;
+  /** Number of the program that takes the second branch; null where there is none. */
+  other: number | null;
+  /** Why there is none. */
+  reason: string | null;
+}
+
 /** One step of a block. */
 export type Step =
   | { readonly kind: "compute"; readonly tensor: Tensor }
@@ -154,7 +166,13 @@ export type Step =
     label: string;
   }
   | HostStep
-  | { readonly kind: "check"; readonly condition: Value; readonly message: string }
+  | {
+    readonly kind: "check";
+    readonly condition: Value;
+    readonly message: string;
+    /** Where another program goes on if it fails; without one the run ends. */
+    readonly choice: Choice | null;
+  }
   | {
     readonly kind: "if";
     readonly condition: Value;

@@ -19,11 +19,11 @@ export interface ModuleWeight {
   readonly bytes: number;
 }
 
-/** An input or an output; a text is a symbolic dimension, null one that only a run knows. */
+/** An input or an output; a text is a symbolic dimension, null one that only a run knows, or all. */
 export interface ModulePort {
   readonly name: string;
   readonly dtype: string;
-  readonly dims: readonly (number | string | null)[];
+  readonly dims: readonly (number | string | null)[] | null;
 }
 
 /** The content of `NAME.report.json`. Sizes are bytes. */

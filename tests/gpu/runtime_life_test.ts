@@ -120,7 +120,7 @@ Deno.test("a program that is wrong is stopped before it reaches the GPU", async 
     }, /one tensor twice/],
     [function* (m) {
       m.dispatch(0, [m.input(0), m.tensor(4)], [2 ** 31, 0, 0, 0], 1);
-    }, /parameter 0 is 2147483648, no 32-bit integer/],
+    }, /counts to 2147483648, and GPUs count in 32 bits/],
     [function* (m) {
       m.dispatch(0, [m.input(0)], [1, 0, 0, 0], 1);
     }, /takes 2 tensors and 4 parameters, was given 1 and 4/],

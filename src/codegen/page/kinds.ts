@@ -5,13 +5,13 @@
  */
 import { z } from "zod";
 import { DTYPES } from "../../dtype.ts";
-import type { DeclaredValue } from "../declarations.ts";
+import type { DeclaredOutput, DeclaredValue } from "../declarations.ts";
 import type { PageAssets } from "./assets.ts";
 
 /** What a kind looks at. */
 export interface PageSubject {
   readonly inputs: readonly DeclaredValue[];
-  readonly outputs: readonly DeclaredValue[];
+  readonly outputs: readonly DeclaredOutput[];
   readonly assets: PageAssets;
 }
 
@@ -208,8 +208,8 @@ function labelledPicture(subject: PageSubject): object | null {
 function textLine(subject: PageSubject): object | null {
   const input = pictureInput(subject);
   const { keys } = subject.assets;
-  const classes = subject.outputs[0]?.dims.at(-1);
-  if (input === null || keys === null || subject.outputs[0]?.dims.length !== 3) return null;
+  const classes = subject.outputs[0]?.dims?.at(-1);
+  if (input === null || keys === null || subject.outputs[0]?.dims?.length !== 3) return null;
   if (typeof classes === "number" && classes !== keys.length + 1 && classes !== keys.length + 2) {
     return null;
   }
@@ -279,7 +279,7 @@ export const PAGE_KINDS: readonly PageKind[] = [
     panel: "similarityPanel",
     detect: (subject) => {
       const [output] = subject.outputs;
-      const isVector = output?.dims.length === 2 || output?.dims.length === 3;
+      const isVector = output?.dims?.length === 2 || output?.dims?.length === 3;
       return isVector && output.name !== "logits" ? textSettings(subject) : null;
     },
   },

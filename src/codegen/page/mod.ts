@@ -4,7 +4,7 @@
  * the page's content security policy; everything of the model is JSON in a data block.
  */
 import { createHash } from "node:crypto";
-import type { DeclaredValue } from "../declarations.ts";
+import type { DeclaredOutput, DeclaredValue } from "../declarations.ts";
 import { encodeHtml, encodeJson } from "../encode.ts";
 import { stripModule } from "../runtime_text.ts";
 import arrays from "./arrays.js" with { type: "text" };
@@ -25,7 +25,7 @@ export interface PageRequest {
   /** Name of the module's files without their extensions. */
   readonly name: string;
   readonly inputs: readonly DeclaredValue[];
-  readonly outputs: readonly DeclaredValue[];
+  readonly outputs: readonly DeclaredOutput[];
   readonly assets: PageAssets;
 }
 
@@ -60,7 +60,7 @@ export async function buildPage({ name, inputs, outputs, assets }: PageRequest):
     break;
   }
   const isLarge = new TextEncoder().encode(encodeJson(settings)).length > MOST_HELD;
-  const describe = ({ name, dtype, dims }: DeclaredValue) => ({ name, dtype, dims });
+  const describe = ({ name, dtype, dims }: DeclaredOutput) => ({ name, dtype, dims });
   const data = encodeJson({
     module: addressOf(name, ".js"),
     inputs: inputs.map(describe),

@@ -15,6 +15,7 @@ import { toNumbers, toStorage } from "./values.js";
  * @property {import("../module.ts").StorageArray | null} values
  * @property {GPUBuffer | null} buffer
  * @property {ArrayLike<number> | null} numbers values on the host, where the program wants them
+ * @property {ModelError | null} refusal why the GPU can't have the values, where the host can
  */
 
 /** Host values that may be part of a plan's key. */
@@ -44,14 +45,25 @@ export function bindInputs(tables, inputs) {
         const why = host ? "it is read on the host" : "it is copied";
         throw new ModelError("input", `${act}: its buffer has no usage COPY_SRC, and ${why}.`);
       }
-      return { dims, mode: usable ? "bound" : "copied", values: null, buffer, numbers: null };
+      const mode = usable ? "bound" : "copied";
+      return { dims, mode, values: null, buffer, numbers: null, refusal: null };
     }
     const list = data ?? [];
-    let values = toStorage(dtype, storage, list, act);
-    // A caller may change its array once `run` has returned.
-    if (ArrayBuffer.isView(list) && values.buffer === list.buffer) values = values.slice();
     const numbers = host ? Float64Array.from(toNumbers(dtype, list, act)) : null;
-    return { dims, mode: "host", values, buffer: null, numbers };
+    /** @type {import("../module.ts").StorageArray | null} */
+    let values = null;
+    /** @type {ModelError | null} */
+    let refusal = null;
+    try {
+      values = toStorage(dtype, storage, list, act);
+    } catch (error) {
+      // What only the host reads, such as the end of a slice, may be past 32 bits.
+      if (!host || !(error instanceof ModelError)) throw error;
+      refusal = error;
+    }
+    // A caller may change its array once `run` has returned.
+    if (ArrayBuffer.isView(list) && values?.buffer === list.buffer) values = values.slice();
+    return { dims, mode: "host", values, buffer: null, numbers, refusal };
   });
 }
 

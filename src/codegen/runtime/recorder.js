@@ -26,6 +26,7 @@ import { ModelError } from "./model_error.js";
  * @property {readonly (readonly number[])[]} dims of each input
  * @property {(input: number) => ArrayLike<number>} host
  * @property {readonly boolean[]} external inputs that are bound where they are
+ * @property {readonly (ModelError | null)[]} [refusals] why inputs can't be on the GPU
  * @property {number} maxBinding bytes of the largest binding
  */
 
@@ -105,6 +106,8 @@ export class ProgramRecorder {
     if (known !== undefined) return known;
     const dims = this.#context.dims[input];
     if (dims === undefined) throw wrong(`there is no input ${input}`);
+    const refusal = this.#context.refusals?.[input];
+    if (refusal) throw refusal;
     const tensor = new RecordedTensor("input", input, 4 * dims.reduce((a, b) => a * b, 1));
     this.#limit(tensor.bytes);
     if (this.#context.external[input]) tensor.external = input;
@@ -175,7 +178,11 @@ export class ProgramRecorder {
     if (groups === 0) return;
     for (let i = 0; i < parameters.length; i++) {
       if (parameters[i] !== (Number(parameters[i]) | 0)) {
-        throw wrong(`${where}: parameter ${i} is ${parameters[i]}, no 32-bit integer`);
+        throw new ModelError(
+          "input",
+          `Cannot run the model on these inputs: ${table.label} counts to ${parameters[i]}, and ` +
+            "GPUs count in 32 bits. Run it on smaller inputs.",
+        );
       }
     }
     const at = this.#commands.length;
@@ -252,6 +259,18 @@ export class ProgramRecorder {
       this.#tensors.push(tensor);
     }
     return segment;
+  }
+
+  /** Forgets the commands of this segment. */
+  restart() {
+    this.#commands = [];
+    this.#tensors = this.#tensors.filter((tensor) => {
+      tensor.first = -1;
+      tensor.last = -1;
+      // What was carried over has its place.
+      if (tensor.place === null) tensor.segment = -1;
+      return tensor.place !== null;
+    });
   }
 
   /** Starts the next segment, once the tensors of the last have their places. */

@@ -142,6 +142,7 @@ export class ModelRunner {
       dims: bound.map(({ dims }) => dims),
       host: (input) => this.#hostValues(bound[input], input),
       external: bound.map(({ mode }) => mode === "bound"),
+      refusals: bound.map(({ refusal }) => refusal),
       maxBinding: this.#device.limits.maxStorageBufferBindingSize,
     });
     const program = this.#tables.program(recorder);

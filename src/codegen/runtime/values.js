@@ -82,8 +82,12 @@ export function arrayOfStorage(storage) {
   return storage === "f32" ? Float32Array : storage === "i32" ? Int32Array : Uint32Array;
 }
 
+/** The ends of 64-bit integers as numbers: the last is the next above. */
+const WIDE_RANGES = { int64: [-(2 ** 63), 2 ** 63], uint64: [0, 2 ** 64] };
+
 /**
- * Plain values or a typed array of `dtype` as numbers; int64 and uint64 must be safe integers.
+ * Plain values or a typed array of `dtype` as numbers; int64 and uint64 past the safe integers are
+ * their ends, as constants that say "to the end" are.
  * @param {string} dtype
  * @param {ArrayLike<number | bigint | boolean>} data
  * @param {string} act what can't be done, for messages: `Cannot take input "x"`
@@ -94,24 +98,19 @@ export function toNumbers(dtype, data, act) {
   if (!ArrayBuffer.isView(data)) {
     const numbers = Float64Array.from({ length: data.length }, (_, i) => plainNumber(data[i]));
     if (range === undefined) return numbers;
-    const wide = dtype === "int64" || dtype === "uint64";
-    const low = wide ? (range[0] && -Number.MAX_SAFE_INTEGER) : range[0];
-    const high = wide ? Number.MAX_SAFE_INTEGER : range[1];
+    const wide = dtype === "int64" || dtype === "uint64" ? WIDE_RANGES[dtype] : null;
+    const [low, high] = wide ?? range;
     const bad = numbers.findIndex((value) =>
-      !Number.isInteger(value) || value < low || value > high
+      !Number.isInteger(value) || value < Number(low) || value > Number(high)
     );
-    if (bad < 0) return numbers;
+    if (bad < 0) return wide === null ? numbers : numbers.map(safe);
     throw new ModelError(
       "input",
       `${act}: element ${bad} is ${numbers[bad]}, which no ${dtype} is.`,
     );
   }
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
-    return Float64Array.from({ length: data.length }, (_, i) => {
-      const value = Number(data[i]);
-      if (Number.isSafeInteger(value)) return value;
-      throw new ModelError("input", `${act}: element ${i} is ${data[i]}, past 2^53.`);
-    });
+    return Float64Array.from({ length: data.length }, (_, i) => safe(Number(data[i])));
   }
   const table = data instanceof Uint16Array || data instanceof Uint8Array
     ? smallFloatTable(dtype)
@@ -119,6 +118,14 @@ export function toNumbers(dtype, data, act) {
   const numbers = /** @type {ArrayLike<number>} */ (data);
   if (table === null) return numbers;
   return Float32Array.from(numbers, (code) => Number(table[code & (table.length - 1)]));
+}
+
+/**
+ * The safe integer that is nearest.
+ * @param {number} value
+ */
+function safe(value) {
+  return Math.min(Math.max(value, -Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
 }
 
 /**
