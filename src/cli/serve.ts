@@ -8,7 +8,7 @@ import { untilInterrupted } from "./signals.ts";
 /** Milliseconds that answers under way have when the command is interrupted. */
 const GRACE_MS = 500;
 
-/** Runs the command; returns the exit code once it is interrupted, which is its ordinary end. */
+/** Serves until the person interrupts it; returns the exit code, that of any interrupted command. */
 export async function serveCommand({ folder, port, host }: ServeArguments): Promise<number> {
   const files = new FolderServer(folder, host);
   await untilInterrupted(async (signal) => {
@@ -37,7 +37,7 @@ export async function serveCommand({ folder, port, host }: ServeArguments): Prom
     else signal.addEventListener("abort", stop);
     await server.finished;
   });
-  return 0;
+  return 130;
 }
 
 /** Starts to listen; what the person can mend is an InputError. */

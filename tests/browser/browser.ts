@@ -48,7 +48,7 @@ export async function withServeCommand(
   } finally {
     child.kill("SIGINT");
     await reader.cancel();
-    assert.equal((await child.status).code, 0);
+    assert.equal((await child.status).code, 130);
   }
 }
 

@@ -6,6 +6,10 @@ import { declarations } from "../../src/codegen/declarations.ts";
 import { encodeHtml, encodeJson } from "../../src/codegen/encode.ts";
 import { NO_ASSETS, type PageAssets } from "../../src/codegen/page/assets.ts";
 import { buildPage } from "../../src/codegen/page/mod.ts";
+import { convert } from "../../mod.ts";
+import { makeGraph, makeModel, makeNode, makeValueInfo } from "../../src/ir.ts";
+import { writeModel } from "../../src/onnx/writer.ts";
+import { floats } from "../encoding_models.ts";
 import { withFolder } from "../unit/onnx_models.ts";
 import {
   closePage,
@@ -69,6 +73,50 @@ Deno.test("a page whose every name is an injection runs", async () => {
           // The two scripts that the page was made with, and no element of a name.
           assert.equal(await page.locator(PARSED).count(), 2, name);
           if (index === 0) await takeScreenshot(watched, "names");
+          await closePage(watched);
+        }
+      })
+    );
+  });
+});
+
+Deno.test("a conversion's files run under any name", async () => {
+  const names = [
+    "two words",
+    `it's "quoted" <b>`,
+    "größe 模型 🙂",
+    "a#b?c%20d%&e+f,g;h=i@j",
+    "-dash...",
+  ];
+  const graph = makeGraph("g", {
+    nodes: [makeNode("Mul", "", ["x", "w"], ["y"])],
+    initializers: [floats("w", [64])],
+    inputs: [makeValueInfo("x", "float32", ["batch", 64])],
+    outputs: [makeValueInfo("y", "float32", ["batch", 64])],
+  });
+  await withFolder(async (folder) => {
+    const modelPath = join(folder, "model.onnx");
+    await writeModel(makeModel(modelPath, 8, new Map([["", 17]]), graph), modelPath);
+    for (const name of names) {
+      const outputPath = join(folder, `${name}.js`);
+      const result = await convert({ modelPath, outputPath, targetFormat: "webgpu" });
+      assert.ok(result.success, String(result.error));
+    }
+    await withBrowser((browser) =>
+      withServeCommand(folder, async (address) => {
+        const list = await openPage(browser, address);
+        const links = await list.page.getByRole("link").all();
+        assert.equal(links.length, names.length);
+        const hrefs = await Promise.all(links.map((link) => link.getAttribute("href")));
+        await closePage(list);
+        for (const href of hrefs) {
+          const watched = await openPage(browser, new URL(href!, address).href);
+          const { page } = watched;
+          await untilReady(watched);
+          assert.ok(names.includes(await page.title()));
+          await page.getByRole("button", { name: "Ones", exact: true }).click();
+          await page.getByRole("button", { name: "Run", exact: true }).click();
+          await page.waitForSelector(".output td", { timeout: 10_000 });
           await closePage(watched);
         }
       })
