@@ -232,7 +232,7 @@ function isProduct({ terms, constant }: Integer): boolean {
     terms[0]!.factors.every((factor) => factor.kind === "symbol");
 }
 
-const EXTENTS = new Map<Integer, Integer>();
+const EXTENTS = new WeakMap<Integer, Integer>();
 
 /**
  * `value` as an extent: a number, or a product of symbols, which all else about indices is solved

@@ -76,19 +76,29 @@ export function unionOfAxes(lists: readonly (readonly Axis[])[]): readonly Axis[
 
 const NO_AXES: readonly Axis[] = [];
 
+/** What tells products of atoms apart, and sorts terms. */
+function nameOf(factors: readonly Atom[]): string {
+  return factors.length === 1
+    ? String(factors[0]!.id)
+    : factors.map((factor) => factor.id).join("*");
+}
+
 /** The polynomial with these terms, which may be unsorted and may repeat. */
 function polynomial(terms: readonly Term[], constant: number): Integer {
   const merged = new Map<string, Term>();
   for (const term of terms) {
     if (term.coefficient === 0) continue;
-    const key = term.factors.map((factor) => factor.id).join("*");
-    const known = merged.get(key);
+    const name = nameOf(term.factors);
+    const known = merged.get(name);
     const coefficient = (known?.coefficient ?? 0) + term.coefficient;
-    if (coefficient === 0) merged.delete(key);
-    else merged.set(key, { coefficient, factors: term.factors });
+    if (coefficient === 0) merged.delete(name);
+    else if (coefficient === term.coefficient) merged.set(name, term);
+    else merged.set(name, { coefficient, factors: term.factors });
   }
-  const sorted = [...merged].sort(([a], [b]) => a < b ? -1 : 1);
-  const key = `p${constant}${sorted.map(([name, t]) => `+${t.coefficient}*${name}`).join("")}`;
+  const sorted = [...merged];
+  if (sorted.length > 1) sorted.sort(([a], [b]) => a < b ? -1 : 1);
+  let key = `p${constant}`;
+  for (const [name, { coefficient }] of sorted) key += `+${coefficient}*${name}`;
   return intern(key, (id) => ({
     id,
     constant: constant + 0,
@@ -107,9 +117,15 @@ export const ZERO: Integer = integer(0);
 /** One. */
 export const ONE: Integer = integer(1);
 
+const ATOMS = new WeakMap<Atom, Integer>();
+
 /** The integer that is one atom. */
 export function fromAtom(atom: Atom): Integer {
-  return polynomial([{ coefficient: 1, factors: [atom] }], 0);
+  let made = ATOMS.get(atom);
+  if (made === undefined) {
+    ATOMS.set(atom, made = polynomial([{ coefficient: 1, factors: [atom] }], 0));
+  }
+  return made;
 }
 
 /** The atom that `value` is, or null when it is something else. */
@@ -173,15 +189,52 @@ export function elementOf(value: Value): Integer {
   );
 }
 
+/** Sums and products of two, by {@link pairOf}. */
+const SUMS = new InternTable<Integer, number>();
+const PRODUCTS = new InternTable<Integer, number>();
+/** Ids stay below, so that the number of a pair is exact. */
+const MOST_IDS = 2 ** 26;
+
+/** A number for `a` and `b` in either order; null where ids are too large for one. */
+function pairOf(a: Integer, b: Integer): number | null {
+  const [low, high] = a.id < b.id ? [a.id, b.id] : [b.id, a.id];
+  return high < MOST_IDS ? high * MOST_IDS + low : null;
+}
+
+/** What `table` holds for a pair, or what `make` makes. */
+function paired(
+  table: InternTable<Integer, number>,
+  a: Integer,
+  b: Integer,
+  make: (a: Integer, b: Integer) => Integer,
+): Integer {
+  const pair = pairOf(a, b);
+  if (pair === null) return make(a, b);
+  let made = table.get(pair);
+  if (made === undefined) table.set(pair, made = make(a, b));
+  return made;
+}
+
 /** The sum. `d * (x div d) + x mod d` becomes `x`. */
 export function add(...values: readonly Integer[]): Integer {
-  let sum = polynomial(
+  const parts = values.filter((value) => value !== ZERO);
+  const [a, b] = parts;
+  if (a === undefined) return ZERO;
+  return b === undefined || parts.length > 2 ? sumOf(parts) : paired(SUMS, a, b, sumOfTwo);
+}
+
+function sumOfTwo(a: Integer, b: Integer): Integer {
+  return sumOf([a, b]);
+}
+
+function sumOf(values: readonly Integer[]): Integer {
+  let sum = values.length === 1 ? values[0]! : polynomial(
     values.flatMap((value) => value.terms),
     values.reduce((total, value) => total + value.constant, 0),
   );
   for (const term of sum.terms) {
     const rest = term.factors.find((factor) => factor.kind === "mod");
-    if (rest === undefined || rest.kind !== "mod") continue;
+    if (rest === undefined || rest.kind !== "mod" || !holdsQuotient(sum, rest)) continue;
     const others = term.factors.filter((factor) => factor !== rest);
     const scale = polynomial([{ coefficient: term.coefficient, factors: others }], 0);
     const quotient = multiply(scale, multiply(rest.b, combined("div", rest.a, rest.b)));
@@ -197,6 +250,13 @@ export function add(...values: readonly Integer[]): Integer {
   return sum;
 }
 
+/** Whether a term of `sum` holds the quotient that belongs to a remainder. */
+function holdsQuotient(sum: Integer, { a, b }: { readonly a: Integer; readonly b: Integer }) {
+  return sum.terms.some((term) =>
+    term.factors.some((factor) => factor.kind === "div" && factor.a === a && factor.b === b)
+  );
+}
+
 function sameFactors(a: readonly Atom[], b: readonly Atom[]): boolean {
   return a.length === b.length && a.every((factor, i) => factor === b[i]);
 }
@@ -208,28 +268,45 @@ export function subtract(a: Integer, b: Integer): Integer {
 
 /** `value` times the number `factor`. */
 export function scaled(value: Integer, factor: number): Integer {
+  if (factor === 1) return value;
   return polynomial(
-    value.terms.map((term) => ({ ...term, coefficient: term.coefficient * factor })),
+    value.terms.map(({ coefficient, factors }) => ({
+      coefficient: coefficient * factor,
+      factors,
+    })),
     value.constant * factor,
   );
 }
 
 /** The product. */
 export function multiply(...values: readonly Integer[]): Integer {
-  return values.reduce((a, b) => {
-    const terms: Term[] = [];
-    for (const left of withConstant(a)) {
-      for (const right of withConstant(b)) {
-        terms.push({
-          coefficient: left.coefficient * right.coefficient,
-          factors: [...left.factors, ...right.factors].sort((x, y) => x.id - y.id),
-        });
-      }
+  let product = ONE;
+  for (const value of values) {
+    if (value === ONE) continue;
+    product = product === ONE ? value : paired(PRODUCTS, product, value, productOf);
+  }
+  return product;
+}
+
+function productOf(a: Integer, b: Integer): Integer {
+  if (a.terms.length === 0) return scaled(b, a.constant);
+  if (b.terms.length === 0) return scaled(a, b.constant);
+  const terms: Term[] = [];
+  for (const left of withConstant(a)) {
+    for (const right of withConstant(b)) {
+      terms.push({
+        coefficient: left.coefficient * right.coefficient,
+        factors: left.factors.length === 0
+          ? right.factors
+          : right.factors.length === 0
+          ? left.factors
+          : [...left.factors, ...right.factors].sort((x, y) => x.id - y.id),
+      });
     }
-    const constant = terms.filter((term) => term.factors.length === 0)
-      .reduce((total, term) => total + term.coefficient, 0);
-    return polynomial(terms.filter((term) => term.factors.length > 0), constant);
-  }, ONE);
+  }
+  const constant = terms.filter((term) => term.factors.length === 0)
+    .reduce((total, term) => total + term.coefficient, 0);
+  return polynomial(terms.filter((term) => term.factors.length > 0), constant);
 }
 
 /** The terms of `value`, its constant among them. */

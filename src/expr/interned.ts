@@ -4,7 +4,7 @@
  * numbers, which order what is printed, don't depend on what was compiled before.
  */
 
-const TABLES: InternTable<unknown>[] = [];
+const TABLES: { reset(): void }[] = [];
 let nextId = 1;
 let firstId: number | null = null;
 
@@ -14,19 +14,19 @@ export function freshId(): number {
 }
 
 /** Nodes by what tells them apart. */
-export class InternTable<T> {
-  #nodes = new Map<string, T>();
-  #loaded: ReadonlyMap<string, T> | null = null;
+export class InternTable<T, K extends string | number = string> {
+  #nodes = new Map<K, T>();
+  #loaded: ReadonlyMap<K, T> | null = null;
 
   constructor() {
     TABLES.push(this);
   }
 
-  get(key: string): T | undefined {
+  get(key: K): T | undefined {
     return this.#nodes.get(key);
   }
 
-  set(key: string, node: T): void {
+  set(key: K, node: T): void {
     this.#nodes.set(key, node);
   }
 
