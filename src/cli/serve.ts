@@ -12,12 +12,10 @@ const GRACE_MS = 500;
 export async function serveCommand({ folder, port, host }: ServeArguments): Promise<number> {
   const files = new FolderServer(folder, host);
   await untilInterrupted(async (signal) => {
-    const force = new AbortController();
     const server = listen(() =>
       Deno.serve({
         port,
         hostname: host,
-        signal: force.signal,
         onListen: ({ port }) => {
           const name = host.includes(":") ? `[${host}]` : host;
           console.log(
@@ -29,15 +27,22 @@ export async function serveCommand({ folder, port, host }: ServeArguments): Prom
           return new Response("Internal error\n", { status: 500 });
         },
       }, (request) => files.answer(request)), { port, host });
-    const stop = () => {
-      const timer = setTimeout(() => force.abort(), GRACE_MS);
-      server.shutdown().finally(() => clearTimeout(timer));
-    };
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop);
-    await server.finished;
+    await Promise.race([server.finished, interrupted(signal)]);
+    // A client that reads no further would keep it for ever: the process ends without it.
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const grace = new Promise((resolve) => timer = setTimeout(resolve, GRACE_MS));
+    await Promise.race([server.shutdown(), grace]);
+    clearTimeout(timer);
   });
   return 130;
+}
+
+/** Resolves once `signal` is aborted. */
+function interrupted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve());
+  });
 }
 
 /** Starts to listen; what the person can mend is an InputError. */

@@ -59,7 +59,11 @@ export class FolderServer {
   /** The answer to `request`; never rejects for what the request holds. */
   async answer(request: Request): Promise<Response> {
     const url = new URL(request.url);
-    if (!this.#hosts.has(url.hostname)) return refusal(421, "This server is for this machine only");
+    // The address may name a host too, or lack one, beside the header.
+    const named = request.headers.get("host");
+    const ours = this.#hosts.has(url.hostname) &&
+      (named === null || this.#hosts.has(hostOf(named)));
+    if (!ours) return refusal(421, "This server is for this machine only");
     if (request.method !== "GET" && request.method !== "HEAD") {
       return refusal(405, "Only GET and HEAD are served", { allow: "GET, HEAD" });
     }
@@ -97,6 +101,11 @@ export class FolderServer {
       return null;
     }
   }
+}
+
+/** The name in a `Host` header, without its port. */
+function hostOf(header: string): string {
+  return header.trim().toLowerCase().replace(/:\d*$/, "");
 }
 
 /** Headers of every answer. */
@@ -173,7 +182,9 @@ async function fileResponse(
   }
 
   const condition = request.headers.get("if-range");
-  const asked = condition === null || condition === tag ? request.headers.get("range") : null;
+  // Ranges are defined for GET alone, https://www.rfc-editor.org/rfc/rfc9110#section-14.2.
+  const heeded = request.method === "GET" && (condition === null || condition === tag);
+  const asked = heeded ? request.headers.get("range") : null;
   const range = parseRange(asked, size);
   if (range === "unsatisfiable") {
     headers.set("content-range", `bytes */${size}`);

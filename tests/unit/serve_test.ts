@@ -93,6 +93,8 @@ Deno.test("a range is answered with its bytes, one that can't be with 416", asyn
       const all = await ask("/model.safetensors", { range });
       assert.deepEqual([all.status, all.body.length], [200, size], range);
     }
+    const head = await ask("/model.safetensors", { range: "bytes=0-9" }, "HEAD");
+    assert.deepEqual([head.status, head.headers.get("content-length")], [200, String(size)]);
     const changed = await ask("/model.safetensors", { range: "bytes=0-9", "if-range": '"old"' });
     assert.deepEqual([changed.status, changed.body.length], [200, size]);
   });
