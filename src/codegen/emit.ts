@@ -4,12 +4,11 @@
  */
 import type { Tensor as Initializer } from "../ir.ts";
 import { asAtom, asNumber, type Integer, multiply, type Value } from "../expr/mod.ts";
-import { COPY_SHADER } from "./copy_shader.ts";
 import { encodeJson } from "./encode.ts";
 import { hostCopy } from "./host_values.ts";
-import { kernelShader } from "./kernel_shader.ts";
-import { preludeText } from "./kernel_text.ts";
-import type { PipelineTable } from "./module.ts";
+import { kernelShaders } from "./kernel_shader.ts";
+import type { KernelTable, PipelineTable } from "./module.ts";
+import { PipelineTables } from "./pipeline_tables.ts";
 import type {
   Assignment,
   HostCopy,
@@ -19,9 +18,15 @@ import type {
   Tensor,
   WeightPart,
 } from "./program.ts";
-import { resultsOf, type ScheduledBlock, type ScheduledStep, type Unit } from "./units.ts";
+import {
+  type KernelUnit,
+  resultsOf,
+  type ScheduledBlock,
+  type ScheduledStep,
+  type Unit,
+} from "./units.ts";
 import { ScriptPrinter, ScriptScope } from "./script.ts";
-import { expressionShader, type Shader } from "./shaders.ts";
+import { expressionShader } from "./shaders.ts";
 import { storageOf } from "./storage.ts";
 import { lastUses } from "./uses.ts";
 import type { Parameter } from "./shader_parts.ts";
@@ -35,6 +40,7 @@ export interface EmittedWeight {
 /** What is emitted of a program. */
 export interface Emitted {
   readonly pipelines: readonly PipelineTable[];
+  readonly kernels: readonly KernelTable[];
   /** Constants in order of first use; `m.weight(i)` is the i-th. */
   readonly weights: readonly EmittedWeight[];
   /** Text of `function* program(m) {...}`. */
@@ -47,8 +53,13 @@ export interface Emitted {
   /** Calls of host functions. */
   readonly hostNodes: readonly string[];
   /** Steps, for the report: what each dispatch is of. */
-  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+  readonly dispatches: readonly EmittedDispatch[];
 }
+
+/** A dispatch in the program's text: of a pipeline, or of a kernel, which has several. */
+export type EmittedDispatch =
+  | { readonly label: string; readonly pipeline: number }
+  | { readonly label: string; readonly kernel: number };
 
 /** A program, and how it is scheduled. */
 export interface ScheduledProgram {
@@ -62,14 +73,13 @@ export function emit(programs: readonly ScheduledProgram[]): Emitted {
 }
 
 class Emitter {
-  readonly #pipelines: PipelineTable[] = [];
-  readonly #byText = new Map<string, number>();
+  readonly #pipelines = new PipelineTables();
   readonly #weights: EmittedWeight[] = [];
   readonly #prelude = new Set<string>();
   readonly #host = new Set<string>();
   readonly #hostInputs = new Set<number>();
   readonly #hostNodes: string[] = [];
-  readonly #dispatches: { label: string; pipeline: number }[] = [];
+  readonly #dispatches: EmittedDispatch[] = [];
   readonly #printer: ScriptPrinter;
   #last: ReadonlyMap<Tensor, number> = new Map();
   #number: ReadonlyMap<ScheduledStep, number> = new Map();
@@ -93,7 +103,8 @@ class Emitter {
       `function* ${programName(i)}(m) {\n${this.#program(entry)}\n}\n`
     );
     return {
-      pipelines: this.#pipelines,
+      pipelines: this.#pipelines.pipelines,
+      kernels: this.#pipelines.kernels,
       weights: this.#weights,
       program: texts.join(""),
       preludeFunctions: this.#prelude,
@@ -201,32 +212,31 @@ class Emitter {
       const bytes = this.#bytes(tensor, scope);
       scope.lines.push(`const ${this.#name(tensor, scope)} = m.tensor(${bytes});`);
     }
-    const shader = unit.kind === "expression" ? expressionShader(unit) : kernelShader(unit);
-    const pipeline = this.#pipeline(unit.label, shader);
+    if (unit.kind === "kernel") return this.#kernel(unit, scope);
+    const shader = expressionShader(unit);
+    const pipeline = this.#pipelines.pipeline(unit.label, shader, shader.parameters.length);
     this.#dispatches.push({ label: unit.label, pipeline });
-    const tensors = shader.tensors.map((tensor) => this.#tensor(tensor, scope));
-    const parameters = shader.parameters.map((parameter) => this.#parameter(parameter, scope));
     const groups = this.#printer.integer(shader.groups, scope);
-    scope.lines.push(
-      `m.dispatch(${pipeline}, [${tensors.join(", ")}], [${parameters.join(", ")}], ${groups});`,
-    );
+    scope.lines.push(`m.dispatch(${pipeline}, ${this.#bound(shader, scope)}, ${groups});`);
   }
 
-  #pipeline(label: string, shader: Shader): number {
-    const code = `${preludeText(shader.prelude)}\n${shader.text}`.trimStart();
-    const key = JSON.stringify([code, shader.constants]);
-    let at = this.#byText.get(key);
-    if (at === undefined) {
-      at = this.#pipelines.push({
-        label,
-        code,
-        bindings: shader.bindings,
-        parameters: shader.parameters.length,
-        ...(Object.keys(shader.constants).length > 0 && { constants: shader.constants }),
-      }) - 1;
-      this.#byText.set(key, at);
-    }
-    return at;
+  /** A dispatch that can be computed in several ways. */
+  #kernel(unit: KernelUnit, scope: ScriptScope): void {
+    const { label } = unit;
+    const shaders = kernelShaders(unit);
+    const kernel = this.#pipelines.kernel(label, shaders);
+    this.#dispatches.push({ label, kernel });
+    scope.lines.push(`m.kernel(${kernel}, ${this.#bound(shaders, scope)});`);
+  }
+
+  /** The tensors and the parameters of a dispatch. */
+  #bound(
+    shader: { readonly tensors: readonly Tensor[]; readonly parameters: readonly Parameter[] },
+    scope: ScriptScope,
+  ): string {
+    const tensors = shader.tensors.map((tensor) => this.#tensor(tensor, scope));
+    const parameters = shader.parameters.map((parameter) => this.#parameter(parameter, scope));
+    return `[${tensors.join(", ")}], [${parameters.join(", ")}]`;
   }
 
   /** A parameter as the i32 with its bits. */
@@ -400,7 +410,7 @@ class Emitter {
 
   /** Copies the tensors of a list one after another into `to`. */
   #stack(list: string, to: Tensor, size: Integer, scope: ScriptScope): void {
-    const pipeline = this.#copyPipeline();
+    const pipeline = this.#pipelines.copying();
     const each = this.#printer.integer(size, scope);
     const bytes = this.#bytes(to, scope);
     const name = this.#name(to, scope);
@@ -410,19 +420,6 @@ class Emitter {
         `  m.dispatch(${pipeline}, [${list}[i], ${name}], [${each}, i * ${each}], ` +
         `Math.ceil(${each} / 64));\n}`,
     );
-  }
-
-  #copyPipeline(): number {
-    const known = this.#byText.get(COPY_SHADER);
-    if (known !== undefined) return known;
-    const at = this.#pipelines.push({
-      label: "copy",
-      code: COPY_SHADER,
-      bindings: "aa",
-      parameters: 2,
-    }) - 1;
-    this.#byText.set(COPY_SHADER, at);
-    return at;
   }
 }
 

@@ -54,6 +54,8 @@ export interface Variant {
   readonly adapter: AdapterKind;
   /** Bytes of workgroup memory. */
   readonly workgroupBytes: number;
+  /** GPU features that the core needs, such as "shader-f16"; the emitter enables them. */
+  readonly features?: readonly string[];
   /** The pass before, where the work takes two: it stores what this one loads. */
   readonly after?: FirstPass;
 }

@@ -1,121 +1,269 @@
-/** Shaders of kernel files: another header over a file's core. */
-import {
-  add,
-  type Axis,
-  divideUp,
-  fromAtom,
-  type Integer,
-  integer,
-  multiply,
-  substitute,
-  type Value,
-} from "../expr/mod.ts";
-import { estimate } from "./cost.ts";
-import { applies, coreOf, familyOf, type Groups, type Variant } from "./kernels.ts";
-import { withoutComments } from "./kernel_text.ts";
-import { FlatTensor } from "./program.ts";
+/** Shaders of kernel files: another header over a file's core, one for each way of computing. */
+import { type Candidate, candidatesOf, tilesOf } from "./kernel_candidates.ts";
 import { loadHook, parameters, scalarFunction, signature, vectorHook } from "./kernel_hooks.ts";
+import { coreOf, type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
+import { withoutComments } from "./kernel_text.ts";
+import type { SizeLimit, VariantTable } from "./module.ts";
+import type { Tensor } from "./program.ts";
+import { Declarations, type Parameter } from "./shader_parts.ts";
+import { flattened } from "./shaders.ts";
 import { flatOffset, type KernelUnit } from "./units.ts";
-import { finished, flattened, type Shader } from "./shaders.ts";
-import { Declarations } from "./shader_parts.ts";
 import { Printer } from "./wgsl.ts";
 
-/** The shader of `unit`. */
-export function kernelShader(unit: KernelUnit): Shader {
-  const { use } = unit;
-  const family = familyOf(use.core);
-  const loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
-  const variant = chosen(unit, loads);
-  const declarations = new Declarations();
-  const functions: string[] = [];
-  for (const [name, type] of Object.entries(family.constants)) {
-    functions.push(`const ${name}: ${type} = ${use.constants?.[name] ?? 0};`);
-  }
-  for (const name of family.sizes) {
-    const size = use.sizes[name];
-    if (size === undefined) throw new Error(`a use of ${family.name} has no size "${name}"`);
-    functions.push(`fn ${name}() -> i32 { return ${declarations.extent(size)}; }`);
-  }
-  for (const hook of family.loads) {
-    if (!variant.loads.includes(hook.name)) continue;
-    const given = loads.find((entry) => entry.name === hook.name);
-    if (given !== undefined) {
-      functions.push(loadHook(declarations, hook.name, given.axes, given.body));
-    } else {
-      const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
-      const parameters = hook.indices.map((index) => `${index}: i32`).join(", ");
-      functions.push(`fn ${hook.name}(${parameters}) -> ${type} { return ${type}(0); }`);
+/** A shader of one pass. */
+export interface PassShader {
+  /** The text, without functions of the prelude and directives. */
+  readonly text: string;
+  readonly prelude: ReadonlySet<string>;
+  readonly bindings: string;
+  readonly constants: Readonly<Record<string, number>>;
+  readonly features: readonly string[];
+}
+
+/** The shaders of a kernel, and what a dispatch of it needs. */
+export interface KernelShaders {
+  /** In order of binding. */
+  readonly tensors: readonly Tensor[];
+  readonly bindings: string;
+  readonly parameters: readonly Parameter[];
+  readonly sizes: readonly (number | readonly [parameter: number])[];
+  readonly candidates: readonly {
+    readonly variant: VariantTable;
+    readonly limits: readonly SizeLimit[];
+    readonly passes: readonly PassShader[];
+  }[];
+}
+
+/** A function of a header, and what it needs. */
+interface HeaderFunction {
+  readonly text: string;
+  readonly declarations: Declarations;
+}
+
+/** What a pass consists of, before it is known what others declare. */
+interface Pass {
+  readonly functions: readonly HeaderFunction[];
+  /** Declares the tensor between two passes; "" where there is none. */
+  readonly between: string;
+  readonly variant: Omit<Variant, "limits" | "adapter">;
+}
+
+/** Storage bindings of a dispatch at most (WebGPU's default limit). */
+const MOST_BINDINGS = 8;
+
+/** The shaders of `unit`, one or two for each candidate. */
+export function kernelShaders(unit: KernelUnit): KernelShaders {
+  const family = familyOf(unit.use.core);
+  const header = new Header(unit, family);
+  const made = candidatesOf(unit, family).map((candidate) => ({
+    candidate,
+    passes: header.passes(candidate.variant),
+  }));
+  const { declarations } = header;
+  const candidates = made.map(({ candidate, passes }) => ({
+    variant: tableOf(candidate, family),
+    limits: candidate.limits,
+    passes: passes.map((pass) => finishedPass(declarations, pass)),
+  })).filter(({ passes }) =>
+    passes.every(({ bindings }) => bindings.replaceAll(".", "").length <= MOST_BINDINGS)
+  );
+  return {
+    tensors: declarations.tensors,
+    bindings: declarations.bindings(),
+    parameters: declarations.parameters,
+    sizes: header.sizes,
+    candidates,
+  };
+}
+
+/** What stands above the cores of a unit: each function is printed once, for all that call it. */
+class Header {
+  readonly declarations = new Declarations();
+  readonly sizes: (number | readonly [parameter: number])[] = [];
+  readonly #loads;
+  readonly #common: HeaderFunction[] = [];
+  readonly #made = new Map<string, HeaderFunction>();
+
+  constructor(readonly unit: KernelUnit, readonly family: Family) {
+    const { use } = unit;
+    this.#loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
+    for (const [name, type] of Object.entries(family.constants)) {
+      this.#common.push(
+        this.#function(name, () => `const ${name}: ${type} = ${use.constants?.[name] ?? 0};`),
+      );
+    }
+    for (const name of family.sizes) {
+      const size = use.sizes[name];
+      if (size === undefined) throw new Error(`a use of ${family.name} has no size "${name}"`);
+      const text = this.declarations.extent(size);
+      const parameter = text.match(/^p\.p(\d+)$/)?.[1];
+      this.sizes.push(parameter === undefined ? Number(text) : [Number(parameter)]);
+      this.#common.push(this.#function(name, () => `fn ${name}() -> i32 { return ${text}; }`));
     }
   }
-  for (const { name, of, along } of variant.vectors) {
-    const given = loads.find((entry) => entry.name === of);
-    if (given === undefined) throw new Error(`a use of ${family.name} has no hook "${of}"`);
-    functions.push(vectorHook(declarations, name, given.axes, given.axes[along]!, given.body));
+
+  /** The passes of a variant: one, or two. */
+  passes(variant: Variant): Pass[] {
+    const functions = [...this.#common, ...this.#reads(variant)];
+    const { after } = variant;
+    const own = [...this.#stores(), ...this.#scalars()];
+    if (after === undefined) return [{ functions: [...functions, ...own], between: "", variant }];
+    const sizes = Object.entries(after.sizes).map(([name, { size, by }]) =>
+      this.#function(name, () => `fn ${name}() -> i32 { return (${size}() + ${by - 1}) / ${by}; }`)
+    );
+    const { store, load } = this.#between(after);
+    const between = "core_between";
+    return [
+      {
+        functions: [
+          ...this.#common,
+          ...sizes,
+          ...this.#reads(after.variant),
+          store,
+          ...this.#scalars(),
+        ],
+        between,
+        variant: after.variant,
+      },
+      { functions: [...functions, ...sizes, load, ...own], between, variant },
+    ];
   }
-  for (const hook of family.stores) {
-    const store = unit.stores.find((entry) => entry.hook === hook.name);
-    const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
-    if (store === undefined) {
-      const parameters = hook.indices.map((index) => `${index}: i32, `).join("");
-      functions.push(`fn ${hook.name}(${parameters}value: ${type}) {}`);
-      continue;
+
+  /** A function of the header; printed by the first that asks for it. */
+  #function(key: string, print: (declarations: Declarations) => string): HeaderFunction {
+    let made = this.#made.get(key);
+    if (made === undefined) {
+      const declarations = this.declarations.part();
+      this.#made.set(key, made = { text: print(declarations), declarations });
     }
-    const body = flattened(store.body);
-    const printer = new Printer(declarations, [body]);
-    const scope = parameters(store.axes);
-    const made = printer.value(body, scope);
-    const at = printer.offset(flatOffset(store.tensor.dims, store.place), scope);
-    const word = body.type === "bool" ? `select(0u, 1u, ${made})` : made;
-    scope.lines.push(`${declarations.result(store.tensor)}[${at}] = ${word};`);
-    functions.push(
-      `fn ${store.hook}(${signature(store.axes)}, value: ${type}) {\n${scope.text("  ")}\n}`,
+    return made;
+  }
+
+  /** The load hooks that a core calls. */
+  #reads(variant: Pick<Variant, "loads" | "vectors">): HeaderFunction[] {
+    const { family } = this;
+    const functions: HeaderFunction[] = [];
+    for (const hook of family.loads) {
+      if (!variant.loads.includes(hook.name)) continue;
+      const given = this.#loads.find((entry) => entry.name === hook.name);
+      functions.push(this.#function(hook.name, (declarations) => {
+        if (given !== undefined) return loadHook(declarations, hook.name, given.axes, given.body);
+        const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
+        const parameters = hook.indices.map((index) => `${index}: i32`).join(", ");
+        return `fn ${hook.name}(${parameters}) -> ${type} { return ${type}(0); }`;
+      }));
+    }
+    for (const { name, of, along } of variant.vectors) {
+      const given = this.#loads.find((entry) => entry.name === of);
+      if (given === undefined) throw new Error(`a use of ${family.name} has no hook "${of}"`);
+      functions.push(this.#function(
+        `${name} along ${along}`,
+        (declarations) =>
+          vectorHook(declarations, name, given.axes, given.axes[along]!, given.body),
+      ));
+    }
+    return functions;
+  }
+
+  /** The store hooks of the family. */
+  #stores(): HeaderFunction[] {
+    return this.family.stores.map((hook) =>
+      this.#function(hook.name, (declarations) => {
+        const store = this.unit.stores.find((entry) => entry.hook === hook.name);
+        if (store === undefined) {
+          const type = hook.type === "i32" || hook.type === "u32" ? hook.type : "f32";
+          const parameters = hook.indices.map((index) => `${index}: i32, `).join("");
+          return `fn ${hook.name}(${parameters}value: ${type}) {}`;
+        }
+        const body = flattened(store.body);
+        const printer = new Printer(declarations, [body]);
+        const scope = parameters(store.axes);
+        const made = printer.value(body, scope);
+        const at = printer.offset(flatOffset(store.tensor.dims, store.place), scope);
+        const word = body.type === "bool" ? `select(0u, 1u, ${made})` : made;
+        scope.lines.push(`${declarations.tensor(store.tensor)}[${at}] = ${word};`);
+        return `fn ${hook.name}(${signature(store.axes)}, value: ${store.given.type}) {\n${
+          scope.text("  ")
+        }\n}`;
+      })
     );
   }
-  for (const [name, count] of Object.entries(family.functions)) {
-    const make = use.functions?.[name];
-    if (make === undefined) throw new Error(`a use of ${family.name} has no function "${name}"`);
-    functions.push(scalarFunction(declarations, name, count, make));
+
+  /** The functions of numbers that cores call. */
+  #scalars(): HeaderFunction[] {
+    const { use } = this.unit;
+    return Object.entries(this.family.functions).map(([name, count]) => {
+      const make = use.functions?.[name];
+      if (make === undefined) throw new Error(`a use of ${this.family.name} has no "${name}"`);
+      return this.#function(
+        name,
+        (declarations) => scalarFunction(declarations, name, count, make),
+      );
+    });
   }
-  const text = `${functions.join("\n")}\n${withoutComments(coreOf(variant))}`;
-  return finished(declarations, text, groupsOf(variant.groups, use.sizes), variant.overrides);
-}
 
-/**
- * The variant for `unit`: the first for any adapter that fits what is known of the sizes. Of two that
- * read b across or along k, the one whose way its elements lie.
- */
-function chosen(unit: KernelUnit, loads: KernelUnit["loads"]): Variant {
-  const family = familyOf(unit.use.core);
-  const size = (name: string): number =>
-    unit.use.constants?.[name] ?? estimate(unit.use.sizes[name] ?? integer(0));
-  const fitting = family.variants.filter((variant) =>
-    variant.adapter !== "hardware" && variant.workgroupBytes === 0 && applies(variant, size)
-  );
-  const b = loads.find((hook) => hook.name === "b");
-  const isAlongK = b !== undefined && liesAlong(b.body, b.axes[1]!);
-  const [first] = fitting.filter((variant) => variant.name.endsWith("_along_k") === isAlongK);
-  const variant = first ?? fitting[0] ??
-    family.variants.find((entry) => entry.adapter !== "hardware") ??
-    family.variants[0];
-  if (variant === undefined) throw new Error(`${family.name} has no variants`);
-  return variant;
-}
-
-/** True where neighbours along `step` are neighbours in memory in every load of `body`. */
-function liesAlong(body: Value, step: Axis): boolean {
-  if (body.kind === "load" && body.source instanceof FlatTensor) {
-    const next = substitute(body, new Map([[step, add(fromAtom(step), integer(1))]]));
-    return next.kind === "load" && next.indices[0] === add(body.indices[0]!, integer(1));
+  /** How the tensor between two passes is stored and loaded: row-major, over its extents. */
+  #between({ store, load, extents }: FirstPass): { store: HeaderFunction; load: HeaderFunction } {
+    const offset = (indices: readonly string[]): string =>
+      indices.reduce((sum, index, i) => i === 0 ? index : `(${sum}) * ${extents[i]}() + ${index}`);
+    const listed = (indices: readonly string[]) => indices.map((name) => `${name}: i32`).join(", ");
+    return {
+      store: this.#function(
+        store.name,
+        () =>
+          `fn ${store.name}(${listed(store.indices)}, value: f32) {\n` +
+          `  core_between[${offset(store.indices)}] = value;\n}`,
+      ),
+      load: this.#function(
+        load.name,
+        () =>
+          `fn ${load.name}(${listed(load.indices)}) -> f32 {\n` +
+          `  return core_between[${offset(load.indices)}];\n}`,
+      ),
+    };
   }
-  return body.kind !== "load" && body.axes.includes(step) && isPacked(body);
 }
 
-/** True where `body` decodes packed codes, which lie along k. */
-function isPacked(body: Value): boolean {
-  return body.kind === "operation" && body.name === "mul";
+/** The shader of a pass, once everything that its kernel declares is known. */
+function finishedPass(
+  declarations: Declarations,
+  { functions, between, variant }: Pass,
+): PassShader {
+  const used = new Set(functions.flatMap(({ declarations }) => [...declarations.used]));
+  const lines = [declarations.text(used)];
+  if (between !== "") {
+    const binding = declarations.tensors.length + 1;
+    lines.push(
+      `@group(0) @binding(${binding}) var<storage, read_write> ${between}: array<f32>;`,
+    );
+  }
+  lines.push(...functions.map(({ text }) => text), withoutComments(coreOf(variant)));
+  return {
+    text: lines.join("\n"),
+    prelude: new Set(functions.flatMap(({ declarations }) => [...declarations.prelude])),
+    bindings: declarations.bindings(used) + (between === "" ? "" : "a"),
+    constants: variant.overrides,
+    features: variant.features ?? [],
+  };
 }
 
-function groupsOf(groups: Groups, sizes: Readonly<Record<string, Integer>>): Integer {
-  const tiles = groups.tiles.map(([name, tile]) => divideUp(sizes[name]!, integer(tile)));
-  return divideUp(multiply(...tiles), integer(groups.share));
+/** What the runtime must know of a candidate. */
+function tableOf({ variant }: Candidate, family: Family): VariantTable {
+  const { name, adapter, features = [], after } = variant;
+  const first = after?.variant;
+  const last = { tiles: tilesOf(family, variant.groups.tiles, after), share: variant.groups.share };
+  const passes = first === undefined ? [last] : [
+    { tiles: tilesOf(family, first.groups.tiles, after), share: first.groups.share },
+    last,
+  ];
+  return {
+    name,
+    adapter,
+    features: [...new Set([...features, ...first?.features ?? []])],
+    workgroupBytes: Math.max(variant.workgroupBytes, first?.workgroupBytes ?? 0),
+    passes,
+    ...(after !== undefined && {
+      between: tilesOf(family, after.extents.map((size) => [size, 1]), after),
+    }),
+  };
 }

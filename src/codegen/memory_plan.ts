@@ -37,8 +37,16 @@ export function planMemory(
 ): MemoryPlan | string {
   // The text is the emitter's: no name of a model is in it.
   const program: Program = new Function(`${compiled.program}\nreturn program;`)();
-  const { inputs, outputs, pipelines } = compiled;
-  const tables: ModuleTables = { inputs, outputs, pipelines, weights, features: [], program };
+  const { inputs, outputs, pipelines, kernels } = compiled;
+  const tables: ModuleTables = {
+    inputs,
+    outputs,
+    pipelines,
+    kernels,
+    weights,
+    features: [],
+    program,
+  };
   let dispatches = 0;
   const recorder = new class extends ProgramRecorder {
     override dispatch(...command: Parameters<ProgramRecorder["dispatch"]>): void {

@@ -17,15 +17,21 @@ import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
 import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
-import { emit, type Emitted, type EmittedWeight } from "./emit.ts";
+import { emit, type Emitted, type EmittedDispatch, type EmittedWeight } from "./emit.ts";
 import { encodeJson } from "./encode.ts";
 import { isSmallConstant, type SmallConstants, smallElements } from "./lower.ts";
-import type { InputTable, OutputTable, PipelineTable, WeightTables } from "./module.ts";
+import type {
+  InputTable,
+  KernelTable,
+  OutputTable,
+  PipelineTable,
+  WeightTables,
+} from "./module.ts";
 import type { Program, Tensor } from "./program.ts";
 import { lowerPrograms } from "./programs.ts";
 import { runtimeText } from "./runtime_text.ts";
 import { schedule } from "./schedule.ts";
-import { shareShaders } from "./shader_texts.ts";
+import { shareShaders, shareVariants } from "./shader_texts.ts";
 import { hostText, scriptPreludeText } from "./script_text.ts";
 import { packedBytes, packedDtype, storageOf } from "./storage.ts";
 import { readPart } from "./weight_parts.ts";
@@ -50,12 +56,13 @@ export interface CompiledModule {
   readonly inputs: readonly InputTable[];
   readonly outputs: readonly OutputTable[];
   readonly pipelines: readonly PipelineTable[];
+  readonly kernels: readonly KernelTable[];
   /** Constants to write, in order of use. */
   readonly weights: readonly CompiledWeight[];
   /** Ops whose results are computed on the host, and in what node. */
   readonly hostNodes: readonly string[];
   /** What each dispatch in the program's text is of. */
-  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+  readonly dispatches: readonly EmittedDispatch[];
   /** Statements that declare the generator function `program`. */
   readonly program: string;
   /** The module's text, for a weights file that is called `name`. */
@@ -98,6 +105,7 @@ export async function compileModel(
     inputs,
     outputs,
     pipelines: emitted.pipelines,
+    kernels: emitted.kernels,
     weights: emitted.weights.map(weightSource),
     hostNodes: emitted.hostNodes,
     dispatches: emitted.dispatches,
@@ -105,15 +113,20 @@ export async function compileModel(
     javaScript: (name, weights) => {
       // Shaders hold no names: they are texts of the compiler's own.
       const { texts, pipelines } = shareShaders(emitted.pipelines);
-      const tables = { inputs, outputs, pipelines, weights, features: [] };
+      const { variants, kernels } = shareVariants(emitted.kernels);
+      const tables = { inputs, outputs, pipelines, kernels, weights, features: [] };
       // Bundlers find the file by this form and a plain text alone.
       const address = JSON.stringify(`./${encodeURIComponent(name)}`);
       return `// Made by modelcast ${VERSION}: a model for WebGPU, with all that it needs but its weights.
 ${emitted.program}
 const texts = ${JSON.stringify(texts)};
+const variants = ${JSON.stringify(variants)};
 const tables = { ...${encodeJson(tables)}, program };
 for (const pipeline of tables.pipelines) {
   pipeline.code = pipeline.code.map((index) => texts[index]).join("\\n");
+}
+for (const { candidates } of tables.kernels) {
+  for (const candidate of candidates) candidate.variant = variants[candidate.variant];
 }
 export const inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
 export const outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));

@@ -59,7 +59,8 @@ export interface PipelineTable {
   /**
    * A letter for each tensor, in order of binding: "a" an activation (`var<storage, read_write>`),
    * "w" a weight (`var<storage, read>`). Tensors are bindings 1, 2, ... of group 0. A dispatch binds
-   * a tensor at most once. A binding covers its tensor rounded up to 16 bytes.
+   * a tensor at most once. A binding covers its tensor rounded up to 16 bytes. "." is a number that
+   * is left out: pipelines of one kernel number their tensors alike.
    */
   readonly bindings: string;
   /**
@@ -69,6 +70,60 @@ export interface PipelineTable {
   readonly parameters: number;
   /** Values of the shader's `override` constants. A software adapter takes 1 for LANES. */
   readonly constants?: Readonly<Record<string, number>>;
+  /** GPU features that it enables: it is made only where a device has them. */
+  readonly features?: readonly string[];
+}
+
+/** A product of ceil(size / tile), each size by its index in a kernel's `sizes`. */
+export type Tiles = readonly (readonly [size: number, tile: number])[];
+
+/** A way of computing, as several kernels of a module may have it: see `kernel_family.ts`. */
+export interface VariantTable {
+  /** Name of the row in the table of kernel files. */
+  readonly name: string;
+  /** The adapters that it is for. */
+  readonly adapter: "any" | "software" | "hardware";
+  /** GPU features that it needs. */
+  readonly features: readonly string[];
+  /** Bytes of workgroup memory. */
+  readonly workgroupBytes: number;
+  /** One dispatch, or two in a row: how many workgroups each has, ceil(tiles / share). */
+  readonly passes: readonly { readonly tiles: Tiles; readonly share: number }[];
+  /** Where there are two: elements of the f32 tensor that the first stores and the second loads. */
+  readonly between?: Tiles;
+}
+
+/** Bounds of a size, both included. */
+export interface SizeLimit {
+  readonly size: number;
+  readonly least?: number;
+  readonly most?: number;
+}
+
+/** One of the ways in which a kernel may be computed. */
+export interface CandidateTable {
+  readonly variant: VariantTable;
+  /** What must hold in a run for it to be taken, as far as that was not proved at conversion. */
+  readonly limits: readonly SizeLimit[];
+  /** Of each pass. The second of two binds the tensor between after all others, as the first does. */
+  readonly pipelines: readonly number[];
+}
+
+/**
+ * A dispatch that can be computed in several ways, all with the same tensors and parameters. Of the
+ * candidates that the device can use and whose limits hold in a run, the first is taken until tuning
+ * knows better. At least one needs nothing: no features, no limits, no more memory than all have.
+ */
+export interface KernelTable {
+  /** Op and node number. */
+  readonly label: string;
+  /** A letter for each tensor, as pipelines have them. */
+  readonly bindings: string;
+  readonly parameters: number;
+  /** What candidates depend on: a number, or the index of a parameter. */
+  readonly sizes: readonly (number | readonly [parameter: number])[];
+  /** In order of preference. */
+  readonly candidates: readonly CandidateTable[];
 }
 
 /** A piece of the weights file, the unit of download, check and cache; best 1 to 8 MiB. */
@@ -102,8 +157,9 @@ export interface ModuleTables {
   readonly inputs: readonly InputTable[];
   readonly outputs: readonly OutputTable[];
   readonly pipelines: readonly PipelineTable[];
+  readonly kernels: readonly KernelTable[];
   readonly weights: WeightTables;
-  /** GPU features that the shaders need. */
+  /** GPU features that the module can't do without. */
   readonly features: readonly string[];
   readonly program: Program;
 }
@@ -153,6 +209,11 @@ export interface Recorder {
    * grid has two dimensions and may hold groups past the last, which must do nothing.
    */
   dispatch(pipeline: number, tensors: Tensor[], parameters: number[], groups: number): void;
+  /**
+   * Runs a kernel by the candidate that fits the sizes and the device best. Tensors and parameters
+   * are as for {@link dispatch}; workgroups follow from the sizes.
+   */
+  kernel(kernel: number, tensors: Tensor[], parameters: number[]): void;
   /** Makes `tensor`, which may be an input or a weight, an output of the run. */
   output(index: number, tensor: Tensor, dims: number[]): void;
   /** Forgets what was recorded since the last sync point: another program begins. */
@@ -225,6 +286,11 @@ export interface LoadOptions {
   readonly cache?: boolean | string | Pick<Cache, "match" | "put" | "delete">;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
+  /**
+   * Which kernels are fit: those for a GPU, or those for a processor that plays one. By default what
+   * the adapter says of itself.
+   */
+  readonly adapter?: "hardware" | "software";
 }
 
 /** Options of `run`. */
@@ -239,7 +305,7 @@ export interface ModelStats {
   readonly runs: number;
   /** Dispatches of the last run. */
   readonly dispatches: number;
-  /** Pipelines made, all of them at load. */
+  /** Pipelines made, all of them at load: those that this device can use. */
   readonly pipelines: number;
   /** Recorded plans that are kept, one for each set of input dimensions. */
   readonly plans: number;

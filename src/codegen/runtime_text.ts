@@ -19,6 +19,7 @@ import profile from "./runtime/profile.js" with { type: "text" };
 import queue from "./runtime/queue.js" with { type: "text" };
 import recorder from "./runtime/recorder.js" with { type: "text" };
 import run from "./runtime/run.js" with { type: "text" };
+import selection from "./runtime/selection.js" with { type: "text" };
 import smallFloats from "./runtime/small_floats.js" with { type: "text" };
 import staging from "./runtime/staging.js" with { type: "text" };
 import values from "./runtime/values.js" with { type: "text" };
@@ -37,6 +38,7 @@ const FILES: readonly string[] = [
   staging,
   outputBuffers,
   pipelines,
+  selection,
   recorder,
   execute,
   profile,
@@ -65,7 +67,7 @@ export function stripModule(text: string): string {
     .replace(/\/\*\*[\s\S]*?\*\/ ?/g, "")
     .replace(/^[ \t]*\/\/.*$/gm, "")
     .replace(/^import .*$/gm, "")
-    .replace(/^export (?=function|async function|class)/gm, "")
+    .replace(/^export (?=function|async function|class|const)/gm, "")
     .replace(/^[ \t]+|[ \t]+$/gm, "")
     .replace(/\n\n+/g, "\n")
     .trim();

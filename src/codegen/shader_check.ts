@@ -20,6 +20,8 @@ export type ShaderChecker = "naga" | "adapter" | "none";
 /** A way to check. */
 interface Checker {
   readonly name: ShaderChecker;
+  /** Whether it knows what a feature adds to the language. */
+  knows(feature: string): boolean;
   check(code: string): ShaderProblem | null | Promise<ShaderProblem | null>;
 }
 
@@ -42,6 +44,12 @@ export async function shaderChecker(): Promise<ShaderChecker> {
   return (await findChecker()).name;
 }
 
+/** Whether shaders that enable these features can be checked: an adapter knows its own alone. */
+export async function canCheck(features: readonly string[]): Promise<boolean> {
+  const { knows } = await findChecker();
+  return features.every((feature) => knows(feature));
+}
+
 /**
  * The first problem of a shader, null where there is none or where nobody can check. A shader that
  * the checker can't cope with is a problem too, never an exception.
@@ -55,7 +63,10 @@ export async function checkShader(code: string): Promise<ShaderProblem | null> {
 
 function findChecker(): Promise<Checker> {
   checker ??= loadNaga()
-    .then(async (naga) => naga ?? await openAdapter() ?? { name: "none", check: () => null });
+    .then(async (naga) =>
+      naga ?? await openAdapter() ??
+        { name: "none", knows: () => false, check: () => null }
+    );
   return checker;
 }
 
@@ -82,6 +93,7 @@ async function loadNaga(): Promise<Checker | null> {
   let current = await start();
   return {
     name: "naga",
+    knows: () => true,
     async check(code) {
       try {
         const found = current.check(code);
@@ -115,9 +127,12 @@ async function openAdapter(): Promise<Checker | null> {
     device.lost.then(() => device = null, () => device = null);
     return device;
   };
-  if (await open().catch(() => null) === null) return null;
+  const first = await open().catch(() => null);
+  if (first === null) return null;
+  const features = new Set<string>(first.features);
   return {
     name: "adapter",
+    knows: (feature) => features.has(feature),
     async check(code) {
       const using = device ?? await open();
       if (using === null) {

@@ -28,23 +28,30 @@ export type Parameter =
 
 /** Declarations of one shader: bindings, parameters and functions of the prelude. */
 export class Declarations {
-  readonly tensors: Tensor[] = [];
-  readonly parameters: Parameter[] = [];
+  readonly tensors: Tensor[];
+  readonly parameters: Parameter[];
   readonly prelude = new Set<string>();
-  readonly #results = new Set<Tensor>();
-  readonly #names = new Map<string, string>();
+  /** The tensors that this part of the shader names. */
+  readonly used = new Set<Tensor>();
+  readonly #names: Map<string, string>;
+
+  constructor(whole: Declarations | null = null) {
+    this.tensors = whole === null ? [] : whole.tensors;
+    this.parameters = whole === null ? [] : whole.parameters;
+    this.#names = whole === null ? new Map() : whole.#names;
+  }
+
+  /** A part of a shader: its tensors and parameters are the whole's, what it uses is its own. */
+  part(): Declarations {
+    return new Declarations(this);
+  }
 
   /** The variable that holds `tensor`. */
   tensor(tensor: Tensor): string {
+    this.used.add(tensor);
     let at = this.tensors.indexOf(tensor);
     if (at < 0) at = this.tensors.push(tensor) - 1;
     return `t${at}`;
-  }
-
-  /** The variable that `tensor` is stored into. */
-  result(tensor: Tensor): string {
-    this.#results.add(tensor);
-    return this.tensor(tensor);
   }
 
   /** An extent or a stride: a parameter, so that kernels of other shapes have the same text. */
@@ -94,13 +101,14 @@ export class Declarations {
     return `${name}(${args.join(", ")})`;
   }
 
-  /** A letter a binding, as {@link PipelineTable} has them. */
-  bindings(): string {
-    return this.tensors.map((tensor) => isWeight(tensor) ? "w" : "a").join("");
+  /** A letter a binding, as {@link PipelineTable} has them, for a shader that binds `used`. */
+  bindings(used: ReadonlySet<Tensor> = new Set(this.tensors)): string {
+    return this.tensors.map((tensor) => !used.has(tensor) ? "." : isWeight(tensor) ? "w" : "a")
+      .join("");
   }
 
-  /** The text of the declarations. */
-  text(): string {
+  /** The text of the declarations, for a shader that binds `used`. */
+  text(used: ReadonlySet<Tensor> = new Set(this.tensors)): string {
     const lines: string[] = [];
     if (this.parameters.length > 0) {
       const fields = this.parameters.map((_, i) => `p${i}: i32`);
@@ -108,6 +116,7 @@ export class Declarations {
       lines.push("@group(0) @binding(0) var<uniform> p: Parameters;");
     }
     for (const [i, tensor] of this.tensors.entries()) {
+      if (!used.has(tensor)) continue;
       const space = isWeight(tensor) ? "read" : "read_write";
       lines.push(
         `@group(0) @binding(${i + 1}) var<storage, ${space}> t${i}: array<${wordOf(tensor)}>;`,

@@ -2,7 +2,7 @@
  * The shaders of a module without their repetitions: a kernel's core stands in many of them, and each
  * of its declarations is written once.
  */
-import type { PipelineTable } from "./module.ts";
+import type { CandidateTable, KernelTable, PipelineTable, VariantTable } from "./module.ts";
 
 /** Pipelines whose code is a list of indices into `texts`, to be joined by line breaks. */
 export interface SharedShaders {
@@ -34,4 +34,36 @@ export function shareShaders(pipelines: readonly PipelineTable[]): SharedShaders
       .map(indexOf),
   }));
   return { texts: [...texts.keys()], pipelines: shared };
+}
+
+/** Kernels whose candidates name their variants by indices into `variants`. */
+export interface SharedVariants {
+  readonly variants: readonly VariantTable[];
+  readonly kernels: readonly (Omit<KernelTable, "candidates"> & {
+    readonly candidates: readonly (Omit<CandidateTable, "variant"> & {
+      readonly variant: number;
+    })[];
+  })[];
+}
+
+/** Takes what kernels have in common out of them. */
+export function shareVariants(kernels: readonly KernelTable[]): SharedVariants {
+  const indices = new Map<string, number>();
+  const variants: VariantTable[] = [];
+  const indexOf = (variant: VariantTable): number => {
+    const known = indices.get(variant.name);
+    if (known !== undefined) return known;
+    indices.set(variant.name, variants.length);
+    return variants.push(variant) - 1;
+  };
+  return {
+    kernels: kernels.map((kernel) => ({
+      ...kernel,
+      candidates: kernel.candidates.map((candidate) => ({
+        ...candidate,
+        variant: indexOf(candidate.variant),
+      })),
+    })),
+    variants,
+  };
 }

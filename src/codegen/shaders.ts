@@ -151,7 +151,7 @@ function storing(
   scope: Scope,
 ): void {
   const [body, skip, offset] = values as [Value, Value, Value];
-  const name = declarations.result(tensor);
+  const name = declarations.tensor(tensor);
   const store = (inner: Scope): void => {
     const made = printer.value(body, inner);
     const at = printer.offset(toInteger(offset), inner);

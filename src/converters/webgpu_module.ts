@@ -10,7 +10,7 @@ import { type CompiledModule, compileModel } from "../codegen/mod.ts";
 import type { InputTable } from "../codegen/module.ts";
 import { readAssets } from "../codegen/page/assets.ts";
 import { buildPage } from "../codegen/page/mod.ts";
-import { checkShader, shaderChecker } from "../codegen/shader_check.ts";
+import { canCheck, checkShader, shaderChecker } from "../codegen/shader_check.ts";
 import { planWeights, writeWeights } from "../codegen/weights_file.ts";
 import { InputError, InterruptedError, ModelcastError } from "../error.ts";
 import type { Model } from "../ir.ts";
@@ -152,8 +152,11 @@ async function checkShaders(
   const checker = await shaderChecker();
   if (checker === "none") return { checker, checked: 0 };
   events.stage("checking shaders", null);
-  for (const { label, code } of pipelines) {
+  let checked = 0;
+  for (const { label, code, features = [] } of pipelines) {
     throwIfAborted(signal);
+    if (!await canCheck(features)) continue;
+    checked++;
     const problem = await checkShader(code);
     if (problem === null) continue;
     const line = code.split("\n")[problem.line - 1]?.trim();
@@ -165,7 +168,7 @@ async function checkShaders(
         "Report this with the model.",
     );
   }
-  return { checker, checked: pipelines.length };
+  return { checker, checked };
 }
 
 /** The plan of memory for dims of which all are fixed or limited. */

@@ -1,6 +1,8 @@
 /** What became of a conversion to a module for WebGPU: `NAME.report.json`, and what is printed of it. */
 import type { MemoryPlan } from "../codegen/memory_plan.ts";
 import type { CompiledModule } from "../codegen/mod.ts";
+import { FAMILIES } from "../codegen/kernels.ts";
+import type { SizeLimit, VariantTable } from "../codegen/module.ts";
 import type { ShaderChecker } from "../codegen/shader_check.ts";
 import type { WeightTable } from "../codegen/weights_file.ts";
 import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";
@@ -26,6 +28,21 @@ export interface ModulePort {
   readonly dims: readonly (number | string | null)[] | null;
 }
 
+/** A way of computing a dispatch. */
+export interface ModuleCandidate {
+  /** Name of the row in the table of kernel files. */
+  readonly variant: string;
+  /** The adapters that it is for: "any", "software" (a processor that plays a GPU) or "hardware". */
+  readonly adapter: string;
+  /** GPU features that it needs. */
+  readonly features: readonly string[];
+  readonly workgroupBytes: number;
+  /** What must hold in a run, as far as it is not known yet: "rows <= 8". */
+  readonly limits: readonly string[];
+  /** One dispatch, or two in a row. */
+  readonly kernels: readonly number[];
+}
+
 /** The content of `NAME.report.json`. Sizes are bytes. */
 export interface ModuleReport {
   /** Version of modelcast. */
@@ -46,8 +63,16 @@ export interface ModuleReport {
   /** Ops that compute values on the host. */
   readonly hostNodes: readonly string[];
   readonly kernels: readonly { readonly label: string; readonly bindings: string }[];
-  /** Each dispatch in the program's text, and its kernel. */
-  readonly dispatches: readonly { readonly label: string; readonly pipeline: number }[];
+  /** Dispatches that can be computed by several of the kernels: which, in order of preference. */
+  readonly choices: readonly {
+    readonly label: string;
+    readonly candidates: readonly ModuleCandidate[];
+  }[];
+  /** Each dispatch in the program's text, and its kernel or its choice. */
+  readonly dispatches: readonly (
+    | { readonly label: string; readonly kernel: number }
+    | { readonly label: string; readonly choice: number }
+  )[];
   readonly weights: {
     readonly fileBytes: number;
     readonly buffers: readonly number[];
@@ -127,7 +152,20 @@ export function describeModule(parts: {
     nodes: rest.nodes,
     hostNodes: compiled.hostNodes,
     kernels: compiled.pipelines.map(({ label, bindings }) => ({ label, bindings })),
-    dispatches: compiled.dispatches,
+    choices: compiled.kernels.map(({ label, candidates }) => ({
+      label,
+      candidates: candidates.map(({ variant, limits, pipelines }) => ({
+        variant: variant.name,
+        adapter: variant.adapter,
+        features: variant.features,
+        workgroupBytes: variant.workgroupBytes,
+        limits: limits.map((limit) => limitText(variant, limit)),
+        kernels: pipelines,
+      })),
+    })),
+    dispatches: compiled.dispatches.map(({ label, ...which }) =>
+      "kernel" in which ? { label, choice: which.kernel } : { label, kernel: which.pipeline }
+    ),
     weights: {
       fileBytes: table.bytes,
       buffers: table.buffers,
@@ -143,4 +181,11 @@ export function describeModule(parts: {
     memory: rest.memory,
     page: rest.page,
   };
+}
+
+/** A limit of a variant as it is read. */
+function limitText({ name }: VariantTable, { size, least, most }: SizeLimit): string {
+  const family = FAMILIES.find(({ variants }) => variants.some((entry) => entry.name === name));
+  const what = family?.sizes[size] ?? `size ${size}`;
+  return least === undefined ? `${what} <= ${most}` : `${what} >= ${least}`;
 }

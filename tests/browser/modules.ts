@@ -37,7 +37,7 @@ export async function writeModule(folder: string, module: HandWritten): Promise<
       },
     })),
   );
-  const tables = { inputs, outputs, pipelines, weights, features: [] };
+  const tables = { inputs, outputs, pipelines, kernels: [], weights, features: [] };
   // Bundlers find a file by this form and a plain text alone.
   const address = JSON.stringify(`./${encodeURIComponent(name)}.safetensors`);
   const script = `${runtimeText()}

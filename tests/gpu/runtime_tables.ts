@@ -102,7 +102,7 @@ export function tablesOf(
   program: Program,
   weights: WeightTables = NO_WEIGHTS,
 ): ModuleTables {
-  return { inputs, outputs, pipelines, weights, features: [], program };
+  return { inputs, outputs, pipelines, kernels: [], weights, features: [], program };
 }
 
 /** `y = 2 x + 1` over one symbolic dimension. */

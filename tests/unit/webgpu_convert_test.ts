@@ -92,7 +92,13 @@ Deno.test("a module's files lie beside each other, and its report tells what is 
       Deno.statSync(join(folder, "small.webgpu.safetensors")).size,
       report.weights.fileBytes,
     );
-    for (const { pipeline } of report.dispatches) assert.ok(report.kernels[pipeline] !== undefined);
+    for (const dispatch of report.dispatches) {
+      const kernels = "kernel" in dispatch
+        ? [dispatch.kernel]
+        : report.choices[dispatch.choice]!.candidates.flatMap((candidate) => candidate.kernels);
+      assert.ok(kernels.length > 0);
+      for (const kernel of kernels) assert.ok(report.kernels[kernel] !== undefined);
+    }
     assert.ok(report.dispatches.some(({ label }) => label.startsWith("MatMul")));
     const checker = await shaderChecker();
     assert.deepEqual(report.shaders, {

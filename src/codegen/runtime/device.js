@@ -89,3 +89,24 @@ function checkFeatures(has, features, what) {
       "its shaders need. Use another GPU, or a conversion without them.",
   );
 }
+
+/**
+ * What is known of the adapter behind a device.
+ * @param {GPUDevice} device
+ * @returns {Promise<(GPUAdapterInfo & { isFallbackAdapter?: boolean }) | undefined>}
+ */
+export async function adapterInfo(device) {
+  // Deno 2.9 ends where a device's information is read after its adapter was collected.
+  return "Deno" in globalThis ? (await navigator.gpu.requestAdapter())?.info : device.adapterInfo;
+}
+
+/**
+ * True for a processor that plays a GPU: there threads that share a row only wait for each other.
+ * @param {(GPUAdapterInfo & { isFallbackAdapter?: boolean }) | undefined} info
+ */
+export function isSoftware(info) {
+  if (info === undefined) return false;
+  const { vendor, architecture, description, isFallbackAdapter } = info;
+  return isFallbackAdapter === true ||
+    /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${vendor} ${architecture} ${description}`);
+}

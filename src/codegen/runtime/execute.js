@@ -360,12 +360,14 @@ export class SegmentExecutor {
       const size = roundedBytes(4 * parameters.length, 16);
       entries.push({ binding: 0, resource: { buffer: this.#parameters, size } });
     }
-    tensors.forEach((tensor, at) => {
+    const letters = [...(this.#tables.pipelines[pipeline]?.bindings ?? "")];
+    const bindings = letters.flatMap((letter, i) => letter === "." ? [] : i + 1);
+    tensors.forEach((tensor, i) => {
       const location = this.#locate(tensor, run);
       const size = roundedBytes(tensor.bytes, 16);
-      entries.push({ binding: at + 1, resource: { ...location, size } });
+      entries.push({ binding: Number(bindings[i]), resource: { ...location, size } });
     });
-    if (layout === undefined) throw new RangeError(`pipeline ${pipeline}`);
+    if (!layout) throw new RangeError(`pipeline ${pipeline}`);
     const made = this.#device.createBindGroup({ layout: layout.layout, entries });
     groups.set(key, made);
     return made;

@@ -1,10 +1,11 @@
 // @ts-check
 /** Loads a model: `loadModel` makes one out of a module's tables. */
-import { openModelDevice } from "./device.js";
+import { adapterInfo, isSoftware, openModelDevice } from "./device.js";
 import { roundedBytes } from "./execute.js";
 import { GpuMemory } from "./memory.js";
 import { LoadedModel, lostError } from "./model.js";
 import { makePipelines } from "./pipelines.js";
+import { KernelSelection } from "./selection.js";
 import { fillWeights } from "./weights.js";
 
 /**
@@ -40,9 +41,14 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const sizes = tables.weights.buffers.map((bytes) => roundedBytes(bytes, 16));
     const weights = await memory.create(sizes, usage, "weights");
-    const count = tables.pipelines.length;
+    const software = (options.adapter ?? kindOf(await adapterInfo(device))) === "software";
+    const workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
+    const abilities = { software, features: device.features, workgroupBytes };
+    const selection = new KernelSelection(tables.kernels, abilities, false);
+    const progress = (/** @type {number} */ made, /** @type {number} */ of) =>
+      report("pipelines", made, of);
     const work = [
-      makePipelines(device, tables, (made) => report("pipelines", made, count)),
+      makePipelines(device, tables, selection, software, progress),
       fillWeights(tables.weights, {
         device,
         buffers: weights,
@@ -65,7 +71,7 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
     signal?.throwIfAborted();
     if (!made) throw new RangeError("no pipelines");
     report("ready", 1, 1);
-    return new LoadedModel(tables, device, own, memory, made, weights);
+    return new LoadedModel(tables, device, own, memory, made, weights, selection);
   } catch (error) {
     stop.abort(error);
     memory.destroyAll();
@@ -74,4 +80,9 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+/** @param {GPUAdapterInfo | undefined} info */
+function kindOf(info) {
+  return isSoftware(info) ? "software" : "hardware";
 }

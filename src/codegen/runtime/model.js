@@ -48,16 +48,17 @@ export class LoadedModel {
    * @param {import("./memory.js").GpuMemory} memory
    * @param {import("./pipelines.js").MadePipelines} made
    * @param {readonly GPUBuffer[]} weights
+   * @param {import("./selection.js").KernelSelection} selection
    */
-  constructor(tables, device, own, memory, made, weights) {
+  constructor(tables, device, own, memory, made, weights, selection) {
     this.#tables = tables;
     this.device = device;
     this.#own = own;
     this.#memory = memory;
-    this.#pipelines = made.pipelines.length;
+    this.#pipelines = made.count;
     this.#weightBytes = memory.bytes;
     this.#executor = new SegmentExecutor(device, tables, memory, made, weights);
-    this.#runner = new ModelRunner(device, tables, memory, this.#executor);
+    this.#runner = new ModelRunner(device, tables, memory, this.#executor, selection);
     this.inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
     this.outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
     device.lost.then((info) => this.#ended ??= lostError("run", info));

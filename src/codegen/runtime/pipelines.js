@@ -4,34 +4,40 @@ import { messageOf, ModelError } from "./model_error.js";
 
 /**
  * @typedef {object} MadePipelines
- * @property {GPUComputePipeline[]} pipelines
- * @property {{ layout: GPUBindGroupLayout, id: number }[]} layouts of each pipeline
+ * @property {(GPUComputePipeline | null)[]} pipelines null where this device needs none
+ * @property {({ layout: GPUBindGroupLayout, id: number } | null)[]} layouts of each pipeline
+ * @property {number} count of those that were made
  */
 
 /**
- * Compiles the pipelines of `tables`. Throws a ModelError with the first message of the compiler.
+ * Compiles those pipelines of `tables` that dispatches name, and those that `selection` may choose.
+ * Throws a ModelError with the first message of the compiler.
  * @param {GPUDevice} device
  * @param {import("../module.ts").ModuleTables} tables
- * @param {(made: number) => void} onMade
+ * @param {import("./selection.js").KernelSelection} selection
+ * @param {boolean} software
+ * @param {(made: number, of: number) => void} onMade
  * @returns {Promise<MadePipelines>}
  */
-export async function makePipelines(device, tables, onMade) {
+export async function makePipelines(device, tables, selection, software, onMade) {
   /** @type {Map<string, { layout: GPUBindGroupLayout, pipelineLayout: GPUPipelineLayout, id: number }>} */
   const signatures = new Map();
   /** @type {Map<string, GPUShaderModule>} */
   const shaders = new Map();
+  const wanted = wantedPipelines(tables, selection);
   let count = 0;
-  const software = await isSoftware(device);
-  const made = await Promise.all(tables.pipelines.map(async (table) => {
+  const made = await Promise.all(tables.pipelines.map(async (table, index) => {
+    if (!wanted.has(index)) return null;
     const { label, code, bindings, parameters } = table;
     const constants = software && table.constants?.LANES !== undefined
       ? { ...table.constants, LANES: 1 }
       : table.constants;
     const most = device.limits.maxStorageBuffersPerShaderStage;
-    if (bindings.length > most) {
+    const bound = bindings.replaceAll(".", "").length;
+    if (bound > most) {
       throw new ModelError(
         "device",
-        `Cannot make the pipeline "${label}": it binds ${bindings.length} buffers, this device ` +
+        `Cannot make the pipeline "${label}": it binds ${bound} buffers, this device ` +
           `at most ${most}. Use a device that was requested with its adapter's limits.`,
       );
     }
@@ -52,7 +58,7 @@ export async function makePipelines(device, tables, onMade) {
         layout: layout.pipelineLayout,
         compute: { module, entryPoint: "main", ...(constants ? { constants } : {}) },
       });
-      onMade(++count);
+      onMade(++count, wanted.size);
       return { pipeline, layout };
     } catch (cause) {
       const { messages } = await module.getCompilationInfo();
@@ -65,24 +71,25 @@ export async function makePipelines(device, tables, onMade) {
     }
   }));
   return {
-    pipelines: made.map(({ pipeline }) => pipeline),
-    layouts: made.map(({ layout }) => layout),
+    pipelines: made.map((one) => one?.pipeline ?? null),
+    layouts: made.map((one) => one?.layout ?? null),
+    count,
   };
 }
 
 /**
- * True for a processor that plays a GPU: there threads that share a row only wait for each other.
- * @param {GPUDevice} device
+ * @param {import("../module.ts").ModuleTables} tables
+ * @param {import("./selection.js").KernelSelection} selection
  */
-async function isSoftware(device) {
-  // Deno 2.9 ends where a device's information is read after its adapter was collected.
-  const adapter = "Deno" in globalThis ? await navigator.gpu.requestAdapter() : null;
-  /** @type {(GPUAdapterInfo & { isFallbackAdapter?: boolean }) | undefined} */
-  const info = "Deno" in globalThis ? adapter?.info : device.adapterInfo;
-  if (info === undefined) return false;
-  const { vendor, architecture, description, isFallbackAdapter } = info;
-  return isFallbackAdapter === true ||
-    /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${vendor} ${architecture} ${description}`);
+function wantedPipelines(tables, selection) {
+  const wanted = new Set(tables.pipelines.keys());
+  for (const { candidates } of tables.kernels) {
+    for (const { pipelines } of candidates) pipelines.forEach((index) => wanted.delete(index));
+  }
+  tables.kernels.forEach((_, kernel) => {
+    for (const index of selection.pipelines(kernel)) wanted.add(index);
+  });
+  return wanted;
 }
 
 /**
@@ -98,6 +105,7 @@ function makeLayout(device, bindings, parameters) {
     entries.push({ binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } });
   }
   for (let i = 0; i < bindings.length; i++) {
+    if (bindings[i] === ".") continue;
     const type = bindings[i] === "w" ? "read-only-storage" : "storage";
     entries.push({ binding: i + 1, visibility, buffer: { type } });
   }

@@ -4,6 +4,7 @@
  * when each tensor is first and last touched. Nothing here touches the GPU.
  */
 import { ModelError } from "./model_error.js";
+import { KernelSelection, LEAST_ABILITIES } from "./selection.js";
 
 /**
  * @typedef {import("../module.ts").ModuleTables} ModuleTables
@@ -13,7 +14,7 @@ import { ModelError } from "./model_error.js";
  *
  * @typedef {object} RecordedDispatch
  * @property {number} pipeline
- * @property {RecordedTensor[]} tensors
+ * @property {RecordedTensor[]} tensors those that the pipeline binds
  * @property {number[]} parameters
  * @property {number} groups
  *
@@ -28,6 +29,7 @@ import { ModelError } from "./model_error.js";
  * @property {readonly boolean[]} external inputs that are bound where they are
  * @property {readonly (ModelError | null)[]} [refusals] why inputs can't be on the GPU
  * @property {number} maxBinding bytes of the largest binding
+ * @property {Pick<KernelSelection, "choose">} [selection] by default what every device can do
  */
 
 /** A tensor of a program. */
@@ -75,6 +77,7 @@ export class ProgramRecorder {
   #segment = 0;
   #tables;
   #context;
+  #selection;
 
   /**
    * @param {ModuleTables} tables
@@ -83,6 +86,8 @@ export class ProgramRecorder {
   constructor(tables, context) {
     this.#tables = tables;
     this.#context = context;
+    this.#selection = context.selection ??
+      new KernelSelection(tables.kernels, LEAST_ABILITIES, false);
     this.outputs = tables.outputs.map(() => null);
   }
 
@@ -169,12 +174,7 @@ export class ProgramRecorder {
     if (table === undefined) throw wrong(`there is no pipeline ${pipeline}`);
     const where = `pipeline ${pipeline} (${table.label})`;
     if (!Number.isSafeInteger(groups) || groups < 0) throw wrong(`${where} has ${groups} groups`);
-    if (tensors.length !== table.bindings.length || parameters.length !== table.parameters) {
-      throw wrong(
-        `${where} takes ${table.bindings.length} tensors and ${table.parameters} parameters, ` +
-          `was given ${tensors.length} and ${parameters.length}`,
-      );
-    }
+    checkCounts(table, where, tensors, parameters);
     if (groups === 0) return;
     for (let i = 0; i < parameters.length; i++) {
       if (parameters[i] !== (Number(parameters[i]) | 0)) {
@@ -186,18 +186,59 @@ export class ProgramRecorder {
       }
     }
     const at = this.#commands.length;
-    for (let i = 0; i < tensors.length; i++) {
-      const tensor = tensors[i];
+    const bound = tensors.filter((_, i) => table.bindings[i] !== ".");
+    const letters = table.bindings.replaceAll(".", "");
+    for (let i = 0; i < bound.length; i++) {
+      const tensor = bound[i];
       if (tensor === undefined) throw wrong(`${where}: tensor ${i} is missing`);
       const weight = tensor.kind === "weight";
-      if (weight !== (table.bindings[i] === "w")) {
+      if (weight !== (letters[i] === "w")) {
         throw wrong(`${where}: tensor ${i} is ${weight ? "a" : "no"} weight`);
       }
       if (weight) continue;
-      if (tensors.indexOf(tensor) < i) throw wrong(`${where} has one tensor twice`);
+      if (bound.indexOf(tensor) < i) throw wrong(`${where} has one tensor twice`);
       this.#touch(tensor, at);
     }
-    this.#commands.push({ pipeline, tensors, parameters, groups });
+    this.#commands.push({ pipeline, tensors: bound, parameters, groups });
+  }
+
+  /**
+   * @param {number} kernel
+   * @param {RecordedTensor[]} tensors
+   * @param {number[]} parameters
+   */
+  kernel(kernel, tensors, parameters) {
+    const table = this.#tables.kernels[kernel];
+    if (table === undefined) throw wrong(`there is no kernel ${kernel}`);
+    checkCounts(table, `kernel ${kernel} (${table.label})`, tensors, parameters);
+    const sizes = table.sizes.map((size) =>
+      typeof size === "number" ? size : Number(parameters[size[0]])
+    );
+    const index = this.#selection.choose(kernel, sizes);
+    this.candidate(kernel, index, tensors, parameters, sizes);
+  }
+
+  /**
+   * Records the passes of one candidate of a kernel.
+   * @param {number} kernel
+   * @param {number} index
+   * @param {RecordedTensor[]} tensors
+   * @param {number[]} parameters
+   * @param {readonly number[]} sizes
+   */
+  candidate(kernel, index, tensors, parameters, sizes) {
+    const candidate = this.#tables.kernels[kernel]?.candidates[index];
+    if (candidate === undefined) throw wrong(`kernel ${kernel} has no candidate ${index}`);
+    const { variant: { passes, between }, pipelines } = candidate;
+    const bound = between === undefined
+      ? tensors
+      : [...tensors, this.tensor(4 * tileCount(between, sizes))];
+    const groups = passes.map(({ tiles, share }) => Math.ceil(tileCount(tiles, sizes) / share));
+    // Where there is nothing to store there is nothing to prepare for it either.
+    if (groups[groups.length - 1] === 0) return;
+    groups.forEach((count, pass) => {
+      this.dispatch(Number(pipelines[pass]), bound, parameters, count);
+    });
   }
 
   /**
@@ -314,6 +355,28 @@ export class ProgramRecorder {
 function asRecorded(tensor) {
   if (tensor instanceof RecordedTensor) return tensor;
   throw wrong("a value that is no tensor");
+}
+
+/**
+ * @param {{ bindings: string, parameters: number }} table
+ * @param {string} where
+ * @param {readonly RecordedTensor[]} tensors
+ * @param {readonly number[]} parameters
+ */
+function checkCounts(table, where, tensors, parameters) {
+  if (tensors.length === table.bindings.length && parameters.length === table.parameters) return;
+  throw wrong(
+    `${where} takes ${table.bindings.length} tensors and ${table.parameters} parameters, ` +
+      `was given ${tensors.length} and ${parameters.length}`,
+  );
+}
+
+/**
+ * @param {import("../module.ts").Tiles} tiles
+ * @param {readonly number[]} sizes
+ */
+function tileCount(tiles, sizes) {
+  return tiles.reduce((count, [size, tile]) => count * Math.ceil(Number(sizes[size]) / tile), 1);
 }
 
 /** @param {string} what */

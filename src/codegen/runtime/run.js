@@ -44,6 +44,7 @@ export class ModelRunner {
   #tables;
   #memory;
   #executor;
+  #selection;
   #outputBuffers;
 
   /**
@@ -51,8 +52,10 @@ export class ModelRunner {
    * @param {ModuleTables} tables
    * @param {import("./memory.js").GpuMemory} memory
    * @param {import("./execute.js").SegmentExecutor} executor
+   * @param {import("./selection.js").KernelSelection} selection
    */
-  constructor(device, tables, memory, executor) {
+  constructor(device, tables, memory, executor, selection) {
+    this.#selection = selection;
     this.#device = device;
     this.#tables = tables;
     this.#memory = memory;
@@ -144,6 +147,7 @@ export class ModelRunner {
       external: bound.map(({ mode }) => mode === "bound"),
       refusals: bound.map(({ refusal }) => refusal),
       maxBinding: this.#device.limits.maxStorageBufferBindingSize,
+      selection: this.#selection,
     });
     const program = this.#tables.program(recorder);
     let step = program.next();
