@@ -15,6 +15,9 @@ struct Parameters { batches: i32, heads: i32, queries: i32, keys: i32 }
 // Elements of a query and of a key, and of a value.
 const HEAD_SIZE: i32 = 18;
 const VALUE_SIZE: i32 = 7;
+// The result of a query that sees no key, and of one whose scores hold NaN: 0 for zeros and NaN, 1
+// for NaN, 2 for zeros.
+const UNDEFINED_ROWS: i32 = 0;
 
 fn batches() -> i32 { return parameters.batches; }
 fn heads() -> i32 { return parameters.heads; }
@@ -53,10 +56,12 @@ fn mask(batch: i32, head: i32, query: i32, key: i32) -> f32 {
   return mask_data[((batch * heads() + head) * queries() + query) * keys() + key];
 }
 
+// Where it is not 0, the mask is the score.
+fn replaced(batch: i32, head: i32, query: i32, key: i32) -> f32 { return 0.0; }
+
 // What becomes of a product of a query and a key before the mask: a scale, a cap.
 fn adjusted(product: f32) -> f32 { return product * 0.25; }
 
-// A query that sees no key has a result of zeros.
 fn store(batch: i32, head: i32, query: i32, d: i32, value: f32) {
   result[((batch * heads() + head) * queries() + query) * VALUE_SIZE + d] = value;
 }
@@ -230,15 +235,26 @@ fn main(
       sums[i * 4 + 3] = sum3;
     }
   }
-  // Not-a-number stays what it is.
-  let share = select(1.0 / total, vec4f(), total == vec4f());
+  // A total is 1 or more, or 0, or NaN.
+  let empty = total == vec4f();
+  var share = 1.0 / total;
+  if (UNDEFINED_ROWS == 1) {
+    share = bitcast<vec4f>(select(bitcast<vec4u>(share), vec4u(0x7fc00000u), empty));
+  } else {
+    share = select(share, vec4f(), empty);
+  }
+  // Some adapters make infinity of the exponential of NaN.
+  let undefined = (bitcast<vec4u>(total) & vec4u(0x7fffffffu)) >= vec4u(0x7f800000u);
+  let dropped = undefined & vec4<bool>(UNDEFINED_ROWS == 2);
   for (var d = 0; d < VALUE_SIZE; d++) {
     let i = d / 4 * 4;
     let c = d & 3;
-    store(batch, head, query, d, sums[i][c] * share.x);
-    if (query + 1 < queries()) { store(batch, head, query + 1, d, sums[i + 1][c] * share.y); }
-    if (query + 2 < queries()) { store(batch, head, query + 2, d, sums[i + 2][c] * share.z); }
-    if (query + 3 < queries()) { store(batch, head, query + 3, d, sums[i + 3][c] * share.w); }
+    let sum = vec4f(sums[i][c], sums[i + 1][c], sums[i + 2][c], sums[i + 3][c]);
+    let values = select(sum * share, vec4f(), dropped);
+    store(batch, head, query, d, values.x);
+    if (query + 1 < queries()) { store(batch, head, query + 1, d, values.y); }
+    if (query + 2 < queries()) { store(batch, head, query + 2, d, values.z); }
+    if (query + 3 < queries()) { store(batch, head, query + 3, d, values.w); }
   }
 }
 
@@ -255,12 +271,19 @@ fn core_masked(products: vec4f, batch: i32, head: i32, query: i32, key: i32) -> 
     mask(batch, head, min(query + 2, last), at),
     mask(batch, head, min(query + 3, last), at),
   );
-  let scores = vec4f(
+  let without = vec4f(
+    replaced(batch, head, query, at),
+    replaced(batch, head, min(query + 1, last), at),
+    replaced(batch, head, min(query + 2, last), at),
+    replaced(batch, head, min(query + 3, last), at),
+  ) != vec4f();
+  let adjustments = vec4f(
     adjusted(products.x),
     adjusted(products.y),
     adjusted(products.z),
     adjusted(products.w),
   );
+  let scores = select(adjustments, vec4f(), without);
   let out = (added <= vec4f(LOWEST)) | vec4<bool>(key >= keys());
   return select(scores + added, vec4f(LOWEST), out);
 }

@@ -99,7 +99,8 @@ const CONV: Family = {
 
 /**
  * result[batch, head, query] = sum over key of p[key] * v[batch, head, key], where p is the softmax
- * over keys of adjusted(q[batch, head, query] . k[batch, head, key]) + mask(batch, head, query, key).
+ * over keys of adjusted(q[batch, head, query] . k[batch, head, key]) + mask(batch, head, query, key),
+ * or of the mask alone where replaced(batch, head, query, key) is not 0.
  */
 const ATTENTION: Family = {
   name: "attention",
@@ -109,9 +110,10 @@ const ATTENTION: Family = {
     { name: "k", indices: ["batch", "head", "key", "d"] },
     { name: "v", indices: ["batch", "head", "key", "d"] },
     { name: "mask", indices: ["batch", "head", "query", "key"] },
+    { name: "replaced", indices: ["batch", "head", "query", "key"] },
   ],
   stores: [{ name: "store", indices: ["batch", "head", "query", "d"] }],
-  constants: { HEAD_SIZE: "i32", VALUE_SIZE: "i32" },
+  constants: { HEAD_SIZE: "i32", VALUE_SIZE: "i32", UNDEFINED_ROWS: "i32" },
   functions: { adjusted: 1 },
   extents: { batch: "batches", head: "heads", query: "queries", key: "keys" },
   variants: [
@@ -119,7 +121,7 @@ const ATTENTION: Family = {
       name: "attention",
       file: "attention",
       text: attention,
-      loads: ["q", "k", "mask"],
+      loads: ["q", "k", "mask", "replaced"],
       vectors: [
         { name: "q4", of: "q", along: 3 },
         { name: "k4", of: "k", along: 3 },

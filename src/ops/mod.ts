@@ -38,6 +38,7 @@ import { SIGNAL_OPS } from "./signal.ts";
 import { SKIP_NORMALIZATION_OPS } from "./skip_normalization.ts";
 import { SLICING_OPS } from "./slicing.ts";
 import { SOFTMAX_OPS } from "./softmax.ts";
+import { SPELLED_ATTENTION_OPS } from "./spelled_attention.ts";
 import { UNARY_OPS } from "./unary.ts";
 
 const RECORDS: readonly OpRecord[] = [
@@ -79,6 +80,7 @@ const RECORDS: readonly OpRecord[] = [
   ...SKIP_NORMALIZATION_OPS,
   ...SLICING_OPS,
   ...SOFTMAX_OPS,
+  ...SPELLED_ATTENTION_OPS,
   ...UNARY_OPS,
 ];
 

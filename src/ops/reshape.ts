@@ -91,7 +91,7 @@ export function reshaped(input: Operand, dims: readonly Integer[]): Operand {
 }
 
 /** The shape that `wanted` asks for: 0 copies an extent, -1 is what is left over. */
-function wantedShape(
+export function wantedShape(
   call: OpCall,
   dims: readonly Integer[],
   wanted: readonly Integer[],

@@ -15,9 +15,12 @@ import {
   type Value,
 } from "../expr/value.ts";
 import { asFloat, float, minus, over, plus, times } from "./arithmetic.ts";
+import { attentionKernel, fitsAttention, type Pair } from "./attention_kernel.ts";
 import { contract } from "./contraction.ts";
 import { sumOver } from "./extents.ts";
 import { type OpCall, type Operand, operand } from "./op.ts";
+
+export type { Pair } from "./attention_kernel.ts";
 
 /** Vectors by sample, head and position. */
 export interface Heads {
@@ -29,9 +32,6 @@ export interface Heads {
   readonly at: (sample: Integer, head: Integer, position: Integer, element: Integer) => Value;
 }
 
-/** A value for a query and a key: sample, head of the query, their positions. */
-export type Pair = (sample: Integer, head: Integer, query: Integer, key: Integer) => Value;
-
 /** What attention does beside products. */
 export interface AttentionSettings {
   readonly dtype: DType;
@@ -40,10 +40,8 @@ export interface AttentionSettings {
   readonly softcap?: number;
   /** Added to the products. */
   readonly bias?: Pair | null;
-  /** Where false, the product gives way to `masked`. */
+  /** Where false, the product gives way to minus infinity. */
   readonly allowed?: Pair | null;
-  /** Minus infinity where absent. */
-  readonly masked?: number;
   /** Rounds what the softmax computes with. */
   readonly round?: (value: Value) => Value;
   /** A logit of each head that takes part in the softmax and has no value. */
@@ -194,9 +192,7 @@ export function attend(
   const { bias = null, allowed = null, modified } = settings;
   const masked = bias === null && allowed === null ? capped : each((at) => {
     const sum = bias === null ? capped.at(at) : plus(capped.at(at), bias(...at));
-    return allowed === null
-      ? sum
-      : select(allowed(...at), sum, float(settings.masked ?? -Infinity));
+    return allowed === null ? sum : select(allowed(...at), sum, float(-Infinity));
   });
   const logits = modified?.logits(masked) ?? masked;
   const softmax = softmaxOf(logits, logits !== capped, settings);
@@ -247,57 +243,40 @@ function attendAtOnce(
 ): Operand | null {
   const [keySize, valueSize] = [asNumber(query.size), asNumber(value.size)];
   const { dtype, scale, merged, round, sink = null, bias = null, allowed = null } = settings;
-  const { inspected = false, masked = -Infinity, softcap: cap = 0 } = settings;
+  const { inspected = false, softcap: cap = 0 } = settings;
   if (
     inspected || settings.modified !== undefined || round !== undefined || sink !== null ||
-    keySize === null || valueSize === null
+    query.length === ONE || keySize === null || valueSize === null ||
+    !fitsAttention(keySize, valueSize)
   ) {
     return null;
   }
-  if (query.length === ONE || keySize > MOST_SIZE || valueSize > MOST_SIZE) return null;
-  const mask: Pair = (...pair) => {
-    const added = bias === null ? float(0) : apply("fastMax", bias(...pair), float(LEAST_BIAS));
-    return allowed === null ? added : select(allowed(...pair), added, float(masked));
-  };
-  const { store } = call.kernel({
-    core: "attention",
-    sizes: {
-      batches: query.batch,
-      heads: query.heads,
-      queries: query.length,
-      keys: key.length,
+  const masked: Pair | null = allowed &&
+    ((...pair) => select(allowed(...pair), bias?.(...pair) ?? float(0), float(-Infinity)));
+  return attentionKernel(call, {
+    dtype,
+    batches: query.batch,
+    heads: query.heads,
+    queries: query.length,
+    keys: key.length,
+    keySize,
+    valueSize,
+    q: query.at,
+    k: (n, head, j, d) => key.at(n, divide(head, shared), j, d),
+    v: (n, head, j, d) => value.at(n, divide(head, shared), j, d),
+    adjusted: (product) => {
+      const score = times(product, scale);
+      return cap === 0 ? score : times(apply("tanh", over(score, float(cap))), float(cap));
     },
-    loads: {
-      q: ([n, head, i, d]) => query.at(n!, head!, i!, d!),
-      k: ([n, head, j, d]) => key.at(n!, divide(head!, shared), j!, d!),
-      v: ([n, head, j, d]) => value.at(n!, divide(head!, shared), j!, d!),
-      mask: ([n, head, i, j]) => mask(n!, head!, i!, j!),
-    },
-    stores: {
-      store: {
-        dtype,
-        dims: merged
-          ? [query.batch, query.length, multiply(query.heads, value.size)]
-          : [query.batch, query.heads, query.length, value.size],
-        place: ([n, head, i, d]) =>
-          merged ? [n!, i!, add(multiply(head!, value.size), d!)] : [n!, head!, i!, d!],
-      },
-    },
-    constants: { HEAD_SIZE: keySize, VALUE_SIZE: valueSize },
-    functions: {
-      adjusted: ([product]) => {
-        const score = times(product!, scale);
-        return cap === 0 ? score : times(apply("tanh", over(score, float(cap))), float(cap));
-      },
-    },
+    added: masked ?? bias,
+    replaced: null,
+    undefinedRows: "zeros",
+    dims: merged
+      ? [query.batch, query.length, multiply(query.heads, value.size)]
+      : [query.batch, query.heads, query.length, value.size],
+    place: (n, head, i, d) => merged ? [n, i, add(multiply(head, value.size), d)] : [n, head, i, d],
   });
-  return store;
 }
-
-/** Elements of a head that the kernel keeps in registers at most. */
-const MOST_SIZE = 256;
-/** A bias from -3e38 on keeps a key out, which a finite one may not. */
-const LEAST_BIAS = -2.9e38;
 
 /** The number of heads of queries that share a head of keys. */
 function sharing(call: OpCall, queries: Integer, keys: Integer): Integer {

@@ -3,6 +3,7 @@
  * gives a patch or null; the driver here walks the nodes, inner graphs too, and puts patches in.
  */
 import { type Graph, type Model, subgraphs } from "../ir.ts";
+import { attentions } from "./attention.ts";
 import { batchNormalizations } from "./batch_normalization.ts";
 import { commonSubexpressions } from "./common_subexpressions.ts";
 import { constantNodes, gatherConstants, mergeConstants } from "./constants.ts";
@@ -21,6 +22,7 @@ const RULES: readonly Rule[] = [
   byteCodes,
   commonSubexpressions,
   batchNormalizations,
+  attentions,
 ];
 
 /** How passes go about a model. */

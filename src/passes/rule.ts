@@ -83,25 +83,33 @@ export class ModelView {
     return name;
   }
 
-  /** The elements of the constant `name` where they are few integers or truth values, else null. */
-  integers(name: string | undefined): readonly number[] | null {
+  /** The bytes of the constant `name` where they are few, else null. */
+  bytes(name: string | undefined): Uint8Array<ArrayBuffer> | null {
     const tensor = this.constant(name);
-    if (tensor === null) return null;
-    const width = { bool: 1, uint8: 1, int32: 4, int64: 8 }[tensor.dtype as string];
-    if (width === undefined) return null;
+    if (tensor === null || tensor.dtype === "string") return null;
     const reader = openTensor(tensor);
     try {
       if (reader.byteLength > MOST_LOOKED_AT) return null;
       const bytes = new Uint8Array(reader.byteLength);
       reader.readSync(0, bytes);
-      const view = new DataView(bytes.buffer);
-      return Array.from({ length: bytes.length / width }, (_, i) => {
-        if (width === 1) return view.getUint8(i);
-        return width === 4 ? view.getInt32(4 * i, true) : Number(view.getBigInt64(8 * i, true));
-      });
+      return bytes;
     } finally {
       reader.close();
     }
+  }
+
+  /** The elements of the constant `name` where they are few integers or truth values, else null. */
+  integers(name: string | undefined): readonly number[] | null {
+    const tensor = this.constant(name);
+    if (tensor === null) return null;
+    const width = { bool: 1, uint8: 1, int32: 4, int64: 8 }[tensor.dtype as string];
+    const bytes = width === undefined ? null : this.bytes(name);
+    if (width === undefined || bytes === null) return null;
+    const view = new DataView(bytes.buffer);
+    return Array.from({ length: bytes.length / width }, (_, i) => {
+      if (width === 1) return view.getUint8(i);
+      return width === 4 ? view.getInt32(4 * i, true) : Number(view.getBigInt64(8 * i, true));
+    });
   }
 
   /** Nodes before the one at hand, in its graph and those around, that read `name` first. */

@@ -13,11 +13,29 @@ const SHAPES: readonly (readonly [number, number, number, number, number, number
   [0, 1, 3, 4, 4, 4],
 ];
 
+/** Masks; the last two also say what becomes of rows that have no softmax. */
+const KINDS = [
+  "none",
+  "causal",
+  "bias",
+  "all but one",
+  "infinite",
+  "replaced",
+  "infinite, NaN",
+  "NaN, zeros",
+] as const;
+
+/** `const UNDEFINED_ROWS` of a kind, where it is not 0. */
+const UNDEFINED_ROWS: Partial<Record<typeof KINDS[number], number>> = {
+  "infinite, NaN": 1,
+  "NaN, zeros": 2,
+};
+
 /** Every shape with every kind of mask. */
 export function* attentionCases(): Generator<Expectation> {
   for (const variant of familyOf("attention").variants) {
     for (const shape of SHAPES) {
-      for (const kind of ["none", "causal", "bias", "all but one", "infinite"] as const) {
+      for (const kind of KINDS) {
         const [batches, heads, queries, keys, headSize, valueSize] = shape;
         const random = randomFrom(queries * 13 + keys);
         const [q, k, v] = [
@@ -38,9 +56,15 @@ export function* attentionCases(): Generator<Expectation> {
             case "all but one":
               return key === query % keys ? 1 : -Infinity;
             case "infinite":
+            case "infinite, NaN":
               return query % 2 === 0 || key > 5 ? -Infinity : 0;
+            case "replaced":
+              return query % 2 === 0 || key > 5 ? -1e4 : 0;
+            case "NaN, zeros":
+              return query % 3 === 0 ? -Infinity : query % 3 === 1 && key === 1 ? NaN : 0;
           }
         });
+        const undefinedRows = UNDEFINED_ROWS[kind] ?? 0;
         const expected = new Float32Array(batches * heads * queries * valueSize);
         for (let row = 0; row < batches * heads * queries; row++) {
           const first = Math.floor(row / queries) * keys;
@@ -50,24 +74,35 @@ export function* attentionCases(): Generator<Expectation> {
               product += q[row * headSize + d]! * k[(first + key) * headSize + d]!;
             }
             const added = mask[row * keys + key]!;
+            if (kind === "replaced" && added !== 0) return added;
             return added < -3e38 ? -Infinity : 0.25 * product + added;
           });
           const greatest = Math.max(...scores);
-          if (greatest === -Infinity) continue;
+          const of = expected.subarray(row * valueSize, (row + 1) * valueSize);
+          if (greatest === -Infinity || Number.isNaN(greatest)) {
+            of.fill(undefinedRows === 1 ? NaN : 0);
+            continue;
+          }
           const weights = scores.map((score) => Math.exp(score - greatest));
           const total = weights.reduce((a, b) => a + b, 0);
           for (let d = 0; d < valueSize; d++) {
-            expected[row * valueSize + d] = weights.reduce(
+            of[d] = weights.reduce(
               (sum, weight, key) => sum + weight * v[(first + key) * valueSize + d]!,
               0,
             ) / total;
           }
         }
+        const isReplaced = "select(0.0, 1.0, mask(batch, head, query, key) < -9000.0)";
         yield {
           label: `${variant.name} ${shape.join("x")} ${kind}`,
           text: variant.text
             .replace(/^const HEAD_SIZE: i32 = \d+;/m, `const HEAD_SIZE: i32 = ${headSize};`)
-            .replace(/^const VALUE_SIZE: i32 = \d+;/m, `const VALUE_SIZE: i32 = ${valueSize};`),
+            .replace(/^const VALUE_SIZE: i32 = \d+;/m, `const VALUE_SIZE: i32 = ${valueSize};`)
+            .replace(/^(const UNDEFINED_ROWS: i32) = \d+;/m, `$1 = ${undefinedRows};`)
+            .replace(
+              /^(fn replaced\(.*) return 0\.0;/m,
+              `$1 return ${kind === "replaced" ? isReplaced : "0.0"};`,
+            ),
           overrides: variant.overrides,
           parameters: { batches, heads, queries, keys },
           groups: variant.groups,
