@@ -26,6 +26,7 @@ import { type Conversion, UNVERIFIED, type VerifiedConversion } from "./conversi
 import {
   type ConversionEvents,
   type ConversionStep,
+  type ConverterRequest,
   ModelConverter,
   type StepOutcome,
   type WrittenModel,
@@ -298,10 +299,16 @@ export class OnnxToOnnx extends ModelConverter {
     return true;
   }
 
+  override async prepare({ verify, dryRun, provider, inputs }: ConverterRequest): Promise<void> {
+    if (verify !== true || dryRun) return;
+    const { checkVerification } = await loadVerification();
+    await checkVerification(provider, inputs);
+  }
+
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const { modelPath, outputPath, events, signal } = step;
     const verifies = step.verify === true && !step.dryRun;
-    // What is missing, or can't be run, shows before the work, not after it.
+    // What can't be run shows before the work, not after it.
     const original = verifies ? await runOriginalOf(step) : null;
     const conversions = await convertOnnx(
       { ...step, source: modelPath, output: outputPath },
@@ -332,12 +339,13 @@ export class OnnxToOnnx extends ModelConverter {
   }
 }
 
+async function loadVerification(): Promise<typeof import("../verify.ts")> {
+  return await import("../verify" + ".ts") as typeof import("../verify.ts");
+}
+
 /** Runs the source in ONNX Runtime, once for all precisions. */
 async function runOriginalOf(step: ConversionStep): Promise<Original> {
-  const { checkVerification, runOriginal } = await import(
-    "../verify" + ".ts"
-  ) as typeof import("../verify.ts");
-  await checkVerification(step.provider, step.inputs);
+  const { runOriginal } = await loadVerification();
   return await runOriginal({
     original: step.modelPath,
     ...(step.inputs === null ? {} : { inputs: { kind: "file", path: step.inputs } }),

@@ -80,10 +80,18 @@ print(json.dumps({"executable": sys.executable, "folders": sorted(folders)}))
  * @throws MissingToolError where uv, a Python, or the permission to run either is missing.
  */
 export async function findInterpreter(request: EnvironmentRequest): Promise<Interpreter> {
-  if (request.python !== null) return await describeNamed(request.python, request.signal);
+  const { python, signal } = request;
+  if (python !== null) {
+    const known = described.get(python) ?? await describeNamed(python, signal);
+    described.set(python, known);
+    return known;
+  }
   const folder = environmentFolder();
   return await readStamp(folder) ?? await makeOnce(folder, request);
 }
+
+/** Interpreters that were named before: each step of a chain asks, and it takes a process to answer. */
+const described = new Map<string, Interpreter>();
 
 /** Path of the interpreter of modelcast's own environment, made or not. */
 export function ownInterpreter(): string {

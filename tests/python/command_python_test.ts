@@ -101,21 +101,72 @@ Deno.test("one command exports, quantizes and converts to OpenVINO, checked at e
   });
 });
 
+Deno.test("a folder becomes a module with a page that tokenizes, checked at each step", async () => {
+  await withFolder(async (folder) => {
+    const source = writeConfig(folder, BERT);
+    const vocab = Object.fromEntries(Array.from({ length: 99 }, (_, i) => [`word-${i}`, i]));
+    Deno.writeTextFileSync(
+      join(source, "tokenizer.json"),
+      JSON.stringify({ model: { type: "WordLevel", unk_token: "word-0", vocab } }),
+    );
+    const args = ["--random-weights", "--precision", "8bit", "--verify", "--json"];
+    const result = await convert(folder, source, "bert.webgpu.js", ...args);
+    assert.equal(result.code, 0, result.stderr);
+    const files = ["d.ts", "html", "js", "report.json", "safetensors"].map((end) =>
+      `bert.webgpu.${end}`
+    );
+    assert.deepEqual(left(folder), files);
+    const steps = stepsIn(result);
+    assert.deepEqual(steps.map(({ kind }) => kind), ["pytorch", "onnx", "webgpu"]);
+    const module = steps[2]!;
+    assert.ok(module.kind === "webgpu" && module.verification?.passed);
+    assert.equal(module.module.page, "similarity of texts");
+    assert.match(Deno.readTextFileSync(join(folder, "bert.webgpu.html")), /"word-98":98/);
+  });
+});
+
+Deno.test("what --verify lacks shows before the export", async () => {
+  await withFolder(async (folder) => {
+    const source = writeConfig(folder, BERT);
+    const all = ["--source", source, "--random-weights", "--verify", "--precision", "8bit"];
+    for (const output of ["bert.onnx", "bert.webgpu.js"]) {
+      const child = new Deno.Command(Deno.execPath(), {
+        args: [
+          ...["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert-python"],
+          ...[
+            "--deny-ffi=./node_modules",
+            `--allow-read=.,${folder}`,
+            `--allow-write=.,${folder}`,
+            "main.ts",
+          ],
+          ...["convert", ...all, "--output", join(folder, output)],
+        ],
+        cwd: ROOT,
+      });
+      const { code, stderr } = await child.output();
+      const said = new TextDecoder().decode(stderr);
+      assert.equal(code, 4, said);
+      assert.match(said, /--allow-ffi=/);
+      assert.doesNotMatch(said, /export/i);
+      assert.deepEqual(left(folder), []);
+    }
+  });
+});
+
 Deno.test("an encoder and a decoder go through every step", async () => {
   await withFolder(async (folder) => {
     const source = writeConfig(folder, T5);
-    const result = await convert(
-      folder,
-      source,
-      "t5.onnx",
-      "--random-weights",
-      "--precision",
-      "8bit",
-    );
+    const args = ["--random-weights", "--precision", "8bit"];
+    const result = await convert(folder, source, "t5.webgpu.js", ...args);
     assert.equal(result.code, 0, result.stderr);
-    assert.deepEqual(left(folder), ["t5.decoder.onnx", "t5.encoder.onnx"]);
-    assert.match(result.stdout, /^made {4}.*t5\.encoder\.onnx on the way/m);
-    assert.match(result.stdout, /^wrote {3}.*t5\.encoder\.onnx/m);
+    const modules = left(folder).filter((name) => name.endsWith(".js"));
+    assert.deepEqual(modules, ["t5.decoder.webgpu.js", "t5.encoder.webgpu.js"]);
+    assert.match(result.stdout, /^made {4}.*t5\.webgpu\.encoder\.onnx on the way/m);
+    assert.match(result.stdout, /^wrote {3}.*t5\.encoder\.webgpu\.js/m);
+    // Unasked what Python and ONNX Runtime computed is checked, and the modules, which takes a GPU, aren't.
+    assert.match(result.stdout, /^verified with ONNX Runtime: passed/m);
+    assert.match(result.stdout, /^verified on cpu, ONNX Runtime .* passed/m);
+    assert.match(result.stdout, /^not checked: what the module computes/m);
   });
 });
 
