@@ -150,7 +150,7 @@ function formatOpenVino(report: OpenVinoReport): string[] {
 /** The symbolic dimensions of a module's inputs, and how large each may be. */
 function dimLines({ inputs, maxDims }: WebGpuReport["module"]): string[] {
   const names = new Set(
-    inputs.flatMap(({ dims }) => dims.filter((dim) => typeof dim === "string")),
+    inputs.flatMap(({ dims }) => (dims ?? []).filter((dim) => typeof dim === "string")),
   );
   const dims = [...names].map((name) =>
     Object.hasOwn(maxDims, name) ? `${name} up to ${maxDims[name]}` : name
