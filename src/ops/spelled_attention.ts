@@ -230,7 +230,10 @@ function scoresOf(
     const pair = (i: number): Pair | null => {
       const input = call.input(i);
       const made = broadcastShape(call, [dims, input.dims]);
-      if (made.length !== dims.length || made.some((extent, k) => extent !== dims[k])) return null;
+      // There are as many keys as values, whatever a mask's last extent is called.
+      const outer = dims.slice(0, -1);
+      if (made.length !== dims.length || outer.some((extent, k) => extent !== made[k])) return null;
+      if (asNumber(inner[1]) === 1 && made.at(-1) !== ONE) return null;
       return (sample, head, query, key) =>
         input.at(
           broadcastIndices(input.dims, dims, [...position(lead, sample, head), query, key]),

@@ -13,6 +13,7 @@ import type { Model } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
+import { ATTENTION_CASES } from "../attention_models.ts";
 import { convertCase, ENCODING_CASES, type Feed } from "../encoding_models.ts";
 import { LAYER_CASES } from "../layer_ops.ts";
 import { MICROSOFT_CASES } from "../microsoft_ops.ts";
@@ -44,7 +45,7 @@ function isNear(a: Value, b: Value): boolean {
     b.data.every((value, i) => Math.abs(Number(value) - Number(a.data[i])) <= 1);
 }
 
-for (const [i, example] of [...MICROSOFT_CASES, ...LAYER_CASES].entries()) {
+for (const [i, example] of [...MICROSOFT_CASES, ...LAYER_CASES, ...ATTENTION_CASES].entries()) {
   Deno.test(`${example.name} gives what ONNX Runtime gives`, async () => {
     const path = await written(example.build("call.onnx"), `call${i}`);
     const { wanted, got } = await both(path, example.inputs);
