@@ -31,7 +31,7 @@ import type { Program, Tensor } from "./program.ts";
 import { lowerPrograms } from "./programs.ts";
 import { runtimeText } from "./runtime_text.ts";
 import { schedule } from "./schedule.ts";
-import { shareShaders, shareVariants } from "./shader_texts.ts";
+import { packTables } from "./shader_texts.ts";
 import { hostText, scriptPreludeText } from "./script_text.ts";
 import { packedBytes, packedDtype, storageOf } from "./storage.ts";
 import { readPart } from "./weight_parts.ts";
@@ -112,22 +112,13 @@ export async function compileModel(
     program: `${emitted.program}\n${prelude}\n${host}`,
     javaScript: (name, weights) => {
       // Shaders hold no names: they are texts of the compiler's own.
-      const { texts, pipelines } = shareShaders(emitted.pipelines);
-      const { variants, kernels } = shareVariants(emitted.kernels);
-      const tables = { inputs, outputs, pipelines, kernels, weights, features: [] };
+      const packed = packTables(emitted);
+      const tables = { inputs, outputs, weights, features: [] };
       // Bundlers find the file by this form and a plain text alone.
       const address = JSON.stringify(`./${encodeURIComponent(name)}`);
       return `// Made by modelcast ${VERSION}: a model for WebGPU, with all that it needs but its weights.
 ${emitted.program}
-const texts = ${JSON.stringify(texts)};
-const variants = ${JSON.stringify(variants)};
-const tables = { ...${encodeJson(tables)}, program };
-for (const pipeline of tables.pipelines) {
-  pipeline.code = pipeline.code.map((index) => texts[index]).join("\\n");
-}
-for (const { candidates } of tables.kernels) {
-  for (const candidate of candidates) candidate.variant = variants[candidate.variant];
-}
+const tables = { ...${encodeJson(tables)}, ...unpackTables(${JSON.stringify(packed)}), program };
 export const inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
 export const outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
 export function load(options) {

@@ -14,6 +14,7 @@ import memory from "./runtime/memory.js" with { type: "text" };
 import model from "./runtime/model.js" with { type: "text" };
 import modelError from "./runtime/model_error.js" with { type: "text" };
 import outputBuffers from "./runtime/output_buffers.js" with { type: "text" };
+import packedTables from "./runtime/packed_tables.js" with { type: "text" };
 import pipelines from "./runtime/pipelines.js" with { type: "text" };
 import profile from "./runtime/profile.js" with { type: "text" };
 import queue from "./runtime/queue.js" with { type: "text" };
@@ -29,6 +30,7 @@ import weights from "./runtime/weights.js" with { type: "text" };
 /** Lowest first. */
 const FILES: readonly string[] = [
   modelError,
+  packedTables,
   smallFloats,
   values,
   arena,

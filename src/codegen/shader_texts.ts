@@ -1,69 +1,124 @@
 /**
- * The shaders of a module without their repetitions: a kernel's core stands in many of them, and each
- * of its declarations is written once.
+ * The tables of a module without their repetitions: a kernel's core stands in many shaders, and each of
+ * its declarations is written once; so is each run of declarations that several shaders share, and
+ * what kernels have in common.
  */
-import type { CandidateTable, KernelTable, PipelineTable, VariantTable } from "./module.ts";
+import type { KernelTable, ModuleTables, PipelineTable, VariantTable } from "./module.ts";
 
-/** Pipelines whose code is a list of indices into `texts`, to be joined by line breaks. */
-export interface SharedShaders {
-  readonly texts: readonly string[];
-  readonly pipelines:
-    readonly (Omit<PipelineTable, "code"> & { readonly code: readonly number[] })[];
+/** The tables of pipelines and kernels as they are written: `runtime/packed_tables.js` reads them. */
+export interface PackedTables {
+  /** A declaration, or a run of others by their indices. */
+  readonly texts: readonly (string | readonly number[])[];
+  readonly pipelines: readonly PackedPipeline[];
+  readonly variants: readonly VariantTable[];
+  readonly kernels: readonly PackedKernel[];
+}
+
+/** `code` is the indices of texts that line breaks join. */
+export type PackedPipeline = readonly [
+  label: string,
+  bindings: string,
+  parameters: number,
+  code: readonly number[],
+  constants?: PipelineTable["constants"],
+  features?: PipelineTable["features"],
+];
+
+/** A candidate's variant is an index. */
+export type PackedKernel = readonly [
+  label: string,
+  bindings: string,
+  parameters: number,
+  sizes: KernelTable["sizes"],
+  candidates: readonly (readonly [
+    variant: number,
+    pipelines: readonly number[],
+    limits?: KernelTable["candidates"][number]["limits"],
+  ])[],
+];
+
+/** Packs the tables of a module. */
+export function packTables(
+  { pipelines, kernels }: Pick<ModuleTables, "pipelines" | "kernels">,
+): PackedTables {
+  const texts = new Indices<string>((text) => text);
+  const codes = pipelines.map(({ code }) =>
+    code.split(/\n(?=[a-z@])/).map(shortened).filter((text) => text !== "").map((text) =>
+      texts.of(text)
+    )
+  );
+  const runs = shareRuns(codes, texts.items.length);
+  const variants = new Indices<VariantTable>(({ name }) => name);
+  return {
+    texts: [...texts.items, ...runs],
+    pipelines: pipelines.map(({ label, bindings, parameters, constants, features }, i) => {
+      const row = [label, bindings, parameters, codes[i]!] as const;
+      if (features !== undefined) return [...row, constants ?? {}, features];
+      return constants === undefined ? row : [...row, constants];
+    }),
+    kernels: kernels.map(({ label, bindings, parameters, sizes, candidates }) => [
+      label,
+      bindings,
+      parameters,
+      sizes,
+      candidates.map(({ variant, pipelines, limits }) => {
+        const row = [variants.of(variant), pipelines] as const;
+        return limits.length === 0 ? row : [...row, limits] as const;
+      }),
+    ]),
+    variants: variants.items,
+  };
+}
+
+/** Things by their order of appearance. */
+class Indices<Thing> {
+  readonly items: Thing[] = [];
+  readonly #known = new Map<string, number>();
+  constructor(readonly key: (thing: Thing) => string) {}
+
+  of(thing: Thing): number {
+    const key = this.key(thing);
+    let at = this.#known.get(key);
+    if (at === undefined) this.#known.set(key, at = this.items.push(thing) - 1);
+    return at;
+  }
 }
 
 /**
- * Takes the shaders apart at their top-level declarations, and leaves out what is there for people:
- * indentation, empty lines, and the breaks within lists and around blocks. Shaders have no comments.
+ * `text` without what is there for people: indentation, line breaks, and spaces that part nothing. Those
+ * between two words and between two operators stay. Shaders have no comments and no strings.
  */
-export function shareShaders(pipelines: readonly PipelineTable[]): SharedShaders {
-  const texts = new Map<string, number>();
-  const indexOf = (text: string): number => {
-    const known = texts.get(text);
-    if (known !== undefined) return known;
-    texts.set(text, texts.size);
-    return texts.size - 1;
-  };
-  const shared = pipelines.map(({ code, ...rest }) => ({
-    ...rest,
-    code: code.split(/\n(?=[a-z@])/)
-      .map((text) =>
-        text.replace(/^[ \t]+|[ \t]+$/gm, "").replace(/\n\n+/g, "\n")
-          .replace(/(?<=[,({])\n|\n(?=[)}])/g, "").trim()
-      )
-      .filter((text) => text !== "")
-      .map(indexOf),
-  }));
-  return { texts: [...texts.keys()], pipelines: shared };
+function shortened(text: string): string {
+  return text.replace(/\s+/g, " ").trim()
+    .replace(/(?<![\w.]) (?=[\w.])|(?<=[\w.]) (?![\w.])/g, "")
+    .replace(/(?<=[(){}[\],;:@]) | (?=[(){}[\],;:@])/g, "");
 }
 
-/** Kernels whose candidates name their variants by indices into `variants`. */
-export interface SharedVariants {
-  readonly variants: readonly VariantTable[];
-  readonly kernels: readonly (Omit<KernelTable, "candidates"> & {
-    readonly candidates: readonly (Omit<CandidateTable, "variant"> & {
-      readonly variant: number;
-    })[];
-  })[];
-}
+/** Times that a pair must stand to be worth a text of its own. */
+const FEWEST_PAIRS = 3;
 
-/** Takes what kernels have in common out of them. */
-export function shareVariants(kernels: readonly KernelTable[]): SharedVariants {
-  const indices = new Map<string, number>();
-  const variants: VariantTable[] = [];
-  const indexOf = (variant: VariantTable): number => {
-    const known = indices.get(variant.name);
-    if (known !== undefined) return known;
-    indices.set(variant.name, variants.length);
-    return variants.push(variant) - 1;
-  };
-  return {
-    kernels: kernels.map((kernel) => ({
-      ...kernel,
-      candidates: kernel.candidates.map((candidate) => ({
-        ...candidate,
-        variant: indexOf(candidate.variant),
-      })),
-    })),
-    variants,
-  };
+/**
+ * Replaces pairs of neighbours in `lists`, the most frequent first, by new numbers from `next` on, and
+ * gives what each stands for (Larsson and Moffat, "Offline dictionary-based compression", 1999).
+ */
+function shareRuns(lists: number[][], next: number): number[][] {
+  const runs: number[][] = [];
+  for (;;) {
+    const counts = new Map<string, number>();
+    for (const list of lists) {
+      for (let i = 0; i + 1 < list.length; i++) {
+        const pair = `${list[i]},${list[i + 1]}`;
+        counts.set(pair, (counts.get(pair) ?? 0) + 1);
+      }
+    }
+    const [best, count] = [...counts].reduce((a, b) => b[1] > a[1] ? b : a, ["", 0]);
+    if (count < FEWEST_PAIRS) return runs;
+    const [left, right] = best.split(",").map(Number);
+    const made = next + runs.push([left!, right!]) - 1;
+    for (const list of lists) {
+      for (let i = 0; i + 1 < list.length; i++) {
+        if (list[i] === left && list[i + 1] === right) list.splice(i, 2, made);
+      }
+    }
+  }
 }

@@ -1,0 +1,39 @@
+// @ts-check
+/** The tables of pipelines and kernels, out of the form that they are written in. */
+
+/**
+ * @typedef {import("../module.ts").ModuleTables} ModuleTables
+ * @typedef {import("../shader_texts.ts").PackedTables} PackedTables
+ */
+
+/**
+ * @param {PackedTables} packed
+ * @returns {Pick<ModuleTables, "pipelines" | "kernels">}
+ */
+export function unpackTables({ texts, pipelines, variants, kernels }) {
+  /** @type {(index: number) => string} */
+  const textOf = (index) => {
+    const text = texts[index] ?? "";
+    return typeof text === "string" ? text : text.map(textOf).join("\n");
+  };
+  return {
+    pipelines: pipelines.map(([label, bindings, parameters, code, constants, features]) => ({
+      label,
+      bindings,
+      parameters,
+      code: code.map(textOf).join("\n"),
+      ...(constants && { constants }),
+      ...(features && { features }),
+    })),
+    kernels: kernels.map(([label, bindings, parameters, sizes, candidates]) => ({
+      label,
+      bindings,
+      parameters,
+      sizes,
+      candidates: candidates.flatMap(([index, pipelines, limits = []]) => {
+        const variant = variants[index];
+        return variant ? { variant, pipelines, limits } : [];
+      }),
+    })),
+  };
+}
