@@ -16,6 +16,8 @@ const HIDDEN: i32 = 10;
 const REVERSE: i32 = 0;
 // 1 where the forget gate is 1 minus the input gate.
 const COUPLED: i32 = 0;
+// 1 where products see the state rounded to 8 bits over the range that it has at the step.
+const ROUNDED: i32 = 0;
 
 fn directions() -> i32 { return parameters.directions; }
 fn batches() -> i32 { return parameters.batches; }
@@ -82,6 +84,23 @@ override THREADS: u32 = 64u;
 var<workgroup> core_h: array<f32, 2 * HIDDEN>;
 var<workgroup> core_c: array<f32, HIDDEN>;
 
+// The step and the zero point of 8-bit codes for the state that begins at `start`.
+fn core_codes(start: i32) -> vec2f {
+  var range = vec2f(0.0, 0.0);
+  for (var k = 0; k < HIDDEN; k++) {
+    range = vec2f(min(range.x, core_h[start + k]), max(range.y, core_h[start + k]));
+  }
+  let width = (range.y - range.x) / 255.0;
+  let scale = select(width, 1.0, width == 0.0);
+  return vec2f(scale, round(clamp(-range.x / scale, 0.0, 255.0)));
+}
+
+// What a product sees of the state x.
+fn core_seen(x: f32, codes: vec2f) -> f32 {
+  if (ROUNDED == 0) { return x; }
+  return (clamp(round(x / codes.x) + codes.y, 0.0, 255.0) - codes.y) * codes.x;
+}
+
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -105,6 +124,8 @@ fn main(
     let before = (step & 1) * HIDDEN;
     let after = HIDDEN - before;
     let time = select(step, length - 1 - step, backward);
+    var codes = vec2f(1.0, 0.0);
+    if (ROUNDED == 1) { codes = core_codes(before); }
     for (var unit = first; unit < HIDDEN; unit += i32(THREADS)) {
       if (step < length) {
         // Of the gates i, o, f and c.
@@ -117,10 +138,10 @@ fn main(
         let whole = HIDDEN & ~3;
         for (var k = 0; k < whole; k += 4) {
           let state = vec4f(
-            core_h[before + k],
-            core_h[before + k + 1],
-            core_h[before + k + 2],
-            core_h[before + k + 3],
+            core_seen(core_h[before + k], codes),
+            core_seen(core_h[before + k + 1], codes),
+            core_seen(core_h[before + k + 2], codes),
+            core_seen(core_h[before + k + 3], codes),
           );
           sums += vec4f(
             dot(r4(direction, unit, k), state),
@@ -130,7 +151,7 @@ fn main(
           );
         }
         for (var k = whole; k < HIDDEN; k++) {
-          sums += core_h[before + k] * vec4f(
+          sums += core_seen(core_h[before + k], codes) * vec4f(
             r(direction, unit, k),
             r(direction, HIDDEN + unit, k),
             r(direction, 2 * HIDDEN + unit, k),

@@ -63,7 +63,7 @@ export const LSTM = recurrent("lstm", lstm, {
     { name: "peephole", indices: ["direction", "gate", "unit"] },
   ],
   stores: [{ name: "store_c", indices: ["direction", "batch", "unit"] }],
-  constants: { COUPLED: "i32" },
+  constants: { COUPLED: "i32", ROUNDED: "i32" },
   functions: { activation_f: 1, activation_g: 1, activation_h: 1 },
   arrays: 3,
 });

@@ -53,6 +53,13 @@ function broadcastExtent(call: OpCall, a: Integer, b: Integer): Integer {
     call.fail(`extents ${x} and ${y} can't be broadcast`);
   }
   const [left, right] = [fromInteger(a), fromInteger(b)];
+  for (const [empty, other] of [[a, right], [b, left]] as const) {
+    if (asNumber(empty) !== 0) continue;
+    // A symbol counts as positive, so that "is it 0" would be answered before the model runs.
+    const fits = apply("lessOrEqual", other, constant("i32", 1));
+    call.check(fits, "its inputs' shapes can't be broadcast");
+    return empty;
+  }
   for (const [clamped, whole] of [[a, b], [b, a]] as const) {
     if (unclamped(clamped) !== whole) continue;
     call.check(apply("equal", left, right), "its inputs' shapes can't be broadcast");

@@ -3,9 +3,11 @@
  * (https://onnx.ai/onnx/operators/). `runtime/host.js` finds positions; elements stay on the GPU and
  * are read there.
  */
-import { integer, multiply, ZERO } from "../expr/integer.ts";
-import { toInteger } from "../expr/value.ts";
+import { type Integer, integer, multiply, ZERO } from "../expr/integer.ts";
+import { fromInteger, toInteger } from "../expr/value.ts";
 import { axisOf } from "./broadcast.ts";
+import { pickInteger } from "./indices.ts";
+import { indicesAt } from "./offsets.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 import { reshaped } from "./reshape.ts";
 
@@ -36,12 +38,26 @@ function withExtent(found: Operand, dimension: number, extent: number): Operand 
   );
 }
 
+/**
+ * The positions of all elements of a tensor of `dims`. NonZero of ones is how exporters count up to
+ * a dimension.
+ */
+function everyPosition(dims: readonly Integer[]): Operand {
+  return operand(
+    "int64",
+    [integer(dims.length), multiply(...dims)],
+    ([axis, position]) => fromInteger(pickInteger(indicesAt(dims, position!), axis!)),
+  );
+}
+
 const NON_ZERO: OpRecord = {
   name: "NonZero",
   domain: "",
   since: 13,
   lower: (call) => {
     const data = call.input(0);
+    const uniform = data.dims.length > 0 ? call.uniform(0) : null;
+    if (uniform !== null && uniform !== 0) return [everyPosition(data.dims)];
     const [found] = call.host("nonZero", [data], [], [{ dtype: "int64", rank: 2 }]);
     return [withExtent(found!, 0, data.dims.length)];
   },

@@ -2,10 +2,13 @@
 import { asNumber, type Integer, multiply } from "../expr/integer.ts";
 import type { Value } from "../expr/value.ts";
 import { asFloat, over, plus, times } from "./arithmetic.ts";
+import { channelsLast, channelsSecond } from "./channels_last.ts";
 import { convolution } from "./convolution.ts";
 import { exactTerms, floats, wholes } from "./integer_matmul.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 import { centred, onlyElement, requantized } from "./quantize.ts";
+
+const MICROSOFT = "com.microsoft";
 
 /** `x` less its zero point, as int32. */
 function moved(x: Operand, zero: Operand | null): Operand {
@@ -41,12 +44,20 @@ function convInteger(call: OpCall): Operand {
     : convolution(call, input, kernel, null);
 }
 
-/** Sums are of floats, which are exact up to 2^24: far more than the result's 8 bits tell. */
+/**
+ * Sums are of floats, which are exact up to 2^24: far more than the result's 8 bits tell. Channels of
+ * com.microsoft's may come last.
+ */
 function qLinearConv(call: OpCall): Operand {
-  const [x, xScale, xZero, weight, weightScale, weightZero, yScale, yZero] = Array.from(
-    { length: 8 },
-    (_, i) => call.input(i),
-  ) as [Operand, Operand, Operand, Operand, Operand, Operand, Operand, Operand];
+  if (call.int("channels_last", 0) === 0) return qLinearConvolved(call, call.input(0));
+  return channelsLast(qLinearConvolved(call, channelsSecond(call.input(0))));
+}
+
+function qLinearConvolved(call: OpCall, x: Operand): Operand {
+  const [xScale, xZero, weight, weightScale, weightZero, yScale, yZero] = Array.from(
+    { length: 7 },
+    (_, i) => call.input(i + 1),
+  ) as [Operand, Operand, Operand, Operand, Operand, Operand, Operand];
   const bias = call.optional(8);
   const sums = convolution(
     call,
@@ -71,4 +82,5 @@ function qLinearConv(call: OpCall): Operand {
 export const INTEGER_CONVOLUTION_OPS: readonly OpRecord[] = [
   { name: "ConvInteger", domain: "", since: 10, lower: (call) => [convInteger(call)] },
   { name: "QLinearConv", domain: "", since: 10, lower: (call) => [qLinearConv(call)] },
+  { name: "QLinearConv", domain: MICROSOFT, since: 1, lower: (call) => [qLinearConv(call)] },
 ];

@@ -224,9 +224,30 @@ function scaledProduct(
   });
 }
 
+/** Where the operands of a product of codes stand among the inputs. */
+interface CodeInputs {
+  readonly a: number;
+  readonly b: number;
+  readonly aScale: number;
+  readonly bScale: number;
+  readonly aZero: number;
+  readonly bZero: number;
+  readonly bias: number;
+}
+
+/** The product, as floats, of matrices of codes. */
+export function productOfCodes(call: OpCall, at: CodeInputs): Operand {
+  const product = integerProduct(call, call.input(at.a), at.aZero, call.input(at.b), at.bZero);
+  return scaledProduct(
+    product,
+    call.input(at.aScale),
+    call.input(at.bScale),
+    call.optional(at.bias),
+  );
+}
+
 function matMulIntegerToFloat(call: OpCall): Operand {
-  const product = integerProduct(call, call.input(0), 4, call.input(1), 5);
-  return scaledProduct(product, call.input(2), call.input(3), call.optional(6));
+  return productOfCodes(call, { a: 0, b: 1, aScale: 2, bScale: 3, aZero: 4, bZero: 5, bias: 6 });
 }
 
 function dynamicQuantizeMatMul(call: OpCall): Operand {

@@ -13,6 +13,7 @@ import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
 import { FUSED_ATTENTION_OPS } from "./fused_attention.ts";
 import { GATHER_OPS } from "./gather.ts";
+import { GROUP_QUERY_ATTENTION_OPS } from "./group_query_attention.ts";
 import { INTEGER_CONVOLUTION_OPS } from "./integer_convolution.ts";
 import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { LINEAR_ATTENTION_OPS } from "./linear_attention.ts";
@@ -23,6 +24,7 @@ import type { OpRecord } from "./op.ts";
 import { OPTIONAL_OPS } from "./optional.ts";
 import { PACKED_CODE_OPS } from "./packed_codes.ts";
 import { POOLING_OPS } from "./pooling.ts";
+import { PROJECTED_ATTENTION_OPS } from "./projected_attention.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
 import { RECURRENT_OPS } from "./recurrent.ts";
@@ -56,6 +58,7 @@ const RECORDS: readonly OpRecord[] = [
   ...EINSUM_OPS,
   ...FUSED_ATTENTION_OPS,
   ...GATHER_OPS,
+  ...GROUP_QUERY_ATTENTION_OPS,
   ...INTEGER_CONVOLUTION_OPS,
   ...INTEGER_MATMUL_OPS,
   ...LINEAR_ATTENTION_OPS,
@@ -65,6 +68,7 @@ const RECORDS: readonly OpRecord[] = [
   ...OPTIONAL_OPS,
   ...PACKED_CODE_OPS,
   ...POOLING_OPS,
+  ...PROJECTED_ATTENTION_OPS,
   ...QLINEAR_OPS,
   ...QUANTIZE_OPS,
   ...RECURRENT_OPS,

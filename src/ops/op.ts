@@ -72,6 +72,8 @@ export interface OpCall {
   integers(i: number): readonly Integer[];
   /** The elements of input `i` where all are known at conversion, else null. Never a read-back. */
   constants(i: number): readonly number[] | null;
+  /** The value that every element of input `i` has, where that is known at conversion; else null. */
+  uniform(i: number): number | null;
   int(name: string, fallback: number): number;
   float(name: string, fallback: number): number;
   string(name: string, fallback: string): string;
@@ -156,11 +158,12 @@ export function operand(
 /** `value`, computed in 32 bits, as an integer of `dtype` holds it: narrow integers wrap around. */
 export function wrapped(dtype: DType, value: Value): Value {
   const { kind, bits } = DTYPES[dtype];
-  if (bits >= 32 || (kind !== "int" && kind !== "uint")) return value;
+  if (bits > 32 || (kind !== "int" && kind !== "uint")) return value;
   if (value.kind === "constant") {
     const code = BigInt.asUintN(bits, BigInt(value.value));
     return constant(value.type, Number(kind === "int" ? BigInt.asIntN(bits, code) : code));
   }
+  if (bits === 32) return value;
   if (kind === "uint") return apply("bitAnd", value, constant("u32", 2 ** bits - 1));
   const distance = constant("u32", 32 - bits);
   return apply("shiftRight", apply("shiftLeft", value, distance), distance);

@@ -15,6 +15,7 @@ import {
   type Value,
 } from "../expr/value.ts";
 import { asFloat, float, over } from "./arithmetic.ts";
+import { channelsLast, channelsSecond } from "./channels_last.ts";
 import { countOf, inside, meanOver, sumOver } from "./extents.ts";
 import { norm } from "./normalization.ts";
 import { indicesAt, rowMajor } from "./offsets.ts";
@@ -63,8 +64,8 @@ function leastOf(input: Operand): Value {
   return kind === "int" ? constant("i32", -(2 ** (Math.min(bits, 32) - 1))) : constant("u32", 0);
 }
 
-function lowerMaxPool(call: OpCall): Operand[] {
-  const { input, dims, windows, kernel, element } = pooled(call);
+function lowerMaxPool(call: OpCall, given = call.input(0)): Operand[] {
+  const { input, dims, windows, kernel, element } = pooled(call, given);
   const outside = leastOf(input);
   const largest = operand(
     input.dtype,
@@ -89,11 +90,15 @@ function lowerMaxPool(call: OpCall): Operand[] {
   return [largest, places];
 }
 
-/** The average pooling of `input` that the attributes of `call` describe. */
-export function averagePool(call: OpCall, input: Operand): Operand {
+/**
+ * The average pooling of `input` that the attributes of `call` describe. Where padding counts, so does
+ * what lies `beyond` it, if that is asked for.
+ */
+export function averagePool(call: OpCall, input: Operand, beyond = false): Operand {
   const { dims, windows, kernel, element } = pooled(call, input);
   const padded = call.int("count_include_pad", 0) !== 0;
-  const isWhole = windows.every(({ overlaps }) => !overlaps.lower && !overlaps.upper);
+  const isWhole = (padded && beyond) ||
+    windows.every(({ overlaps }) => !overlaps.lower && !overlaps.upper);
   return operand(input.dtype, dims, (indices) => {
     const total = sumOver(kernel, (position) => element(indices, position, float(0)));
     if (isWhole) return over(total, countOf(kernel));
@@ -197,6 +202,12 @@ export const POOLING_OPS: readonly OpRecord[] = [
   global("GlobalLpPool", (extents, at, call) => norm(call.int("p", 2), { extents, at })),
   global("GlobalMaxPool", (extents, at) => reduce("max", extents, at)),
   row("LpPool", lowerLpPool),
-  row("MaxPool", lowerMaxPool),
+  row("MaxPool", (call) => lowerMaxPool(call)),
   row("MaxUnpool", lowerMaxUnpool, [2]),
+  {
+    name: "NhwcMaxPool",
+    domain: "com.microsoft",
+    since: 1,
+    lower: (call) => [channelsLast(lowerMaxPool(call, channelsSecond(call.input(0)))[0]!)],
+  },
 ];

@@ -9,8 +9,8 @@ import { apply, extentOf, fromInteger, reduce, select, type Value } from "../exp
 import { leakyRelu } from "./activation.ts";
 import { minus, over, plus, sigmoid, times } from "./arithmetic.ts";
 import { axisOf, elementwise } from "./broadcast.ts";
+import { channelsLast, channelsSecond } from "./channels_last.ts";
 import { meanOver } from "./extents.ts";
-import { permuted } from "./matmul.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 import { averagePool } from "./pooling.ts";
 import { dequantized, onlyElement, quantized } from "./quantize.ts";
@@ -71,10 +71,7 @@ const channelled = (compute: (x: Operand, call: OpCall) => Operand) =>
   call: OpCall,
 ): Operand => {
   if (call.int("channels_last", 0) === 0) return compute(x, call);
-  const axes = x.dims.map((_, i) => i);
-  const last = axes.length - 1;
-  const made = compute(permuted(x, [0, last, ...axes.slice(1, last)]), call);
-  return permuted(made, [0, ...axes.slice(2), 1]);
+  return channelsLast(compute(channelsSecond(x), call));
 };
 
 function globalAverage(x: Operand): Operand {
@@ -159,7 +156,7 @@ export const QLINEAR_OPS: readonly OpRecord[] = [
   binary("QLinearMul", (a, b) => times(a, b)),
   unary("QLinearSigmoid", each(sigmoid)),
   unary("QLinearLeakyRelu", each((x, call) => leakyRelu(x, call.float("alpha", 0.01)))),
-  unary("QLinearAveragePool", channelled((x, call) => averagePool(call, x))),
+  unary("QLinearAveragePool", channelled((x, call) => averagePool(call, x, true))),
   unary("QLinearGlobalAveragePool", channelled(globalAverage)),
   unary("QLinearSoftmax", softmaxOf),
   unary("QLinearReduceMean", reduceMean),

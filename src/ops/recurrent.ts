@@ -3,11 +3,12 @@
  * inputs contribute to all gates of all steps is one product; a kernel then goes through the steps.
  */
 import { add, asNumber, type Integer, integer, ONE, scaled, ZERO } from "../expr/integer.ts";
-import { apply, fromInteger, select, type Value } from "../expr/value.ts";
+import { apply, fromInteger, reduce, select, type Value } from "../expr/value.ts";
 import { asFloat, float, minus, plus, times } from "./arithmetic.ts";
 import { contract } from "./contraction.ts";
 import { equal, int } from "./extents.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { centred, dynamicallyQuantized } from "./quantize.ts";
 import { type Activation, activationsOf } from "./recurrent_activation.ts";
 
 /** A kind of layer. */
@@ -34,6 +35,8 @@ export interface RecurrentInputs {
   readonly initialState: Operand | null;
   readonly initialCell?: Operand | null;
   readonly peepholes?: Operand | null;
+  /** Whether products see states rounded to 8 bits. */
+  readonly rounded?: boolean;
 }
 
 /** The inputs of ONNX's ops. */
@@ -221,6 +224,7 @@ function runKernel(call: OpCall, layer: Layer, run: KernelRun): Operand[] {
   const sizes = { directions, batches, steps };
   if (layer === LSTM) {
     constants.COUPLED = call.int("input_forget", 0) === 0 ? 0 : 1;
+    constants.ROUNDED = inputs.rounded === true ? 1 : 0;
     loads.initial_c = ([d, ...rest]) => run.initialCell([at(d!), ...rest]);
     loads.peephole = ([d, gate, unit]) =>
       peepholes ? peepholes.at([at(d!), add(scaled(gate!, hidden), unit!)]) : float(0);
@@ -267,15 +271,39 @@ function dequantized(
   }));
 }
 
+/** `x` (steps, batches, inputs) rounded to 8 bits over the range of its steps that any sample has. */
+function roundedInput(call: OpCall, x: Operand, lengths: Operand | null): Operand {
+  const longest = lengths === null
+    ? fromInteger(x.dims[0]!)
+    : reduce("max", lengths.dims, (sample) => lengths.at(sample));
+  const { codes, scale, zero } = dynamicallyQuantized(
+    call,
+    operand(
+      x.dtype,
+      x.dims,
+      (at) => select(apply("less", fromInteger(at[0]!), longest), x.at(at), float(0)),
+    ),
+  );
+  return call.stored(operand(
+    x.dtype,
+    x.dims,
+    (at) => times(asFloat(centred(codes.at(at), zero.at([]))), scale.at([])),
+  ));
+}
+
 /**
- * com.microsoft's LSTM with 8-bit weights. Its inputs and states stay floats: they aren't rounded to
- * 8 bits at each step as ONNX Runtime rounds them.
+ * com.microsoft's LSTM with 8-bit weights: products see its input rounded to 8 bits over its range,
+ * and each sample's state over the range that it has at a step. ONNX Runtime takes the range of as
+ * many samples as a thread of it has, so that results depend on the threads; here they don't.
  */
 function lowerQuantized(call: OpCall): Operand[] {
+  const inputs = inputsOf(call);
   return runLayer(call, LSTM, {
-    ...inputsOf(call),
+    ...inputs,
+    input: roundedInput(call, inputs.input, inputs.lengths),
     weight: dequantized(call, call.input(1), call.input(8), call.optional(9)),
     recurrent: dequantized(call, call.input(2), call.input(10), call.optional(11)),
+    rounded: true,
   });
 }
 

@@ -4,8 +4,8 @@
  * in another order.
  */
 import { divide, modulo } from "../expr/bounds.ts";
-import { add, asNumber, type Integer, integer, multiply } from "../expr/integer.ts";
-import { apply, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
+import { add, asNumber, type Integer, integer, multiply, scaled } from "../expr/integer.ts";
+import { apply, extentOf, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
 import { minus, plus, times } from "./arithmetic.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 import { type Heads, headsOf } from "./scaled_attention.ts";
@@ -75,6 +75,24 @@ export function rowsOf(positions: Operand): (sample: Integer, position: Integer)
   return (_sample, position) => add(toInteger(positions.at(first)), position);
 }
 
+/**
+ * The vectors in `input` (N, positions, width) of com.microsoft's op, which leaves their number to the
+ * caches: their rows are half a vector.
+ */
+function vectorsLike(call: OpCall, input: Operand, given: number, cache: Operand): Heads {
+  if (given !== 0) call.fail("num_heads is missing");
+  const [batch, length, width] = input.dims as [Integer, Integer, Integer];
+  const size = extentOf(scaled(cache.dims.at(-1)!, 2));
+  return {
+    batch,
+    heads: extentOf(divide(width, size)),
+    length,
+    size,
+    at: (sample, head, position, element) =>
+      input.at([sample, position, add(multiply(head, size), element)]),
+  };
+}
+
 /** `input`, of rank 3 or 4, with its vectors turned. */
 function embedded(
   call: OpCall,
@@ -83,16 +101,11 @@ function embedded(
   sine: Angles,
   cache: Operand,
 ): Operand {
-  let count = call.int("num_heads", 0);
+  const count = call.int("num_heads", 0);
   const given = call.int("rotary_embedding_dim", 0);
-  const pairs = cache.dims.at(-1)!;
-  if (input.dims.length === 3 && count === 0) {
-    // com.microsoft leaves the number of heads to the caches, whose rows are half a vector.
-    const [width, half] = [asNumber(input.dims[2]!), asNumber(pairs)];
-    if (width === null || half === null || given !== 0) call.fail("num_heads is missing");
-    count = Math.max(1, Math.floor(width / (2 * half)));
-  }
-  const vectors = headsOf(input, integer(count));
+  const vectors = input.dims.length === 3 && count === 0
+    ? vectorsLike(call, input, given, cache)
+    : headsOf(input, integer(count));
   const size = given === 0 ? vectors.size : integer(given);
   const turned = rotated(vectors, {
     cosine,

@@ -19,6 +19,7 @@ const SHAPES: Readonly<Record<string, readonly Shape[]>> = {
     { directions: 1, batches: 2, steps: 4, hidden: 130, constants: { REVERSE: 1 } },
     { directions: 2, batches: 2, steps: 3, hidden: 7, constants: { COUPLED: 1 } },
     { directions: 1, batches: 2, steps: 0, hidden: 5 },
+    { directions: 2, batches: 2, steps: 1, hidden: 9, constants: { ROUNDED: 1 } },
   ],
   gru: [
     { directions: 1, batches: 1, steps: 1, hidden: 1 },
@@ -35,6 +36,16 @@ const SHAPES: Readonly<Record<string, readonly Shape[]>> = {
 };
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+/** States as 8-bit codes over their own range and zero tell them. */
+function rounded(states: readonly number[]): number[] {
+  const [least, greatest] = [Math.min(0, ...states), Math.max(0, ...states)];
+  const scale = (greatest - least) / 255 || 1;
+  const zero = Math.round(-least / scale);
+  return states.map((x) =>
+    (Math.min(Math.max(Math.round(x / scale) + zero, 0), 255) - zero) * scale
+  );
+}
 
 /** The state after a step; `c` is changed in place. */
 type Step = (
@@ -120,8 +131,9 @@ const STEPS: Readonly<
     (hidden: number, more: Float32Array, constants: Readonly<Record<string, number>>) => Step
   >
 > = {
-  lstm: (hidden, peepholes, { COUPLED }) => (gate, product, h, c, direction) => {
-    const products = [0, 1, 2, 3].map((index) => product(index, h));
+  lstm: (hidden, peepholes, { COUPLED, ROUNDED }) => (gate, product, h, c, direction) => {
+    const seen = ROUNDED === 1 ? rounded(h) : h;
+    const products = [0, 1, 2, 3].map((index) => product(index, seen));
     return h.map((_, unit) => {
       const p = (index: number) => peepholes[(direction * 3 + index) * hidden + unit]!;
       const sum = (index: number) => gate(index * hidden + unit) + products[index]![unit]!;
