@@ -186,7 +186,7 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
       inputs: prepared.descriptions,
       outputs,
       time: {
-        runs,
+        runs: after.timed,
         original: before.times,
         result: after.times,
         ratio: before.times.run === null || after.times.run === null
@@ -229,6 +229,7 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
         unfetched: [],
         placement: { nodes: null, elsewhere: [], how: "a module runs on one adapter" },
         times: { load: ran.load, run: median(ran.times) },
+        timed: ran.times.length,
       };
       const inside = fetchInside === null ? null : await comparePerOp({
         ...insideOf(PARTED),
@@ -278,6 +279,8 @@ interface ModelRun {
   readonly unfetched: readonly string[];
   readonly placement: Placement;
   readonly times: ModelTimes;
+  /** Runs that were timed. */
+  readonly timed: number;
 }
 
 /** How to run a model. */
@@ -332,6 +335,7 @@ async function runModel(
       unfetched: session.outputs.filter((port) => port.dtype === null).map(({ name }) => name),
       placement: placement!,
       times: { load: session.loadTime, run: median(times) },
+      timed: runs,
     };
   } catch (error) {
     if (!(error instanceof RuntimeFault)) throw error;

@@ -32,6 +32,7 @@ export interface VerificationReport {
   readonly inputs: readonly InputDescription[];
   readonly outputs: readonly OutputComparison[];
   readonly time: {
+    /** Timed runs of the result; of a module on a slow adapter fewer than of the original. */
     readonly runs: number;
     readonly original: ModelTimes;
     readonly result: ModelTimes;
