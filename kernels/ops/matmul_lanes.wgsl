@@ -1,30 +1,34 @@
 // Product of few rows with a matrix, for adapters that need many threads: the threads of a
 // workgroup share tiles of 4 rows by 4 columns, each a part of k, and add up in workgroup memory.
 
+
 struct Parameters { batches: i32, rows: i32, columns: i32, depth: i32 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read_write> left: array<f32>;
-@group(0) @binding(2) var<storage, read_write> right: array<f32>;
+@group(0) @binding(1) var<storage, read_write> left_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> right_values: array<f32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
 fn batches() -> i32 { return parameters.batches; }
 fn rows() -> i32 { return parameters.rows; }
 fn columns() -> i32 { return parameters.columns; }
 fn depth() -> i32 { return parameters.depth; }
+// True where depth is known to be a multiple of 4.
+const WHOLE_DEPTH: bool = false;
 
-// row < rows, k < depth.
-fn a(batch: i32, row: i32, k: i32) -> f32 { return left[(batch * rows() + row) * depth() + k]; }
-
-// 4 values along k; row < rows, k a multiple of 4, k + 3 < depth.
+// 4 values along k; row < rows, k a multiple of 4. Those past the last k are not used.
 fn a4(batch: i32, row: i32, k: i32) -> vec4f {
   let i = (batch * rows() + row) * depth() + k;
-  return vec4f(left[i], left[i + 1], left[i + 2], left[i + 3]);
+  return vec4f(left_values[i], left_values[i + 1], left_values[i + 2], left_values[i + 3]);
 }
 
-// 4 values along column; k < depth, column a multiple of 4. Those past the last are not used.
-fn b4(batch: i32, k: i32, column: i32) -> vec4f {
-  let i = (batch * depth() + k) * columns() + column;
-  return vec4f(right[i], right[i + 1], right[i + 2], right[i + 3]);
+// 4 values of k, each with 4 columns; k and column multiples of 4. Those past the last are not used.
+fn b44(batch: i32, k: i32, column: i32) -> mat4x4f {
+  var values = mat4x4f();
+  for (var i = 0; i < 16; i++) {
+    let at = (batch * depth() + k + (i >> 2u)) * columns() + column + (i & 3);
+    values[i >> 2u][i & 3] = right_values[at];
+  }
+  return values;
 }
 
 fn store(batch: i32, row: i32, column: i32, value: f32) {
@@ -61,37 +65,18 @@ fn main(
     let row3 = min(row + 3, rows() - 1);
     let whole = depth() & ~3;
     for (var k = i32(thread.x) * 4; k < whole; k += i32(LANES) * 4) {
-      let left0 = a4(batch, row, k);
-      let left1 = a4(batch, row1, k);
-      let left2 = a4(batch, row2, k);
-      let left3 = a4(batch, row3, k);
-      let right0 = b4(batch, k, column);
-      let right1 = b4(batch, k + 1, column);
-      let right2 = b4(batch, k + 2, column);
-      let right3 = b4(batch, k + 3, column);
-      sum0 += left0.x * right0;
-      sum0 += left0.y * right1;
-      sum0 += left0.z * right2;
-      sum0 += left0.w * right3;
-      sum1 += left1.x * right0;
-      sum1 += left1.y * right1;
-      sum1 += left1.z * right2;
-      sum1 += left1.w * right3;
-      sum2 += left2.x * right0;
-      sum2 += left2.y * right1;
-      sum2 += left2.z * right2;
-      sum2 += left2.w * right3;
-      sum3 += left3.x * right0;
-      sum3 += left3.y * right1;
-      sum3 += left3.z * right2;
-      sum3 += left3.w * right3;
+      let right = b44(batch, k, column);
+      sum0 = core_added(sum0, a4(batch, row, k), right);
+      sum1 = core_added(sum1, a4(batch, row1, k), right);
+      sum2 = core_added(sum2, a4(batch, row2, k), right);
+      sum3 = core_added(sum3, a4(batch, row3, k), right);
     }
-    for (var k = whole + i32(thread.x); k < depth(); k += i32(LANES)) {
-      let right0 = b4(batch, k, column);
-      sum0 += a(batch, row, k) * right0;
-      sum1 += a(batch, row1, k) * right0;
-      sum2 += a(batch, row2, k) * right0;
-      sum3 += a(batch, row3, k) * right0;
+    if (!WHOLE_DEPTH && whole < depth() && thread.x == 0u) {
+      let right = core_cut_right(whole, b44(batch, whole, column));
+      sum0 = core_added(sum0, core_cut(whole, a4(batch, row, whole)), right);
+      sum1 = core_added(sum1, core_cut(whole, a4(batch, row1, whole)), right);
+      sum2 = core_added(sum2, core_cut(whole, a4(batch, row2, whole)), right);
+      sum3 = core_added(sum3, core_cut(whole, a4(batch, row3, whole)), right);
     }
   }
   let first = (thread.y * LANES + thread.x) * 4u;
@@ -118,4 +103,26 @@ fn main(
       store(batch, at_row, at_column, core_sums[thread.y * LANES * 4u + i / 4u][i % 4u]);
     }
   }
+}
+
+// The sum with what 4 values of a row, one for each k, give in 4 columns.
+fn core_added(sum: vec4f, values: vec4f, right: mat4x4f) -> vec4f {
+  return sum + values.x * right[0] + values.y * right[1] + values.z * right[2] +
+    values.w * right[3];
+}
+
+// Zeros in place of what lies past the last k.
+fn core_cut(k: i32, values: vec4f) -> vec4f {
+  if (WHOLE_DEPTH) { return values; }
+  return select(vec4f(), values, vec4i(k) + vec4i(0, 1, 2, 3) < vec4i(depth()));
+}
+
+fn core_cut_right(k: i32, values: mat4x4f) -> mat4x4f {
+  if (WHOLE_DEPTH) { return values; }
+  return mat4x4f(
+    values[0],
+    select(vec4f(), values[1], k + 1 < depth()),
+    select(vec4f(), values[2], k + 2 < depth()),
+    select(vec4f(), values[3], k + 3 < depth()),
+  );
 }

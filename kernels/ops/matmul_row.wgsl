@@ -1,30 +1,32 @@
-// Product of few rows with a matrix, without workgroup memory: a thread computes 4 columns of a
-// row.
+// Product of few rows with a matrix, without workgroup memory: a thread computes 4 columns of a row.
 
 struct Parameters { batches: i32, rows: i32, columns: i32, depth: i32 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read_write> left: array<f32>;
-@group(0) @binding(2) var<storage, read_write> right: array<f32>;
+@group(0) @binding(1) var<storage, read_write> left_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> right_values: array<f32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
 fn batches() -> i32 { return parameters.batches; }
 fn rows() -> i32 { return parameters.rows; }
 fn columns() -> i32 { return parameters.columns; }
 fn depth() -> i32 { return parameters.depth; }
+// True where depth is known to be a multiple of 4.
+const WHOLE_DEPTH: bool = false;
 
-// row < rows, k < depth.
-fn a(batch: i32, row: i32, k: i32) -> f32 { return left[(batch * rows() + row) * depth() + k]; }
-
-// 4 values along k; row < rows, k a multiple of 4, k + 3 < depth.
+// 4 values along k; row < rows, k a multiple of 4. Those past the last k are not used.
 fn a4(batch: i32, row: i32, k: i32) -> vec4f {
   let i = (batch * rows() + row) * depth() + k;
-  return vec4f(left[i], left[i + 1], left[i + 2], left[i + 3]);
+  return vec4f(left_values[i], left_values[i + 1], left_values[i + 2], left_values[i + 3]);
 }
 
-// 4 values along column; k < depth, column a multiple of 4. Those past the last are not used.
-fn b4(batch: i32, k: i32, column: i32) -> vec4f {
-  let i = (batch * depth() + k) * columns() + column;
-  return vec4f(right[i], right[i + 1], right[i + 2], right[i + 3]);
+// 4 values of k, each with 4 columns; k and column multiples of 4. Those past the last are not used.
+fn b44(batch: i32, k: i32, column: i32) -> mat4x4f {
+  var values = mat4x4f();
+  for (var i = 0; i < 16; i++) {
+    let at = (batch * depth() + k + (i >> 2u)) * columns() + column + (i & 3);
+    values[i >> 2u][i & 3] = right_values[at];
+  }
+  return values;
 }
 
 fn store(batch: i32, row: i32, column: i32, value: f32) {
@@ -50,17 +52,35 @@ fn main(
   var sum = vec4f();
   let whole = depth() & ~3;
   for (var k = 0; k < whole; k += 4) {
-    let left0 = a4(batch, row, k);
-    sum += left0.x * b4(batch, k, column);
-    sum += left0.y * b4(batch, k + 1, column);
-    sum += left0.z * b4(batch, k + 2, column);
-    sum += left0.w * b4(batch, k + 3, column);
+    sum = core_added(sum, a4(batch, row, k), b44(batch, k, column));
   }
-  for (var k = whole; k < depth(); k++) {
-    sum += a(batch, row, k) * b4(batch, k, column);
+  if (!WHOLE_DEPTH && whole < depth()) {
+    let right = core_cut_right(whole, b44(batch, whole, column));
+    sum = core_added(sum, core_cut(whole, a4(batch, row, whole)), right);
   }
-  store(batch, row, column, sum.x);
-  if (column + 1 < columns()) { store(batch, row, column + 1, sum.y); }
-  if (column + 2 < columns()) { store(batch, row, column + 2, sum.z); }
-  if (column + 3 < columns()) { store(batch, row, column + 3, sum.w); }
+  for (var i = 0; i < 4; i++) {
+    if (column + i < columns()) { store(batch, row, column + i, sum[i]); }
+  }
+}
+
+// The sum with what 4 values of a row, one for each k, give in 4 columns.
+fn core_added(sum: vec4f, values: vec4f, right: mat4x4f) -> vec4f {
+  return sum + values.x * right[0] + values.y * right[1] + values.z * right[2] +
+    values.w * right[3];
+}
+
+// Zeros in place of what lies past the last k.
+fn core_cut(k: i32, values: vec4f) -> vec4f {
+  if (WHOLE_DEPTH) { return values; }
+  return select(vec4f(), values, vec4i(k) + vec4i(0, 1, 2, 3) < vec4i(depth()));
+}
+
+fn core_cut_right(k: i32, values: mat4x4f) -> mat4x4f {
+  if (WHOLE_DEPTH) { return values; }
+  return mat4x4f(
+    values[0],
+    select(vec4f(), values[1], k + 1 < depth()),
+    select(vec4f(), values[2], k + 2 < depth()),
+    select(vec4f(), values[3], k + 3 < depth()),
+  );
 }

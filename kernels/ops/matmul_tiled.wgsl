@@ -1,30 +1,34 @@
 // Matrix product by tiles in workgroup memory: SIDE by SIDE threads, 4 rows by 4 columns each. What
 // hardware is best at; a processor that plays a GPU is slow at it.
 
+
 struct Parameters { batches: i32, rows: i32, columns: i32, depth: i32 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read_write> left: array<f32>;
-@group(0) @binding(2) var<storage, read_write> right: array<f32>;
+@group(0) @binding(1) var<storage, read_write> left_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> right_values: array<f32>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
 fn batches() -> i32 { return parameters.batches; }
 fn rows() -> i32 { return parameters.rows; }
 fn columns() -> i32 { return parameters.columns; }
 fn depth() -> i32 { return parameters.depth; }
+// True where depth is known to be a multiple of 4.
+const WHOLE_DEPTH: bool = false;
 
-// row < rows, k < depth.
-fn a(batch: i32, row: i32, k: i32) -> f32 { return left[(batch * rows() + row) * depth() + k]; }
-
-// 4 values along k; row < rows, k a multiple of 4, k + 3 < depth.
+// 4 values along k; row < rows, k a multiple of 4. Those past the last k are not used.
 fn a4(batch: i32, row: i32, k: i32) -> vec4f {
   let i = (batch * rows() + row) * depth() + k;
-  return vec4f(left[i], left[i + 1], left[i + 2], left[i + 3]);
+  return vec4f(left_values[i], left_values[i + 1], left_values[i + 2], left_values[i + 3]);
 }
 
-// 4 values along column; k < depth, column a multiple of 4. Those past the last are not used.
-fn b4(batch: i32, k: i32, column: i32) -> vec4f {
-  let i = (batch * depth() + k) * columns() + column;
-  return vec4f(right[i], right[i + 1], right[i + 2], right[i + 3]);
+// 4 values of k, each with 4 columns; k and column multiples of 4. Those past the last are not used.
+fn b44(batch: i32, k: i32, column: i32) -> mat4x4f {
+  var values = mat4x4f();
+  for (var i = 0; i < 16; i++) {
+    let at = (batch * depth() + k + (i >> 2u)) * columns() + column + (i & 3);
+    values[i >> 2u][i & 3] = right_values[at];
+  }
+  return values;
 }
 
 fn store(batch: i32, row: i32, column: i32, value: f32) {
@@ -32,7 +36,7 @@ fn store(batch: i32, row: i32, column: i32, value: f32) {
 }
 
 // ---- core
-// Threads a side, and the part of k that workgroup memory holds: a multiple of both 4 and SIDE / 4.
+// Threads a side, and the part of k that workgroup memory holds: a multiple of 4.
 override SIDE: u32 = 8u;
 override PART: u32 = 32u;
 
@@ -70,39 +74,27 @@ fn main(
         start + i32(i % (PART / 4u)) * 4,
       );
     }
-    for (var i = index; i < SIDE * PART; i += SIDE * SIDE) {
-      core_right[i] = core_load_right(
-        batch,
-        start + i32(i / SIDE),
-        first_column + i32(i % SIDE) * 4,
-      );
+    for (var i = index; i < SIDE * PART / 4u; i += SIDE * SIDE) {
+      let k = i / SIDE * 4u;
+      let right = core_load_right(batch, start + i32(k), first_column + i32(i % SIDE) * 4);
+      core_right[k * SIDE + i % SIDE] = right[0];
+      core_right[(k + 1u) * SIDE + i % SIDE] = right[1];
+      core_right[(k + 2u) * SIDE + i % SIDE] = right[2];
+      core_right[(k + 3u) * SIDE + i % SIDE] = right[3];
     }
     workgroupBarrier();
     for (var k = 0u; k < PART; k += 4u) {
-      let left0 = core_left[(thread.y * 4u * PART + k) / 4u];
-      let left1 = core_left[((thread.y * 4u + 1u) * PART + k) / 4u];
-      let left2 = core_left[((thread.y * 4u + 2u) * PART + k) / 4u];
-      let left3 = core_left[((thread.y * 4u + 3u) * PART + k) / 4u];
-      let right0 = core_right[k * SIDE + thread.x];
-      let right1 = core_right[(k + 1u) * SIDE + thread.x];
-      let right2 = core_right[(k + 2u) * SIDE + thread.x];
-      let right3 = core_right[(k + 3u) * SIDE + thread.x];
-      sum0 += left0.x * right0;
-      sum0 += left0.y * right1;
-      sum0 += left0.z * right2;
-      sum0 += left0.w * right3;
-      sum1 += left1.x * right0;
-      sum1 += left1.y * right1;
-      sum1 += left1.z * right2;
-      sum1 += left1.w * right3;
-      sum2 += left2.x * right0;
-      sum2 += left2.y * right1;
-      sum2 += left2.z * right2;
-      sum2 += left2.w * right3;
-      sum3 += left3.x * right0;
-      sum3 += left3.y * right1;
-      sum3 += left3.z * right2;
-      sum3 += left3.w * right3;
+      let right = mat4x4f(
+        core_right[k * SIDE + thread.x],
+        core_right[(k + 1u) * SIDE + thread.x],
+        core_right[(k + 2u) * SIDE + thread.x],
+        core_right[(k + 3u) * SIDE + thread.x],
+      );
+      let left = (thread.y * 4u * PART + k) / 4u;
+      sum0 = core_added(sum0, core_left[left], right);
+      sum1 = core_added(sum1, core_left[left + PART / 4u], right);
+      sum2 = core_added(sum2, core_left[left + PART / 2u], right);
+      sum3 = core_added(sum3, core_left[left + PART / 4u * 3u], right);
     }
     workgroupBarrier();
   }
@@ -115,16 +107,13 @@ fn main(
 
 // Zeros past the last row and the last k, which add nothing.
 fn core_load_left(batch: i32, row: i32, k: i32) -> vec4f {
-  if (row >= rows()) { return vec4f(); }
-  if (k + 3 < depth()) { return a4(batch, row, k); }
-  var values = vec4f();
-  for (var i = 0; i < 4 && k + i < depth(); i++) { values[i] = a(batch, row, k + i); }
-  return values;
+  if (row >= rows() || k >= depth()) { return vec4f(); }
+  return core_cut(k, a4(batch, row, k));
 }
 
-fn core_load_right(batch: i32, k: i32, column: i32) -> vec4f {
-  if (k >= depth() || column >= columns()) { return vec4f(); }
-  return b4(batch, k, column);
+fn core_load_right(batch: i32, k: i32, column: i32) -> mat4x4f {
+  if (k >= depth() || column >= columns()) { return mat4x4f(); }
+  return core_cut_right(k, b44(batch, k, column));
 }
 
 fn core_store4(batch: i32, row: i32, column: i32, values: vec4f) {
@@ -132,4 +121,26 @@ fn core_store4(batch: i32, row: i32, column: i32, values: vec4f) {
   for (var i = 0; i < 4; i++) {
     if (column + i < columns()) { store(batch, row, column + i, values[i]); }
   }
+}
+
+// The sum with what 4 values of a row, one for each k, give in 4 columns.
+fn core_added(sum: vec4f, values: vec4f, right: mat4x4f) -> vec4f {
+  return sum + values.x * right[0] + values.y * right[1] + values.z * right[2] +
+    values.w * right[3];
+}
+
+// Zeros in place of what lies past the last k.
+fn core_cut(k: i32, values: vec4f) -> vec4f {
+  if (WHOLE_DEPTH) { return values; }
+  return select(vec4f(), values, vec4i(k) + vec4i(0, 1, 2, 3) < vec4i(depth()));
+}
+
+fn core_cut_right(k: i32, values: mat4x4f) -> mat4x4f {
+  if (WHOLE_DEPTH) { return values; }
+  return mat4x4f(
+    values[0],
+    select(vec4f(), values[1], k + 1 < depth()),
+    select(vec4f(), values[2], k + 2 < depth()),
+    select(vec4f(), values[3], k + 3 < depth()),
+  );
 }

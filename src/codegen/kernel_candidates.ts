@@ -2,21 +2,9 @@
  * The ways in which a kernel may be computed: of a family's variants those that may fit the sizes,
  * by what is proved of them at conversion. What can't be proved is a limit that a run looks at.
  */
-import {
-  add,
-  type Axis,
-  fromAtom,
-  integer,
-  isLess,
-  isNotNegative,
-  substitute,
-  subtract,
-  type Value,
-} from "../expr/mod.ts";
+import { integer, isLess, isNotNegative, subtract } from "../expr/mod.ts";
 import type { Family, FirstPass, Limit, Variant } from "./kernels.ts";
 import type { SizeLimit, Tiles } from "./module.ts";
-import { FlatTensor } from "./program.ts";
-import { flattened } from "./shaders.ts";
 import type { KernelUnit } from "./units.ts";
 
 /** A variant, and what a run must check before it is taken. */
@@ -26,19 +14,15 @@ export interface Candidate {
 }
 
 /**
- * The candidates for `unit` in their family's order of preference. Of variants that read b across and
- * along k, those whose way its elements lie. The last needs nothing: what a family has no such variant
- * for is computed by one outside of its limits, which say what is worth taking.
+ * The candidates for `unit` in their family's order of preference. The last needs nothing: what a
+ * family has no such variant for is computed by one outside of its limits, which say what is worth
+ * taking.
  */
 export function candidatesOf(unit: KernelUnit, family: Family): Candidate[] {
-  const b = unit.loads.find((hook) => hook.name === "b");
-  const isAlongK = b !== undefined && liesAlong(flattened(b.body), b.axes[1]!);
-  const all = family.variants.flatMap((variant) => {
+  const candidates = family.variants.flatMap((variant) => {
     const limits = limitsOf(unit, family, variant.limits);
     return limits === null ? [] : [{ variant, limits }];
   });
-  const suited = all.filter(({ variant }) => readsAlongK(variant) === isAlongK);
-  const candidates = suited.some(({ variant }) => needsNothing(variant)) ? suited : all;
   // What comes behind one that every device can take, and every run, is of use to other kinds only.
   const sure = candidates.find(({ variant, limits }) =>
     needsNothing(variant) && limits.length === 0
@@ -57,12 +41,6 @@ function needsNothing(variant: Variant): boolean {
   const { adapter, features = [], workgroupBytes, after } = variant;
   return adapter !== "hardware" && features.length === 0 &&
     workgroupBytes <= WORKGROUP_BYTES && after === undefined;
-}
-
-/** True for a matmul that reads 4 elements of b along k. */
-function readsAlongK({ vectors, after }: Variant): boolean {
-  return [...vectors, ...after?.variant.vectors ?? []]
-    .some(({ of, along }) => of === "b" && along === 1);
 }
 
 /** Those of `limits` that are not proved to hold; null where one is proved not to. */
@@ -101,18 +79,4 @@ export function tilesOf(
     if (at < 0) throw new Error(`${family.name} has no size "${name}"`);
     return [at, (part?.by ?? 1) * tile];
   });
-}
-
-/** True where neighbours along `step` are neighbours in memory in every load of `body`. */
-function liesAlong(body: Value, step: Axis): boolean {
-  if (body.kind === "load" && body.source instanceof FlatTensor) {
-    const next = substitute(body, new Map([[step, add(fromAtom(step), integer(1))]]));
-    return next.kind === "load" && next.indices[0] === add(body.indices[0]!, integer(1));
-  }
-  return body.kind !== "load" && body.axes.includes(step) && isPacked(body);
-}
-
-/** True where `body` decodes packed codes, which lie along k. */
-function isPacked(body: Value): boolean {
-  return body.kind === "operation" && body.name === "mul";
 }

@@ -9,12 +9,17 @@ export interface Hook {
   readonly indices: readonly string[];
 }
 
-/** A load hook that gives 4 elements, a vec4f: those of hook `of` at 4 successive places. */
+/**
+ * A load hook that gives several elements of hook `of`: a vec4f of those at 4 successive places, the
+ * first a multiple of 4; or a mat4x4f of those at 4 by 4 places.
+ */
 export interface VectorHook {
   readonly name: string;
   readonly of: string;
-  /** Position of the index that runs over the 4 places; the given one is the first. */
+  /** Position of the index that runs over the 4 places, or over the 4 columns of the matrix. */
   readonly along: number;
+  /** Position of the index that runs over the elements of each column of the matrix. */
+  readonly across?: number;
 }
 
 /** A comparison of a size, or of a literal of the header, with a number. */
@@ -81,6 +86,8 @@ export interface Family {
   readonly stores: readonly Hook[];
   /** `const NAME: TYPE = ...;` of the header. */
   readonly constants: Readonly<Record<string, "i32" | "f32">>;
+  /** `const NAME: bool = ...;` of the header: whether a size is known to be a multiple of 4. */
+  readonly multiples?: Readonly<Record<string, string>>;
   /** Functions of f32 (or Element) arguments that give one, by their number of arguments. */
   readonly functions: Readonly<Record<string, number>>;
   /** The size that each index of a hook stays below, by the name of the index. */

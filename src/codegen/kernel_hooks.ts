@@ -12,8 +12,9 @@ import {
   type Value,
 } from "../expr/mod.ts";
 import { type Declarations, Scope } from "./shader_parts.ts";
-import { StoredValue } from "./units.ts";
-import { type Four, VectorPrinter } from "./vectors.ts";
+import type { VectorHook } from "./kernel_family.ts";
+import { type Hook, StoredValue } from "./units.ts";
+import { type Four, readsOf, VectorPrinter } from "./vectors.ts";
 import { Printer } from "./wgsl.ts";
 
 /** The parameters of a hook over `axes`, as WGSL declares them. */
@@ -41,21 +42,54 @@ export function loadHook(
   return `fn ${name}(${signature(axes)}) -> ${body.type} {\n${scope.text("  ")}\n}`;
 }
 
-/** Four values along `step`, the first of them at a multiple of 4. */
+/** The index of 4 places along `step`. */
+function quarterOf(step: Axis): Axis {
+  return axis(`${step.name}/4`, divideUp(step.extent, integer(4)));
+}
+
+/** What `body` is at 4 places along `step`. */
+function fourAlong(step: Axis, body: Value): Four {
+  const first = scaled(fromAtom(quarterOf(step)), 4);
+  const at = (i: number): Value => substitute(body, new Map([[step, add(first, integer(i))]]));
+  return [at(0), at(1), at(2), at(3)];
+}
+
+/** The hook `hook` of what `given` gives. */
 export function vectorHook(
+  declarations: Declarations,
+  { name, along, across }: VectorHook,
+  { axes, body }: Hook,
+): string {
+  const [first, second] = [axes[along]!, axes[across ?? along]!];
+  if (across === undefined) return readAlong(declarations, name, axes, first, body);
+  // The matrix is read along the index in which its elements lie beside each other.
+  const isTurned = readsOf(fourAlong(first, body)) < readsOf(fourAlong(second, body));
+  const [read, other] = isTurned ? [first, second] : [second, first];
+  const vectors = [0, 1, 2, 3].map((i) => {
+    const args = axes.map((entry) =>
+      entry === other && i > 0 ? `${entry.name} + ${i}` : entry.name
+    );
+    return `${name}_part(${args.join(", ")})`;
+  });
+  const matrix = `mat4x4f(${vectors.join(", ")})`;
+  return `${readAlong(declarations, `${name}_part`, axes, read, body)}\n` +
+    `fn ${name}(${signature(axes)}) -> mat4x4f {\n` +
+    `  return ${isTurned ? `transpose(${matrix})` : matrix};\n}`;
+}
+
+/** A function that gives four values along `step`, the first of them at a multiple of 4. */
+function readAlong(
   declarations: Declarations,
   name: string,
   axes: readonly Axis[],
   step: Axis,
   body: Value,
 ): string {
-  const quarter = axis(`${step.name}/4`, divideUp(step.extent, integer(4)));
-  const at = (i: number): Value =>
-    substitute(body, new Map([[step, add(scaled(fromAtom(quarter), 4), integer(i))]]));
-  const four: Four = [at(0), at(1), at(2), at(3)];
+  const four = fourAlong(step, body);
   const printer = new Printer(declarations, four);
   const scope = parameters(axes);
   const place = printer.name("q");
+  const quarter = quarterOf(step);
   scope.names.set(quarter.id, place);
   if (four[0].axes.includes(quarter)) scope.lines.push(`let ${place} = ${step.name} >> 2u;`);
   const vector = new VectorPrinter(printer).vector(four, scope);

@@ -1,4 +1,5 @@
 /** Shaders of kernel files: another header over a file's core, one for each way of computing. */
+import { integer, modulo, ONE, ZERO } from "../expr/mod.ts";
 import { type Candidate, candidatesOf, tilesOf } from "./kernel_candidates.ts";
 import { loadHook, parameters, scalarFunction, signature, vectorHook } from "./kernel_hooks.ts";
 import { coreOf, type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
@@ -92,6 +93,10 @@ class Header {
         this.#function(name, () => `const ${name}: ${type} = ${use.constants?.[name] ?? 0};`),
       );
     }
+    for (const [name, size] of Object.entries(family.multiples ?? {})) {
+      const isMultiple = modulo(use.sizes[size] ?? ONE, integer(4)) === ZERO;
+      this.#common.push(this.#function(name, () => `const ${name}: bool = ${isMultiple};`));
+    }
     for (const name of family.sizes) {
       const size = use.sizes[name];
       if (size === undefined) throw new Error(`a use of ${family.name} has no size "${name}"`);
@@ -153,13 +158,13 @@ class Header {
         return `fn ${hook.name}(${parameters}) -> ${type} { return ${type}(0); }`;
       }));
     }
-    for (const { name, of, along } of variant.vectors) {
-      const given = this.#loads.find((entry) => entry.name === of);
-      if (given === undefined) throw new Error(`a use of ${family.name} has no hook "${of}"`);
+    for (const hook of variant.vectors) {
+      const given = this.#loads.find((entry) => entry.name === hook.of);
+      if (given === undefined) throw new Error(`a use of ${family.name} has no "${hook.of}"`);
+      const { name, along, across = "" } = hook;
       functions.push(this.#function(
-        `${name} along ${along}`,
-        (declarations) =>
-          vectorHook(declarations, name, given.axes, given.axes[along]!, given.body),
+        `${name} along ${along} ${across}`,
+        (declarations) => vectorHook(declarations, hook, given),
       ));
     }
     return functions;

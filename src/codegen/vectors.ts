@@ -16,6 +16,7 @@ import {
   subtract,
   type Value,
 } from "../expr/mod.ts";
+import { census } from "./cost.ts";
 import { freshId } from "../expr/interned.ts";
 import { DTYPES } from "../dtype.ts";
 import { FlatTensor, type Tensor } from "./program.ts";
@@ -208,7 +209,7 @@ export class VectorPrinter {
     const dtype = packedDtype(run.of.dtype);
     const { bits } = DTYPES[dtype];
     const name = this.printer.declarations.tensor(run.of);
-    if (!isWeight(run.of) || bits === 32) {
+    if (!isPacked(run.of)) {
       const at = this.#offset(run.first, scope);
       const isBool = run.of.type === "bool";
       const texts = run.steps.map((step) => `${name}[${step === 0 ? at : `${at} + ${step}`}]`);
@@ -265,6 +266,24 @@ export class VectorPrinter {
     const calls = LANES.map((lane) => this.printer.declarations.call(decode, `${code}.${lane}`));
     return `vec4f(${calls.join(", ")})`;
   }
+}
+
+/** About how many reads of memory `four` takes. */
+export function readsOf(four: Four): number {
+  const [first] = four;
+  if (isSame(four)) return census(first).sources.size;
+  const run = runOf(four);
+  if (run !== null && Math.max(...run.steps) < 4) {
+    return isPacked(run.of) || isMultiple(run.first, 4) ? 1 : 2;
+  }
+  const parts = vectorParts(four);
+  if (parts === null) return 4 * census(first).sources.size;
+  return parts.reduce((sum, part) => sum + readsOf(part), 0);
+}
+
+/** True for what lies in words of several codes. */
+function isPacked(tensor: Tensor): boolean {
+  return isWeight(tensor) && DTYPES[packedDtype(tensor.dtype)].bits < 32;
 }
 
 function isSame(four: Four): boolean {

@@ -55,7 +55,6 @@ function* matmulCases(): Generator<Expectation> {
       const random = randomFrom(rows * 131 + columns * 17 + depth);
       const left = numbers(random, batches * rows * depth);
       const right = numbers(random, batches * depth * columns);
-      const alongK = variant.vectors.some(({ name }) => name === "b4k");
       const expected = new Float32Array(batches * rows * columns);
       const scale = new Float32Array(batches * rows * columns);
       for (let batch = 0; batch < batches; batch++) {
@@ -65,9 +64,7 @@ function* matmulCases(): Generator<Expectation> {
             let size = 0;
             for (let k = 0; k < depth; k++) {
               const product = left[(batch * rows + row) * depth + k]! *
-                (alongK
-                  ? right[(batch * columns + column) * depth + k]!
-                  : right[(batch * depth + k) * columns + column]!);
+                right[(batch * depth + k) * columns + column]!;
               sum += product;
               size += Math.abs(product);
             }
@@ -100,7 +97,6 @@ function* splitCases(
 ): Generator<Expectation> {
   const [b, r, c, d] = [batches!, rows!, columns!, depth!];
   const splits = Math.ceil(d / 256);
-  const alongK = parts.vectors.some(({ name }) => name === "b4k");
   const random = randomFrom(r * 11 + c * 7 + d);
   const left = numbers(random, b * r * d);
   const right = numbers(random, b * d * c);
@@ -114,7 +110,7 @@ function* splitCases(
     const [batch, inBatch] = [Math.floor(at / (r * c)), at % (r * c)];
     const [row, column] = [Math.floor(inBatch / c), inBatch % c];
     const product = left[(batch * r + row) * d + k]! *
-      right[alongK ? (batch * c + column) * d + k : (batch * d + k) * c + column]!;
+      right[(batch * d + k) * c + column]!;
     const part = (batch * splits + Math.floor(k / 256)) * r * c + inBatch;
     partial[part]! += product;
     partialSize[part]! += Math.abs(product);
