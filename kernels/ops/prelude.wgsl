@@ -32,9 +32,12 @@ fn isInf(x: f32) -> bool {
   return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u;
 }
 
-// The magnitude of x with the sign of y. Exact.
+// The magnitude of x with the sign of y. Exact. Bits of x and of y aren't joined: in a branch of a loop
+// with barriers (an LSTM's tanh behind a hard sigmoid) Mesa 22.3's lavapipe then gives bits of something
+// else where threads take the branch apart, at any vector width and with LLVM's optimization off.
 fn withSign(x: f32, y: f32) -> f32 {
-  return bitcast<f32>((bitcast<u32>(x) & 0x7fffffffu) | (bitcast<u32>(y) & 0x80000000u));
+  let bits = bitcast<u32>(x);
+  return bitcast<f32>(select(bits & 0x7fffffffu, bits | 0x80000000u, bitcast<i32>(y) < 0));
 }
 
 // The larger; NaN where either is. Exact.
