@@ -1,7 +1,7 @@
 /** A call of an op in a graph that is being lowered: what {@link OpCall} promises its record. */
 import type { DType } from "../dtype.ts";
 import { InputError } from "../error.ts";
-import { attribute, type Node } from "../ir.ts";
+import { attribute, makeTensor, type Node } from "../ir.ts";
 import { type Integer, toInteger, type Value } from "../expr/mod.ts";
 import { symbol } from "../expr/integer.ts";
 import { elementOf, integer } from "../expr/integer.ts";
@@ -84,6 +84,16 @@ export class NodeCall implements OpCall {
     return numbers;
   }
 
+  uniform(i: number): number | null {
+    for (let origin = this.inputs[i]?.origin; origin?.kind === "expression";) {
+      const { body } = origin;
+      if (body.kind === "constant") return body.value;
+      if (body.kind !== "load" || !(body.source instanceof Tensor)) return null;
+      origin = body.source.origin;
+    }
+    return null;
+  }
+
   has(name: string): boolean {
     return attribute(this.node, name) !== undefined;
   }
@@ -127,6 +137,13 @@ export class NodeCall implements OpCall {
     const origin = this.inputs[i]?.origin;
     if (origin?.kind !== "weight") return null;
     return this.lowering.view(origin.initializer, dtype, dims);
+  }
+
+  table(dtype: "int32" | "float32", values: readonly number[]): Operand {
+    const elements = dtype === "int32" ? Int32Array.from(values) : Float32Array.from(values);
+    const bytes = new Uint8Array(elements.buffer);
+    const data = { kind: "memory", bytes } as const;
+    return this.lowering.constant(makeTensor("", dtype, [values.length], data));
   }
 
   stored(operand: Operand): Operand {
