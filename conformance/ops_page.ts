@@ -40,7 +40,6 @@ export const REFUSED: Readonly<Record<string, string>> = {
   StringConcat: TEXT,
   StringNormalizer: TEXT,
   StringSplit: TEXT,
-  TfIdfVectorizer: "it counts n-grams of text or of token ids before the model proper begins",
 };
 
 /** The ops that lowering itself compiles: their graphs become the program's own. */

@@ -16,7 +16,7 @@ import {
 } from "../ir.ts";
 import { FIELD } from "./schema.ts";
 import { type Names, Rewriter } from "./upgrade/rewriter.ts";
-import { HIGHEST_OPSET, LOWEST_OPSET, type Row, ROWS } from "./upgrade/table.ts";
+import { HIGHEST_OPSET, LOWEST_OPSET, type Row, ROWS, SINCE_FIRST } from "./upgrade/table.ts";
 import { Scope } from "./upgrade/types.ts";
 import { memoryRecords } from "./wire.ts";
 
@@ -55,7 +55,7 @@ const ROWS_OF_OP: ReadonlyMap<string, readonly Row[]> = Map.groupBy(
  * domains alone. Where an IR 3 model passes to a later one, initializers cease to be graph inputs:
  * IR 3 demanded the listing, a later one would make of it a default that a caller may replace.
  *
- * @throws {InputError} if the model's opset is below {@link LOWEST_OPSET}, if `minimum.opset` is
+ * @throws {InputError} if the model's opset is below {@link LOWEST_OPSET} and an op was another then, if `minimum.opset` is
  * above {@link HIGHEST_OPSET}, or if a node has no equal in that opset; the model is then partly
  * rewritten and must be dropped.
  */
@@ -73,7 +73,7 @@ export function upgradeModel(
   const own = new Set(
     model.functions.filter((entry) => entry.domain === "").map((entry) => entry.name),
   );
-  const from = checkedOpset(model, model.path, model.opsets, hasDefaultNodes(model.graph, own));
+  const from = checkedOpset(model, model.path, model.opsets, defaultOps(model.graph, own));
   const opset = Math.max(from ?? target, target);
   const irVersion = Math.max(
     model.irVersion,
@@ -132,7 +132,7 @@ function upgradeFunction(
 ): void {
   const title = `${definition.domain}:${definition.name}" in "${model.path}`;
   const pretend = functionGraph(definition);
-  const from = checkedOpset(model, title, definition.opsets, hasDefaultNodes(pretend, own));
+  const from = checkedOpset(model, title, definition.opsets, defaultOps(pretend, own));
   if (from === null || from >= target) return;
   const scope = new Scope(null);
   scope.declare(pretend);
@@ -185,28 +185,33 @@ function checkedOpset(
   model: Model,
   title: string,
   opsets: ReadonlyMap<string, number>,
-  needed: boolean,
+  ops: ReadonlySet<string>,
 ): number | null {
   const opset = opsets.get("");
   if (opset === undefined) {
-    if (!needed) return null;
+    if (ops.size === 0) return null;
     throw new InputError(
       `Cannot upgrade "${title}": it has nodes of the default domain and imports no opset of it. ` +
         `Export "${model.path}" again.`,
     );
   }
-  if (opset < LOWEST_OPSET) {
+  const old = opset < LOWEST_OPSET ? [...ops].find((op) => !SINCE_FIRST.has(op)) : undefined;
+  if (old !== undefined) {
     throw new InputError(
       `Cannot upgrade "${title}": its opset ${opset} is below ${LOWEST_OPSET}, the lowest that is ` +
-        `supported. Export it with a later opset.`,
+        `supported for ${old}. Export it with a later opset.`,
     );
   }
   return opset;
 }
 
-function hasDefaultNodes(top: Graph, own: ReadonlySet<string>): boolean {
-  return [...allGraphs(top)].some((graph) =>
-    graph.nodes.some((node) => node.domain === "" && !own.has(node.opType))
+/** The ops of the default domain in `top` that no function of the model, one of `own`, defines. */
+function defaultOps(top: Graph, own: ReadonlySet<string>): ReadonlySet<string> {
+  return new Set(
+    [...allGraphs(top)].flatMap((graph) =>
+      graph.nodes.filter((node) => node.domain === "" && !own.has(node.opType))
+        .map((node) => node.opType)
+    ),
   );
 }
 

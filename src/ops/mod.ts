@@ -19,6 +19,7 @@ import { INTEGER_MATMUL_OPS } from "./integer_matmul.ts";
 import { LINEAR_ATTENTION_OPS } from "./linear_attention.ts";
 import { MATMUL_OPS } from "./matmul.ts";
 import { MOVEMENT_OPS } from "./movement.ts";
+import { NGRAM_OPS } from "./ngrams.ts";
 import { NORMALIZATION_OPS } from "./normalization.ts";
 import type { OpRecord } from "./op.ts";
 import { OPTIONAL_OPS } from "./optional.ts";
@@ -64,6 +65,7 @@ const RECORDS: readonly OpRecord[] = [
   ...LINEAR_ATTENTION_OPS,
   ...MATMUL_OPS,
   ...MOVEMENT_OPS,
+  ...NGRAM_OPS,
   ...NORMALIZATION_OPS,
   ...OPTIONAL_OPS,
   ...PACKED_CODE_OPS,

@@ -88,6 +88,8 @@ export interface OpCall {
    * first: packed codes. Null where it is computed.
    */
   view(i: number, dtype: DType, dims: readonly number[]): Operand | null;
+  /** A vector of the numbers `values`. */
+  table(dtype: "int32" | "float32", values: readonly number[]): Operand;
   /** `operand` as a tensor of its own, which the schedule may store: for what is read often. */
   stored(operand: Operand): Operand;
   /** Runs a kernel file; gives the tensors of its store hooks. */

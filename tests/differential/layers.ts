@@ -1,7 +1,7 @@
 /** Random calls of operators that sum: reductions, products, convolutions, pooling, recurrence. */
 import type { DType } from "../../src/dtype.ts";
 import { int, ints } from "../../src/ir.ts";
-import { type Call, type Draw, fixed, float, type Given, given, text } from "./draw.ts";
+import { type Call, type Draw, fixed, float, floats, type Given, given, text } from "./draw.ts";
 import type { Generators } from "./elementwise.ts";
 
 const FLOATS = ["float32", "float32", "float16"] as const;
@@ -534,6 +534,39 @@ export const LAYERS: Generators = {
     outputs: ["float32"],
     attributes: [int("periodic", draw.between(0, 1))],
   }),
+  TfIdfVectorizer: (draw) => {
+    const most = draw.between(1, 3);
+    const counts: number[] = [];
+    const pool: number[] = [];
+    const grams = new Set<string>();
+    let total = 0;
+    for (let length = 1; length <= most; length++) {
+      counts.push(pool.length);
+      for (let i = draw.between(length === most ? 1 : 0, 4); i > 0; i--) {
+        const gram = Array.from({ length }, () => draw.between(0, 3));
+        if (grams.has(gram.join())) continue;
+        grams.add(gram.join());
+        pool.push(...gram);
+        total++;
+      }
+    }
+    const least = draw.between(1, most);
+    return {
+      op: "TfIdfVectorizer",
+      operands: [draw.tensor(draw.pick(["int32", "int64"]), draw.shape(1, 2, false), 0, 3)],
+      outputs: ["float32"],
+      attributes: [
+        text("mode", draw.pick(["TF", "IDF", "TFIDF"])),
+        int("min_gram_length", least),
+        int("max_gram_length", most),
+        int("max_skip_count", draw.between(0, 3)),
+        ints("ngram_counts", counts),
+        ints("ngram_indexes", draw.shuffled(Array.from({ length: total }, (_, i) => i))),
+        ints("pool_int64s", pool),
+        floats("weights", Array.from({ length: total }, () => draw.number(0.5, 2))),
+      ],
+    };
+  },
   NonMaxSuppression: (draw) => {
     const boxes = draw.between(1, 9);
     const corners = Array.from({ length: boxes }, () => {

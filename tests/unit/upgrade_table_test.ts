@@ -1,7 +1,7 @@
 /** The upgrade table against the versions of every operator that `onnx.defs` knows. */
 import assert from "node:assert/strict";
 import { irVersionOf } from "../../src/onnx/upgrade.ts";
-import { HIGHEST_OPSET, LOWEST_OPSET, ROWS } from "../../src/onnx/upgrade/table.ts";
+import { HIGHEST_OPSET, LOWEST_OPSET, ROWS, SINCE_FIRST } from "../../src/onnx/upgrade/table.ts";
 import known from "./operator_versions.json" with { type: "json" };
 
 const VERSIONS: Readonly<Record<string, readonly number[]>> = known.operators;
@@ -15,6 +15,13 @@ Deno.test("the table has a row for every change of every operator, and no other"
   const rows = ROWS.map(({ op, since }) => `${op} ${since}`);
   assert.equal(new Set(rows).size, rows.length, "two rows for one change");
   assert.deepEqual(new Set(rows), new Set(expected));
+});
+
+Deno.test("the ops that have been the same since opset 1 are known", () => {
+  const expected = Object.entries(VERSIONS).filter(([, versions]) =>
+    versions.includes(1) && !versions.some((version) => version > 1 && version <= LOWEST_OPSET)
+  );
+  assert.deepEqual(SINCE_FIRST, new Set(expected.map(([op]) => op)));
 });
 
 Deno.test("a row that changes nothing says why", () => {

@@ -55,6 +55,18 @@ export interface Row {
 /** Oldest opset version that a model may have. */
 export const LOWEST_OPSET = 6;
 
+/** The ops of opset {@link LOWEST_OPSET} that have been the same since opset 1. */
+export const SINCE_FIRST: ReadonlySet<string> = new Set(
+  [
+    "And ArgMax ArgMin AveragePool Constant Conv ConvTranspose DepthToSpace Equal Flatten Gather",
+    "GlobalAveragePool GlobalMaxPool Greater Hardmax Identity If LRN LSTM Less LogSoftmax Loop",
+    "LpNormalization MatMul MaxPool MaxRoiPool Not Or Pow RNN RandomNormal RandomNormalLike",
+    "RandomUniform RandomUniformLike ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax",
+    "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Shape Size Slice Softmax Softplus",
+    "Softsign SpaceToDepth Squeeze TopK Transpose Unsqueeze Upsample Xor",
+  ].join(" ").split(" "),
+);
+
 /** Newest opset version that a model can be raised to. */
 export const HIGHEST_OPSET = 28;
 
