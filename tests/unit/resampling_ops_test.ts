@@ -4,9 +4,18 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { Lowering } from "../../src/codegen/lower.ts";
 import { nonMaxSuppression, nonZero, unique } from "../../src/codegen/runtime/host.js";
-import { type Attribute, NOTHING_CARRIED } from "../../src/ir.ts";
-import type { Dense } from "./interpret.ts";
+import {
+  type Attribute,
+  makeGraph,
+  makeModel,
+  makeNode,
+  makeTensor,
+  makeValueInfo,
+  NOTHING_CARRIED,
+} from "../../src/ir.ts";
+import { type Dense, interpret } from "./interpret.ts";
 import { build, elementAt, type Given, integers, type Place, runOp } from "./op_models.ts";
 
 const OPERANDS = fc.constantFrom<Place>("constant", "input");
@@ -200,6 +209,36 @@ Deno.test("NonZero names every element that isn't 0, in order", () => {
       assert.deepEqual(places, data.flatMap((value, i) => value === 0 ? [] : [i]));
     }),
   );
+});
+
+Deno.test("NonZero of what is the same everywhere asks no host", () => {
+  const compiled = (value: number) => {
+    const bytes = new Uint8Array(BigInt64Array.of(BigInt(value)).buffer);
+    const ones = makeTensor("value", "int64", [1], { kind: "memory", bytes });
+    const fill: Attribute = {
+      name: "value",
+      carried: NOTHING_CARRIED,
+      value: { type: "tensor", value: ones },
+    };
+    const graph = makeGraph("counting", {
+      nodes: [
+        makeNode("ConstantOfShape", "", ["shape"], ["filled"], [fill]),
+        makeNode("NonZero", "", ["filled"], ["positions"]),
+      ],
+      initializers: [],
+      inputs: [makeValueInfo("shape", "int64", [2])],
+      outputs: [makeValueInfo("positions", "int64", null)],
+    });
+    const model = makeModel("counting.onnx", 14, new Map([["", 28]]), graph);
+    return new Lowering(model, new Map([[ones, [value]]])).run();
+  };
+  const program = compiled(3);
+  assert.ok(program.block.steps.every(({ kind }) => kind !== "host"));
+  const shape = { dims: [2], data: [2, 3] };
+  const [positions] = interpret(program, new Map([["shape", shape]]), () => []).values();
+  assert.deepEqual(positions?.dims, [2, 6]);
+  assert.deepEqual(Array.from(positions.data), [0, 0, 0, 1, 1, 1, 0, 1, 2, 0, 1, 2]);
+  assert.ok(compiled(0).block.steps.some(({ kind }) => kind === "host"));
 });
 
 Deno.test("Unique finds each slice's first, in order of values or of occurrence", () => {
