@@ -86,6 +86,15 @@ function product(call: OpCall): readonly Operand[] {
   ];
 }
 
+/**
+ * A [..., K] times the transpose of weights [N, K] whose 2-bit codes are bytes [N, blocks, bytes]; the
+ * other inputs as MatMulNBits of 4 bits has them.
+ */
+function twoBitProduct(call: OpCall): readonly Operand[] {
+  const codes = unpacked(call, 1, 2);
+  return [blockProduct(call, 4, 2, (n, block, i) => codes.at([n, block, i]))];
+}
+
 /** Bytes [..., 1] of 4 or 2-bit codes, or [..., 3] of 3-bit ones, as int32 codes [..., codes]. */
 function packedCodes(call: OpCall): readonly Operand[] {
   const bits = call.int("bits", 0);
@@ -118,6 +127,7 @@ function packedCodes(call: OpCall): readonly Operand[] {
 /** The ops that the passes make of packed codes. */
 export const PACKED_CODE_OPS: readonly OpRecord[] = [
   { name: "MatMulThreeBits", domain: CODES_DOMAIN, since: 1, lower: product },
+  { name: "MatMulTwoBits", domain: CODES_DOMAIN, since: 1, lower: twoBitProduct },
   { name: "PackedCodes", domain: CODES_DOMAIN, since: 1, lower: packedCodes },
   { name: "ThreeBitCodes", domain: CODES_DOMAIN, since: 1, lower: codes },
 ];

@@ -1,7 +1,7 @@
 /**
  * The forms that modelcast writes for ONNX Runtime (`src/quantization/encodings`) where it has no
  * operator for the bits: bytes, or planes of bytes for 3 bits, that stock operators take apart or join
- * to nibbles. ONNX Runtime does that once, at load; here they stay as they are, and one op of the
+ * to nibbles, as they do bytes of 2-bit codes. ONNX Runtime does that once, at load; here they stay as they are, and one op of the
  * domain "modelcast" reads codes out of them.
  */
 import { attribute, int, intAttribute, makeNode, type Node } from "../ir.ts";
@@ -16,13 +16,13 @@ function made(view: ModelView, name: string | undefined, opType: string): Node |
   return node?.opType === opType && node.domain === "" ? node : null;
 }
 
-/** Bit operators on bytes, spelled out; other values by their names. */
-function spelled(view: ModelView, name: string, depth = 4): string {
+/** Bit operators on bytes, spelled out; `last` and what is no such operator by their names. */
+function spelled(view: ModelView, name: string, last = "", depth = 4): string {
   const numbers = view.integers(name);
   if (numbers?.length === 1) return String(numbers[0]);
   const node = view.maker(name);
-  if (node === null || node.domain !== "" || depth === 0) return JSON.stringify(name);
-  const args = () => node.inputs.map((input) => spelled(view, input, depth - 1)).join();
+  if (node?.domain !== "" || name === last || depth === 0) return JSON.stringify(name);
+  const args = () => node.inputs.map((input) => spelled(view, input, last, depth - 1)).join();
   switch (node.opType) {
     case "BitwiseAnd":
       return `and(${args()})`;
@@ -38,13 +38,15 @@ function spelled(view: ModelView, name: string, depth = 4): string {
   }
 }
 
-/** The value under bit operators, their second operand a number: the innermost first operand. */
-function innermost(view: ModelView, name: string): string {
-  for (let at = name;;) {
+/** The value under at most `most` bit operators: the innermost first operand. */
+function innermost(view: ModelView, name: string, most = Infinity): string {
+  let at = name;
+  for (let count = 0; count < most; count++) {
     const node = view.maker(at);
     if (node?.domain !== "" || !["BitwiseAnd", "BitShift"].includes(node.opType)) return at;
     at = node.inputs[0]!;
   }
+  return at;
 }
 
 /** The planes L0, L1 and H that `name` is the nibbles of, or null. */
@@ -71,23 +73,55 @@ function planesOfNibbles(view: ModelView, name: string | undefined): string[] | 
     : null;
 }
 
-/** MatMulNBits of joined nibbles becomes a product with the planes. */
+/**
+ * The bytes [N, blocks, b / 4] of 2-bit codes that `name` is the nibbles [N, blocks, b / 2] of, b being
+ * `blockSize`, or null: each byte is seen twice, shifted by none and by four bits, two codes each.
+ */
+function foursOfNibbles(
+  view: ModelView,
+  name: string | undefined,
+  blockSize: number,
+): string | null {
+  const nibbles = made(view, name, "Reshape");
+  const [low] = made(view, nibbles?.inputs[0], "BitwiseOr")?.inputs ?? [];
+  if (nibbles === null || low === undefined) return null;
+  const pairs = innermost(view, low, 1);
+  const pair = JSON.stringify(pairs);
+  const expected = `or(and(${pair},3),and(left(${pair},2),48))`;
+  if (spelled(view, nibbles.inputs[0]!, pairs) !== expected) return null;
+  const shift = made(view, pairs, "BitShift");
+  if (shift === null || !spelled(view, pairs).startsWith("right(")) return null;
+  if (view.integers(shift.inputs[1])?.join() !== "0,4") return null;
+  const reshape = made(view, shift.inputs[0], "Reshape");
+  const codes = view.constant(reshape?.inputs[0]);
+  if (reshape === null || codes?.dtype !== "uint8" || codes.dims.length !== 3) return null;
+  const [, blocks, bytes] = codes.dims as [number, number, number];
+  if (4 * bytes !== blockSize) return null;
+  const [apart, joined] = [reshape, nibbles].map(({ inputs }) => view.integers(inputs[1])?.join());
+  return apart === `0,${blocks},${bytes},1` && joined === `0,${blocks},${2 * bytes}`
+    ? codes.name
+    : null;
+}
+
+/** MatMulNBits of nibbles that are joined of planes, or of 2-bit codes, becomes a product with those. */
 export const planeProducts: Rule = {
   name: "products with planes",
   rewrite(view, node) {
     if (node.opType !== "MatMulNBits" || node.domain !== "com.microsoft") return null;
     if (intAttribute(node, "bits", 4) !== 4) return null;
     const planes = planesOfNibbles(view, node.inputs[1]);
-    if (planes === null) return null;
+    const fours = planes === null
+      ? foursOfNibbles(view, node.inputs[1], intAttribute(node, "block_size", 0))
+      : null;
+    if (planes === null && fours === null) return null;
     const [a, , ...rest] = node.inputs;
     const attributes = ["K", "N", "block_size"].map((name) =>
       int(name, intAttribute(node, name, 0))
     );
-    const inputs = [a!, ...planes, ...rest];
     const product = makeNode(
-      "MatMulThreeBits",
+      planes === null ? "MatMulTwoBits" : "MatMulThreeBits",
       CODES_DOMAIN,
-      inputs,
+      [a!, ...planes ?? [fours!], ...rest],
       node.outputs,
       attributes,
       node.name,

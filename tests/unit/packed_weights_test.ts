@@ -87,9 +87,11 @@ Deno.test("codes that modelcast packs become one op each, and take their own bit
   try {
     for (const entry of ENCODING_CASES) {
       if (!/matmul of whole blocks|gather|conv/i.test(entry.name)) continue;
-      for (const encoding of ["auto", "qdq"] as const) {
-        const name = `${entry.name.replaceAll(/\W/g, "_")}.${encoding}`;
-        const options = { ...OPTIONS, bits: 3, encoding } as const;
+      for (
+        const [bits, encoding] of [[3, "auto"], [3, "qdq"], [2, "auto"]] as const
+      ) {
+        const name = `${entry.name.replaceAll(/\W/g, "_")}.${bits}.${encoding}`;
+        const options = { ...OPTIONS, bits, encoding } as const;
         const { path, weights } = await convertCase(entry.build, options, folder, name);
         if (weights.length === 0) continue;
         const model = await readModel(path);
@@ -100,7 +102,7 @@ Deno.test("codes that modelcast packs become one op each, and take their own bit
         );
         for (const op of ops) seen.add(op);
         assert.ok(
-          ops.some((op) => /^(MatMulThreeBits|PackedCodes|ThreeBitCodes)$/.test(op)),
+          ops.some((op) => /^(MatMul(Two|Three)Bits|PackedCodes|ThreeBitCodes)$/.test(op)),
           `${name}: ${ops}`,
         );
         assert.ok(!ops.includes("BitShift") && !ops.includes("ReduceSum"), `${name}: ${ops}`);
@@ -117,5 +119,7 @@ Deno.test("codes that modelcast packs become one op each, and take their own bit
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-  for (const op of ["MatMulThreeBits", "PackedCodes", "ThreeBitCodes"]) assert.ok(seen.has(op), op);
+  for (const op of ["MatMulThreeBits", "MatMulTwoBits", "PackedCodes", "ThreeBitCodes"]) {
+    assert.ok(seen.has(op), op);
+  }
 });
