@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import type { OnnxReport, VerifiedConversion } from "../mod.ts";
 import { ROOT } from "./install.ts";
+import { PRINTED } from "./json_schema.ts";
 
 /** How a command ended. */
 export interface CommandResult {
@@ -40,10 +41,11 @@ export function spawnCommand(
     }).spawn();
 }
 
-/** The conversions in what `convert --json` printed for a way from ONNX to ONNX. */
+/** The conversions in what `convert --json` printed for a way from ONNX to ONNX, held to its schema. */
 export function conversionsIn(stdout: string): readonly VerifiedConversion[] {
-  const { steps } = JSON.parse(stdout) as { steps: readonly OnnxReport[] };
-  return steps[0]!.conversions;
+  const printed: unknown = JSON.parse(stdout);
+  PRINTED.parse(printed);
+  return (printed as { steps: readonly OnnxReport[] }).steps[0]!.conversions;
 }
 
 /** Runs `modelcast` with `args` to its end. */

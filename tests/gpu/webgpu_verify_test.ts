@@ -8,6 +8,7 @@ import type { StepReport, VerificationReport } from "../../mod.ts";
 import { makeTensor } from "../../src/ir.ts";
 import { runModule } from "../../src/verify.ts";
 import { command, type CommandResult, spawnCommand } from "../command.ts";
+import { PRINTED } from "../json_schema.ts";
 import { constant, op, type Parts, value, write } from "../ort/verify_small_models.ts";
 import { namesIn, withFolder } from "../unit/onnx_models.ts";
 import { type Driver, driverEnvironment, drivers } from "./adapters.ts";
@@ -70,8 +71,9 @@ async function verified(
 }
 
 function verificationIn(stdout: string): VerificationReport | null {
-  const { steps } = JSON.parse(stdout) as { steps: readonly StepReport[] };
-  const last = steps.at(-1)!;
+  const printed: unknown = JSON.parse(stdout);
+  PRINTED.parse(printed);
+  const last = (printed as { steps: readonly StepReport[] }).steps.at(-1)!;
   assert.equal(last.kind, "webgpu");
   return last.kind === "webgpu" ? last.verification : null;
 }

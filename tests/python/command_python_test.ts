@@ -9,6 +9,7 @@ import { run } from "../../src/process.ts";
 import type { StepReport } from "../../mod.ts";
 import { command, type CommandResult, spawnCommand } from "../command.ts";
 import { pythonPath, ROOT } from "../install.ts";
+import { PRINTED } from "../json_schema.ts";
 import { NPM_MODELS } from "../real_models.ts";
 
 const BERT = {
@@ -71,7 +72,9 @@ function convert(
 }
 
 function stepsIn({ stdout }: CommandResult): readonly StepReport[] {
-  return (JSON.parse(stdout) as { steps: StepReport[] }).steps;
+  const printed: unknown = JSON.parse(stdout);
+  PRINTED.parse(printed);
+  return (printed as { steps: StepReport[] }).steps;
 }
 
 Deno.test("one command exports, quantizes and converts to OpenVINO, checked at each step", async () => {
