@@ -3,14 +3,54 @@
  * and every op of ONNX that isn't, with the reason. Run, it writes the page anew.
  */
 import { fileURLToPath } from "node:url";
+import { type DType, DTYPES } from "../src/dtype.ts";
 import { opRecords } from "../src/ops/mod.ts";
 import type { OpRecord } from "../src/ops/op.ts";
 import { CODES_DOMAIN } from "../src/ops/packed_codes.ts";
 import { table } from "./page.ts";
+import opTypes from "./op_types.json" with { type: "json" };
 import { type ConformanceRecord, readRecord } from "./record.ts";
 
 /** Path of the page. */
 export const OPS_PAGE: string = fileURLToPath(new URL("../docs/ops.md", import.meta.url));
+
+const TYPES: Readonly<Record<string, string>> = opTypes;
+
+const INTEGERS: readonly DType[] = [
+  "int8",
+  "int16",
+  "int32",
+  "int64",
+  "uint8",
+  "uint16",
+  "uint32",
+  "uint64",
+];
+
+/** Names for several types, those of most types first. */
+const GROUPS: readonly (readonly [name: string, types: readonly DType[]])[] = [
+  ["integers", INTEGERS],
+  ["floats", ["float16", "bfloat16", "float32", "float64"]],
+  ["float8", ["float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"]],
+  ["float6", ["float6e2m3", "float6e3m2"]],
+  ["4 and 2-bit integers", ["int4", "uint4", "int2", "uint2"]],
+  ["int4, uint4", ["int4", "uint4"]],
+];
+
+/** The types of numbers that an op takes, by ONNX's schema or ONNX Runtime's. */
+function typesOf(name: string, domain: string): string {
+  const left = new Set((TYPES[`${domain}:${name}`] ?? TYPES[`:${name}`] ?? "").split(" "));
+  const parts: string[] = [];
+  for (const [group, types] of GROUPS) {
+    if (!types.every((type) => left.has(type))) continue;
+    parts.push(group);
+    for (const type of types) left.delete(type);
+  }
+  const others = [...left].filter((type) =>
+    Object.hasOwn(DTYPES, type) && !["string", "complex"].includes(DTYPES[type as DType].kind)
+  );
+  return [...parts, ...others].join(", ");
+}
 
 const SEQUENCE = "sequences are no tensors: a GPU has no place for a list of any length";
 const RANDOM = "it draws random numbers, which no other runtime would draw alike";
@@ -60,7 +100,12 @@ the ops' records and from \`conformance/record.json\` by \`deno task docs:ops\`;
 "Host inputs" are read by the program before it can go on: shapes, axes, counts. They are constants
 of the model or follow from its shapes, else they are read back from the GPU. "Host function" is an
 op whose result's shape depends on data. Tests are ONNX's node tests that are about the op alone, on
-lavapipe ([conformance.md](conformance.md)). WebNN modules are not written yet.
+lavapipe ([conformance.md](conformance.md)).
+
+"Types" are those of numbers that ONNX's schema, or ONNX Runtime's, has for the first operand that
+has a choice of them. "floats" are float16, bfloat16, float32 and float64, "integers" those of 8 to
+64 bits with and without a sign, "float8" the four of 8 bits that have a fraction, "float6" the two
+of 6 bits.
 `;
 
 /** The text of the page. */
@@ -79,7 +124,7 @@ export function renderOps(record: ConformanceRecord): string {
     if (inputs.length === 0) return "yes";
     return `yes; host input${inputs.length === 1 ? "" : "s"} ${inputs.join(", ")}`;
   };
-  const head = ["op", "domain", "since", "WebGPU", "WebNN", "tests passed"];
+  const head = ["op", "domain", "since", "types", "WebGPU", "tests passed"];
   const rows = [
     ...opRecords().filter(({ domain }) => domain !== CODES_DOMAIN).map((entry) => ({
       name: entry.name,
@@ -102,8 +147,8 @@ export function renderOps(record: ConformanceRecord): string {
         name,
         domain === "" ? "ai.onnx" : domain,
         String(since),
+        typesOf(name, domain),
         place,
-        "not yet",
         tests(name, domain),
       ]),
       [2],

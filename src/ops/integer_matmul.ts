@@ -276,7 +276,6 @@ export const INTEGER_MATMUL_OPS: readonly OpRecord[] = [
     (call) => integerProduct(call, call.input(0), 2, call.input(1), 3),
   ),
   one("QLinearMatMul", "", 21, qLinearMatMul),
-  one("QLinearMatMul", MICROSOFT, 1, qLinearMatMul),
   one("QGemm", MICROSOFT, 1, qGemm),
   one("MatMulIntegerToFloat", MICROSOFT, 1, matMulIntegerToFloat),
   one("DynamicQuantizeMatMul", MICROSOFT, 1, dynamicQuantizeMatMul),

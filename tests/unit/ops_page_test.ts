@@ -31,6 +31,18 @@ Deno.test("every op of ONNX is compiled, replaced, or refused with a reason, and
   }
 });
 
+Deno.test("the page says which types of numbers each op takes", async () => {
+  const page = await Deno.readTextFile(OPS_PAGE);
+  const rows = page.split("\n").filter((line) =>
+    /^\| \w+ +\| (ai\.onnx|com\.microsoft)/.test(line)
+  );
+  assert.ok(rows.length > 200);
+  for (const row of rows) {
+    const types = row.split("|")[4]!.trim().split(", ");
+    assert.match(types.join(), /floats|integers|float32|bool|int/, row);
+  }
+});
+
 Deno.test("the page tells what was passed, and what the host computes", () => {
   const page = renderOps({
     nodes: {
@@ -47,8 +59,8 @@ Deno.test("the page tells what was passed, and what the host computes", () => {
     },
   });
   const rows = page.split("\n").map((line) => line.replace(/ +/g, " "));
-  assert.ok(rows.includes("| Abs | ai.onnx | 13 | yes | not yet | 2 of 3 |"));
+  assert.ok(rows.includes("| Abs | ai.onnx | 13 | integers, floats | yes | 2 of 3 |"));
   assert.ok(
-    rows.some((row) => /^\| Unique \| ai.onnx \| \d+ \| host function \| not yet \|/.test(row)),
+    rows.some((row) => /^\| Unique \| ai.onnx \| \d+ \| [^|]+ \| host function \|/.test(row)),
   );
 });
