@@ -12,6 +12,7 @@ import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
 import { toFloat64 } from "../../src/verify/values.ts";
 import { run } from "../../src/process.ts";
 import { ALL_MINILM, pythonPath, ROOT, TRANSFORMERS_JS } from "../install.ts";
+import { PRINTED } from "../json_schema.ts";
 import { pairCosines, rankCorrelation, SENTENCES } from "../sentence_pairs.ts";
 
 const HANDED_ON = ["HOME", "PATH", "DENO_DIR", "LANG", "TMPDIR"];
@@ -113,12 +114,12 @@ function relativeL2(wanted: readonly number[], got: readonly number[]): number {
 
 /** Runs `modelcast convert` on the Hugging Face folder `source`. */
 async function convert(source: string, output: string, options: readonly string[]): Promise<void> {
-  const { code, stderr } = await run({
+  const { code, stdout, stderr } = await run({
     program: "deno",
     args: [
       ...["run", "-q", "--no-prompt", "--frozen", "-P=convert-python"],
       `--allow-run=uv,bwrap,${pythonPath("pytorch")}`,
-      ...[`${ROOT}/main.ts`, "convert", "--source", source, "--output", output, "--quiet"],
+      ...[`${ROOT}/main.ts`, "convert", "--source", source, "--output", output, "--json"],
       ...["--python", pythonPath("pytorch"), ...options],
     ],
     cwd: ROOT,
@@ -126,6 +127,7 @@ async function convert(source: string, output: string, options: readonly string[
     install: "Run the tests with: deno task test",
   });
   assert.equal(code, 0, stderr);
+  PRINTED.parse(JSON.parse(new TextDecoder().decode(stdout)));
 }
 
 const silent = { progress: () => {}, stage: () => {}, warn: () => {}, note: () => {} };
