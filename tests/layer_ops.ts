@@ -3,7 +3,17 @@
  * that ONNX's own tests lack, to compare with ONNX Runtime.
  */
 import { int, ints } from "../src/ir.ts";
-import { call, fixed, float, type Given, given, type OpCase, some, text } from "./microsoft_ops.ts";
+import {
+  call,
+  fixed,
+  float,
+  type Given,
+  given,
+  type OpCase,
+  some,
+  text,
+  whole,
+} from "./microsoft_ops.ts";
 
 /** Two samples of 5 positions, 3 heads of 4. */
 const rows = (): Given => some("float32", 2, 5, 12);
@@ -80,6 +90,22 @@ const lstm = (name: string, attributes: Parameters<typeof call>[4]): OpCase =>
     "",
   );
 
+/** Sums along `axis`, which is an input of the model where it is no constant. */
+function cumulated(x: Given, axis: Given, attributes: Parameters<typeof call>[4] = []): OpCase {
+  const how = attributes.map(({ name }) => `, ${name}`).join("");
+  const type = [x.dtype, x.dims.length] as const;
+  return call(
+    `CumSum of ${x.dtype} [${x.dims}]${how}`,
+    "CumSum",
+    [x, axis],
+    [type],
+    attributes,
+    "",
+  );
+}
+
+const along = (axis: number): Given => given("int64", [], [axis]);
+
 /** Every call. */
 export const LAYER_CASES: readonly OpCase[] = [
   attention("causal", [], [heads, int("unidirectional", 1)]),
@@ -111,6 +137,10 @@ export const LAYER_CASES: readonly OpCase[] = [
     [int("hidden_size", 5), text("direction", "bidirectional"), int("linear_before_reset", 1)],
     "",
   ),
+  cumulated(some("float32", 2000), fixed(along(0))),
+  cumulated(whole("int32", [3, 700, 2], -9, 9), fixed(along(1)), [int("exclusive", 1)]),
+  cumulated(whole("int64", [5, 300], -99, 99), along(-1), [int("reverse", 1)]),
+  cumulated(some("float32", 70, 4), along(0), [int("exclusive", 1), int("reverse", 1)]),
   call(
     "Conv, groups",
     "Conv",

@@ -11,6 +11,7 @@ import {
   substitute,
   type Value,
 } from "../expr/mod.ts";
+import type { Scalar } from "../expr/operations.ts";
 import { type Declarations, Scope } from "./shader_parts.ts";
 import type { VectorHook } from "./kernel_family.ts";
 import { type Hook, StoredValue } from "./units.ts";
@@ -97,18 +98,19 @@ function readAlong(
   return `fn ${name}(${signature(axes)}) -> vec4f {\n${scope.text("  ")}\n}`;
 }
 
-/** A function of floats, such as an activation. */
+/** A function of numbers of `type`, such as an activation. */
 export function scalarFunction(
   declarations: Declarations,
   name: string,
   count: number,
   make: (args: readonly Value[]) => Value,
+  type: Scalar = "f32",
 ): string {
-  const given = Array.from({ length: count }, (_, i) => new StoredValue("f32", `x${i}`));
+  const given = Array.from({ length: count }, (_, i) => new StoredValue(type, `x${i}`));
   const body = make(given.map((source) => load(source, [])));
   const printer = new Printer(declarations, [body]);
   const scope = parameters([]);
   scope.lines.push(`return ${printer.value(body, scope)};`);
-  const parts = given.map((source) => `${source.name}: f32`).join(", ");
-  return `fn ${name}(${parts}) -> f32 {\n${scope.text("  ")}\n}`;
+  const parts = given.map((source) => `${source.name}: ${type}`).join(", ");
+  return `fn ${name}(${parts}) -> ${type} {\n${scope.text("  ")}\n}`;
 }

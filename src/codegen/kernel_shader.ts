@@ -2,6 +2,7 @@
 import { integer, modulo, ONE, ZERO } from "../expr/mod.ts";
 import { type Candidate, candidatesOf, tilesOf } from "./kernel_candidates.ts";
 import { loadHook, parameters, scalarFunction, signature, vectorHook } from "./kernel_hooks.ts";
+import type { Scalar } from "../expr/operations.ts";
 import { coreOf, type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
 import { withoutComments } from "./kernel_text.ts";
 import type { SizeLimit, VariantTable } from "./module.ts";
@@ -85,8 +86,16 @@ class Header {
   readonly #common: HeaderFunction[] = [];
   readonly #made = new Map<string, HeaderFunction>();
 
+  /** What the family's Element is; undefined where it names none. */
+  readonly #element: Scalar | undefined;
+
   constructor(readonly unit: KernelUnit, readonly family: Family) {
     const { use } = unit;
+    const named = family.stores.find(({ type }) => type === "Element")?.name;
+    this.#element = unit.stores.find(({ hook }) => hook === named)?.given.type;
+    if (this.#element !== undefined) {
+      this.#common.push(this.#function("Element", () => `alias Element = ${this.#element};`));
+    }
     this.#loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
     for (const [name, type] of Object.entries(family.constants)) {
       this.#common.push(
@@ -202,7 +211,7 @@ class Header {
       if (make === undefined) throw new Error(`a use of ${this.family.name} has no "${name}"`);
       return this.#function(
         name,
-        (declarations) => scalarFunction(declarations, name, count, make),
+        (declarations) => scalarFunction(declarations, name, count, make, this.#element),
       );
     });
   }

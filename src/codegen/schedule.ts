@@ -230,8 +230,8 @@ class Scheduler {
       }),
       stores: results.map(([hook, tensor]) => {
         const axes = axesOf(family.stores, hook);
-        const type = family.stores.find((entry) => entry.name === hook)!.type;
-        const given = new StoredValue(type === "i32" || type === "u32" ? type : "f32", "value");
+        const type = family.stores.find((entry) => entry.name === hook)!.type ?? "f32";
+        const given = new StoredValue(type === "Element" ? tensor.type : type, "value");
         return {
           hook,
           axes,

@@ -1,11 +1,18 @@
 /**
  * Runs a lowered program element by element by {@link Evaluation}: what ops mean, without schedule,
- * printer or GPU. Of kernel files only the sort is run, and no control flow.
+ * printer or GPU. Of kernel files only the sort and the scan are run, and no control flow.
  */
 import * as host from "../../src/codegen/runtime/host.js";
 import { FlatTensor, HostCopy, HostDims, type Program, Tensor } from "../../src/codegen/program.ts";
 import { isHostValue } from "../../src/codegen/host_values.ts";
-import { type Axis, axis, fromAtom, type Integer, type Source } from "../../src/expr/mod.ts";
+import {
+  type Axis,
+  axis,
+  constant,
+  fromAtom,
+  type Integer,
+  type Source,
+} from "../../src/expr/mod.ts";
 import type { KernelUse, Part } from "../../src/ops/op.ts";
 import { Evaluation } from "./evaluate.ts";
 
@@ -129,6 +136,10 @@ class Interpreter {
       this.#sort(origin.use, dims, data);
       return { dims, data };
     }
+    if (origin.kind === "kernel" && origin.use.core === "scan") {
+      this.#scan(origin.use, tensor, dims, data);
+      return { dims, data };
+    }
     if (origin.kind !== "parts") throw new NotRun(`a tensor of ${origin.kind}`);
     data.fill(NaN);
     for (const part of origin.parts) this.#store(part, dims, data);
@@ -151,6 +162,32 @@ class Interpreter {
         const here = this.#evaluation.at(new Map([[row, r], [rank, k]]));
         const indices = place.map((index) => here.integer(index));
         data[indices.reduce((flat, index, d) => flat * dims[d]! + index, 0)] = order[k]!;
+      }
+    }
+  }
+
+  /** What the kernel files of the family "scan" do. */
+  #scan(use: KernelUse, { type }: Tensor, dims: readonly number[], data: Float64Array): void {
+    const [rows, length] = [use.sizes["rows"]!, use.sizes["length"]!];
+    const [row, i] = [axis("row", rows), axis("i", length)];
+    const x = use.loads["x"]!([fromAtom(row), fromAtom(i)]);
+    const place = use.stores["store"]!.place([fromAtom(row), fromAtom(i)]);
+    const { combined, neutral } = use.functions!;
+    const [isExclusive, isReverse] = ["EXCLUSIVE", "REVERSE"].map((name) => use.constants![name]);
+    const count = this.#evaluation.integer(length);
+    for (let r = 0; r < this.#evaluation.integer(rows); r++) {
+      let sum = this.#evaluation.value(neutral!([]));
+      for (let k = 0; k < count; k++) {
+        const here = this.#evaluation.at(
+          new Map([[row, r], [i, isReverse === 1 ? count - 1 - k : k]]),
+        );
+        const both = [sum, here.value(x)].map((value) => constant(type, value));
+        const next = this.#evaluation.value(combined!(both));
+        const indices = place.map((index) => here.integer(index));
+        data[indices.reduce((flat, index, d) => flat * dims[d]! + index, 0)] = isExclusive === 1
+          ? sum
+          : next;
+        sum = next;
       }
     }
   }
