@@ -111,6 +111,10 @@ export interface LoadOptions {
   readonly cache?: boolean | string | Pick<Cache, "match" | "put" | "delete">;
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
+  /** Kernels for a GPU, or for a processor that plays one; what the adapter is if absent. */
+  readonly adapter?: "hardware" | "software";
+  /** Find the fastest kernels after the first run, and remember them; on a GPU if absent. */
+  readonly tune?: boolean;
 }
 
 /** Counts, sizes and times of a model, and of its last run. */
@@ -127,6 +131,8 @@ export interface ModelStats {
   /** Bytes of memory for activations, and the most that are needed at once. */
   readonly arenaBytes: number;
   readonly liveBytes: number;
+  /** Choices between kernels that tuning has made. */
+  readonly tuned: number;
   /** Milliseconds. */
   readonly times: {
     readonly plan: number;
@@ -170,6 +176,8 @@ export interface Model {
   /** Runs once and times each dispatch. */
   profile(inputs: Inputs): Promise<DispatchProfile[]>;
   stats(): ModelStats;
+  /** Resolves when tuning has nothing left to do. */
+  tuned(): Promise<void>;
   /** Frees everything that the model holds; it can't run any more. */
   dispose(): void;
 }

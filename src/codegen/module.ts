@@ -291,6 +291,12 @@ export interface LoadOptions {
    * the adapter says of itself.
    */
   readonly adapter?: "hardware" | "software";
+  /**
+   * Times the candidates of each kernel after the first run with sizes that are new, while no run
+   * waits, and takes the fastest from then on; with `cache`, in later loads on the same adapter too.
+   * Results change by rounding. By default on a GPU, and not on a processor that plays one.
+   */
+  readonly tune?: boolean;
 }
 
 /** Options of `run`. */
@@ -316,6 +322,8 @@ export interface ModelStats {
   /** Bytes of memory for activations, and the most that was needed at once in the last run. */
   readonly arenaBytes: number;
   readonly liveBytes: number;
+  /** Choices between candidates that tuning has made, or that are remembered from an earlier load. */
+  readonly tuned: number;
   /** Milliseconds of the last run: recording and planning, encoding, waiting for the GPU, in all. */
   readonly times: {
     readonly plan: number;
@@ -347,6 +355,8 @@ export interface Model {
   /** Runs once and times each dispatch, by timestamps where the device has them. */
   profile(inputs: Readonly<Record<string, InputValue>>): Promise<DispatchProfile[]>;
   stats(): ModelStats;
+  /** Resolves when tuning has nothing left to do; at once where it is off. */
+  tuned(): Promise<void>;
   /** Frees every buffer, and the device where it is the model's own. */
   dispose(): void;
 }

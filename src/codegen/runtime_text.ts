@@ -6,6 +6,7 @@
 import arena from "./runtime/arena.js" with { type: "text" };
 import arenaMemory from "./runtime/arena_memory.js" with { type: "text" };
 import boundInputs from "./runtime/bound_inputs.js" with { type: "text" };
+import choices from "./runtime/choices.js" with { type: "text" };
 import device from "./runtime/device.js" with { type: "text" };
 import execute from "./runtime/execute.js" with { type: "text" };
 import inputs from "./runtime/inputs.js" with { type: "text" };
@@ -15,6 +16,7 @@ import model from "./runtime/model.js" with { type: "text" };
 import modelError from "./runtime/model_error.js" with { type: "text" };
 import outputBuffers from "./runtime/output_buffers.js" with { type: "text" };
 import packedTables from "./runtime/packed_tables.js" with { type: "text" };
+import passTimer from "./runtime/pass_timer.js" with { type: "text" };
 import pipelines from "./runtime/pipelines.js" with { type: "text" };
 import profile from "./runtime/profile.js" with { type: "text" };
 import queue from "./runtime/queue.js" with { type: "text" };
@@ -23,6 +25,7 @@ import run from "./runtime/run.js" with { type: "text" };
 import selection from "./runtime/selection.js" with { type: "text" };
 import smallFloats from "./runtime/small_floats.js" with { type: "text" };
 import staging from "./runtime/staging.js" with { type: "text" };
+import tuning from "./runtime/tuning.js" with { type: "text" };
 import values from "./runtime/values.js" with { type: "text" };
 import weightSource from "./runtime/weight_source.js" with { type: "text" };
 import weights from "./runtime/weights.js" with { type: "text" };
@@ -44,11 +47,14 @@ const FILES: readonly string[] = [
   recorder,
   execute,
   profile,
+  passTimer,
+  tuning,
   inputs,
   boundInputs,
   queue,
   weightSource,
   weights,
+  choices,
   run,
   model,
   load,

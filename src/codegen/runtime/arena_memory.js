@@ -79,4 +79,11 @@ export class ArenaMemory {
     this.#outgrown.forEach((buffer) => this.#memory.destroy(buffer));
     this.#outgrown = [];
   }
+
+  /** Frees every buffer. */
+  destroy() {
+    this.freeOutgrown();
+    this.#buffers.forEach((buffer) => this.#memory.destroy(buffer));
+    this.#buffers = [];
+  }
 }

@@ -201,6 +201,26 @@ export class SegmentExecutor {
   }
 
   /**
+   * Makes a segment that takes nothing from outside ready to be encoded any number of times.
+   * @param {PreparedSegment} prepared
+   */
+  ready(prepared) {
+    const run = { externals: [], inputs: [], reads: [], copies: [] };
+    this.#resolve(prepared, run);
+    const encoder = this.#device.createCommandEncoder();
+    this.encodeFills(encoder, prepared, run);
+    this.#device.queue.submit([encoder.finish()]);
+  }
+
+  /** Frees the arena and the parameter buffer. */
+  destroy() {
+    this.#arena.destroy();
+    if (this.#parameters !== null) this.#memory.destroy(this.#parameters);
+    this.#parameters = null;
+    this.#forgetGroups();
+  }
+
+  /**
    * Writes inputs, uploads and parameters, and moves what is carried over into a grown arena.
    * @param {GPUCommandEncoder} encoder
    * @param {PreparedSegment} prepared

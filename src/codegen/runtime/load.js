@@ -1,12 +1,13 @@
 // @ts-check
 /** Loads a model: `loadModel` makes one out of a module's tables. */
+import { recallChoices } from "./choices.js";
 import { adapterInfo, isSoftware, openModelDevice } from "./device.js";
 import { roundedBytes } from "./execute.js";
 import { GpuMemory } from "./memory.js";
 import { LoadedModel, lostError } from "./model.js";
 import { makePipelines } from "./pipelines.js";
 import { KernelSelection } from "./selection.js";
-import { fillWeights } from "./weights.js";
+import { fillWeights, openWeightCache } from "./weights.js";
 
 /**
  * @typedef {import("../module.ts").ModuleTables} ModuleTables
@@ -41,37 +42,41 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     const sizes = tables.weights.buffers.map((bytes) => roundedBytes(bytes, 16));
     const weights = await memory.create(sizes, usage, "weights");
-    const software = (options.adapter ?? kindOf(await adapterInfo(device))) === "software";
+    const info = await adapterInfo(device);
+    const software = options.adapter === undefined
+      ? isSoftware(info)
+      : options.adapter === "software";
     const workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
     const abilities = { software, features: device.features, workgroupBytes };
-    const selection = new KernelSelection(tables.kernels, abilities, false);
+    const tune = options.tune ?? !software;
+    const selection = new KernelSelection(tables.kernels, abilities, tune);
+    const cache = await openWeightCache(options.cache ?? false);
     const progress = (/** @type {number} */ made, /** @type {number} */ of) =>
       report("pipelines", made, of);
-    const work = [
+    const work = Promise.all([
       makePipelines(device, tables, selection, software, progress),
+      recallChoices(selection, tables, info, tune ? cache : null),
       fillWeights(tables.weights, {
         device,
         buffers: weights,
         source: options.weights ?? defaultWeights,
-        cache: options.cache ?? false,
+        cache,
         signal: stop.signal,
         onProgress: (loaded, total) => report("weights", loaded, total),
       }),
-    ];
+    ]);
+    work.catch(abort);
     const lost = device.lost.then((info) => {
       throw lostError("load", info);
     });
-    const all = Promise.all(work);
-    all.catch(abort);
     /** @type {Promise<never>} */
     const aborted = new Promise((_, reject) => {
       stop.signal.addEventListener("abort", () => reject(stop.signal.reason));
     });
-    const [made] = await Promise.race([all, lost, aborted]);
+    const [made, save] = await Promise.race([work, lost, aborted]);
     signal?.throwIfAborted();
-    if (!made) throw new RangeError("no pipelines");
     report("ready", 1, 1);
-    return new LoadedModel(tables, device, own, memory, made, weights, selection);
+    return new LoadedModel(tables, device, own, memory, made, weights, selection, save);
   } catch (error) {
     stop.abort(error);
     memory.destroyAll();
@@ -80,9 +85,4 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
   } finally {
     signal?.removeEventListener("abort", abort);
   }
-}
-
-/** @param {GPUAdapterInfo | undefined} info */
-function kindOf(info) {
-  return isSoftware(info) ? "software" : "hardware";
 }

@@ -5,6 +5,7 @@ import { SegmentExecutor } from "./execute.js";
 import { ModelError, nameHint, quoted } from "./model_error.js";
 import { RunQueue } from "./queue.js";
 import { ModelRunner } from "./run.js";
+import { KernelTuner } from "./tuning.js";
 
 /**
  * @typedef {import("../module.ts").InputValue} InputValue
@@ -40,6 +41,8 @@ export class LoadedModel {
   #uncaptured = null;
   #pipelines;
   #weightBytes;
+  #selection;
+  #tuner;
 
   /**
    * @param {import("../module.ts").ModuleTables} tables
@@ -49,8 +52,9 @@ export class LoadedModel {
    * @param {import("./pipelines.js").MadePipelines} made
    * @param {readonly GPUBuffer[]} weights
    * @param {import("./selection.js").KernelSelection} selection
+   * @param {() => Promise<void>} save keeps the choices that tuning has made
    */
-  constructor(tables, device, own, memory, made, weights, selection) {
+  constructor(tables, device, own, memory, made, weights, selection, save) {
     this.#tables = tables;
     this.device = device;
     this.#own = own;
@@ -59,6 +63,19 @@ export class LoadedModel {
     this.#weightBytes = memory.bytes;
     this.#executor = new SegmentExecutor(device, tables, memory, made, weights);
     this.#runner = new ModelRunner(device, tables, memory, this.#executor, selection);
+    this.#selection = selection;
+    this.#tuner = new KernelTuner({
+      device,
+      tables,
+      memory,
+      made,
+      weights,
+      selection,
+      queue: this.#queue,
+      // Plans are recorded anew, with what was found to be the fastest.
+      onChanged: () => this.#runner.plans.clear(),
+      save,
+    });
     this.inputs = tables.inputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
     this.outputs = tables.outputs.map(({ name, dtype, dims }) => ({ name, dtype, dims }));
     device.lost.then((info) => this.#ended ??= lostError("run", info));
@@ -116,8 +133,15 @@ export class LoadedModel {
       weightBytes: this.#weightBytes,
       arenaBytes: this.#executor.arenaBytes,
       liveBytes,
+      tuned: this.#selection.decided.size,
       times: { ...times },
     };
+  }
+
+  /** Resolves when the kernels of the runs so far are tuned. */
+  async tuned() {
+    await this.#queue.idle();
+    await this.#tuner.settled();
   }
 
   /** Frees every buffer, GPU outputs included, and the device where it is the model's own. */
@@ -127,6 +151,7 @@ export class LoadedModel {
       "disposed",
       "Cannot run the model: it was disposed of. Load it again.",
     );
+    this.#tuner.stop();
     this.#runner.plans.clear();
     this.#memory.destroyAll();
     if (this.#own) this.device.destroy();
@@ -148,7 +173,10 @@ export class LoadedModel {
     return await this.#queue.enqueue(async (submitted) => {
       try {
         check();
-        return await this.#runner.execute({ bound, onGpu, check, submitted, profile });
+        const outputs = await this.#runner.execute({ bound, onGpu, check, submitted, profile });
+        this.#tuner.add(this.#runner.open);
+        this.#runner.open.clear();
+        return outputs;
       } catch (error) {
         // A lost device breaks calls first and is told of afterwards.
         if (!signal?.aborted) await new Promise((resolve) => setTimeout(resolve, 0));

@@ -8,6 +8,8 @@
 export class RunQueue {
   /** Runs that wait or are under way. */
   waiting = 0;
+  /** Runs that ever came. */
+  entered = 0;
   /** @type {Promise<unknown>} the last run has submitted all its work */
   #submitted = Promise.resolve();
   /** @type {Promise<unknown>} the run before the last has ended */
@@ -28,6 +30,7 @@ export class RunQueue {
     let submitted = () => {};
     this.#submitted = new Promise((resolve) => submitted = () => resolve(undefined));
     this.waiting++;
+    this.entered++;
     const running = before.then(async () => {
       try {
         signal?.throwIfAborted();
@@ -52,5 +55,13 @@ export class RunQueue {
     } finally {
       signal.removeEventListener("abort", abort);
     }
+  }
+
+  /** Resolves when no run waits, and none was begun at once by whom the last one has let go. */
+  async idle() {
+    do {
+      await this.#latest;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    } while (this.waiting > 0);
   }
 }

@@ -29,7 +29,13 @@ import { KernelSelection, LEAST_ABILITIES } from "./selection.js";
  * @property {readonly boolean[]} external inputs that are bound where they are
  * @property {readonly (ModelError | null)[]} [refusals] why inputs can't be on the GPU
  * @property {number} maxBinding bytes of the largest binding
- * @property {Pick<KernelSelection, "choose">} [selection] by default what every device can do
+ * @property {KernelSelection} [selection] by default what every device can do
+ *
+ * @typedef {object} OpenChoice a kernel of a run whose best candidate is not known
+ * @property {number} kernel
+ * @property {readonly number[]} sizes
+ * @property {readonly RecordedTensor[]} tensors
+ * @property {number[]} parameters
  */
 
 /** A tensor of a program. */
@@ -66,6 +72,8 @@ export class ProgramRecorder {
   readsHost = false;
   /** @type {({ tensor: RecordedTensor, dims: number[] } | null)[]} */
   outputs;
+  /** Choices that tuning is to make, by their keys. @type {Map<string, OpenChoice>} */
+  open = new Map();
   /** @type {RecordedDispatch[]} */
   #commands = [];
   /** @type {RecordedTensor[]} */
@@ -214,7 +222,8 @@ export class ProgramRecorder {
     const sizes = table.sizes.map((size) =>
       typeof size === "number" ? size : Number(parameters[size[0]])
     );
-    const index = this.#selection.choose(kernel, sizes);
+    const { index, open } = this.#selection.choose(kernel, sizes);
+    if (open !== null) this.open.set(open, { kernel, sizes, tensors, parameters });
     this.candidate(kernel, index, tensors, parameters, sizes);
   }
 

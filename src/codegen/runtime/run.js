@@ -40,6 +40,9 @@ export class ModelRunner {
   times = { plan: 0, encode: 0, wait: 0, total: 0 };
   /** @type {Map<string, Plan>} */
   plans = new Map();
+  /** Choices of kernels that runs have left open since they were taken. */
+  /** @type {Map<string, import("./recorder.js").OpenChoice>} */
+  open = new Map();
   #device;
   #tables;
   #memory;
@@ -168,6 +171,7 @@ export class ModelRunner {
       recorder.carry();
       step = program.next(arrays);
     }
+    for (const [key, choice] of recorder.open) this.open.set(key, choice);
     const segment = recorder.cut(null);
     const outputs = recorder.outputs.flatMap((output) => output ?? []);
     outputs.forEach(({ tensor }, i) => {

@@ -14,20 +14,29 @@
 /** What every device can do. @type {Abilities} */
 export const LEAST_ABILITIES = { software: true, features: new Set(), workgroupBytes: 16384 };
 
-/** The candidates of each kernel of a module that a device is to use. */
+/** Sizes up to this are told apart one by one; of larger ones, powers of two. */
+const SMALL_SIZE = 8;
+/** Choices that are remembered at most; the oldest go first. */
+const MOST_CHOICES = 1024;
+
+/** The candidates of each kernel of a module that a device is to use, and what tuning has found. */
 export class KernelSelection {
   /** Of each kernel, indices of candidates in order of preference. @type {number[][]} */
   candidates;
+  /** Names of the variants that were the fastest, by the keys of choices. @type {Map<string, string>} */
+  decided = new Map();
   #kernels;
+  #tune;
 
   /**
    * @param {readonly KernelTable[]} kernels
    * @param {Abilities} abilities
-   * @param {boolean} all keep those too that come behind one which always does
+   * @param {boolean} tune choices are to be tuned: all that may be of use is kept
    */
-  constructor(kernels, abilities, all) {
+  constructor(kernels, abilities, tune) {
     this.#kernels = kernels;
-    this.candidates = kernels.map((kernel) => usable(kernel, abilities, all));
+    this.#tune = tune;
+    this.candidates = kernels.map((kernel) => usable(kernel, abilities, tune));
   }
 
   /** The pipelines of `kernel` that may be needed. @param {number} kernel */
@@ -48,14 +57,41 @@ export class KernelSelection {
   }
 
   /**
-   * The candidate to take.
+   * The candidate to take; the choice's key where tuning has not made it yet.
    * @param {number} kernel
    * @param {readonly number[]} sizes
-   * @returns {number}
+   * @returns {{ index: number, open: string | null }}
    */
   choose(kernel, sizes) {
-    return this.applicable(kernel, sizes)[0] ?? -1;
+    const applicable = this.applicable(kernel, sizes);
+    const [first = -1] = applicable;
+    if (!this.#tune || applicable.length < 2) return { index: first, open: null };
+    const key = `${kernel}:${sizes.map(rounded).join()}:${applicable.join()}`;
+    const name = this.decided.get(key);
+    const own = this.#kernels[kernel]?.candidates ?? [];
+    const index = applicable.find((entry) => own[entry]?.variant.name === name);
+    return index === undefined ? { index: first, open: key } : { index, open: null };
   }
+
+  /**
+   * Makes a choice for the runs to come.
+   * @param {string} key
+   * @param {number} kernel
+   * @param {number} index
+   */
+  decide(key, kernel, index) {
+    const name = this.#kernels[kernel]?.candidates[index]?.variant.name;
+    if (name === undefined) return;
+    this.decided.delete(key);
+    this.decided.set(key, name);
+    const [oldest] = this.decided.keys();
+    if (this.decided.size > MOST_CHOICES && oldest !== undefined) this.decided.delete(oldest);
+  }
+}
+
+/** A size as choices tell it from others. @param {number} size */
+function rounded(size) {
+  return size <= SMALL_SIZE ? size : 2 ** Math.ceil(Math.log2(size));
 }
 
 /**

@@ -15,7 +15,7 @@ import { openWeightSource } from "./weight_source.js";
  * @property {GPUDevice} device
  * @property {readonly GPUBuffer[]} buffers
  * @property {NonNullable<import("../module.ts").LoadOptions["weights"]>} source
- * @property {boolean | string | WeightCache} cache
+ * @property {WeightCache | null} cache
  * @property {AbortSignal} signal
  * @property {(loaded: number, total: number) => void} onProgress
  */
@@ -43,7 +43,7 @@ export async function fillWeights(tables, options) {
     );
   }
   const total = chunks.reduce((sum, { bytes }) => sum + bytes, 0);
-  let cache = await openWeightCache(options.cache);
+  let { cache } = options;
   const forgo = (/** @type {unknown} */ error) => {
     if (cache === null) return;
     cache = null;
@@ -155,7 +155,7 @@ export async function fillWeights(tables, options) {
  * @param {boolean | string | WeightCache} wanted
  * @returns {Promise<WeightCache | null>}
  */
-async function openWeightCache(wanted) {
+export async function openWeightCache(wanted) {
   if (wanted === false) return null;
   if (typeof wanted === "object") return wanted;
   try {
