@@ -11,6 +11,7 @@ import { dropDead } from "./dead_nodes.ts";
 import { inlineFunctions } from "./functions.ts";
 import { identities } from "./identity.ts";
 import { distinctNames, renameReads } from "./names.ts";
+import { sortNodes } from "./order.ts";
 import { byteCodes, planeCodes, planeProducts } from "./packed_codes.ts";
 import { ModelView, type Rule } from "./rule.ts";
 
@@ -35,13 +36,14 @@ export interface PassOptions {
  * Simplifies `model`, which must be of the newest opset, in place. Its inputs and outputs keep names,
  * order and values; weights stay where they are but for small ones that are computed.
  *
- * @throws {InputError} for a model that makes a value twice, whose functions have no end, or whose
- * sparse tensors are too large.
+ * @throws {InputError} for a model that makes a value twice or of itself, whose functions have no end, or
+ * whose sparse tensors are too large.
  */
 export async function runPasses(model: Model, options: PassOptions = {}): Promise<void> {
   const done = (pass: string): void => options.after?.(pass, model);
   distinctNames(model);
-  done("distinct names");
+  sortNodes(model);
+  done("distinct names, in order");
   for (const rule of [inlineFunctions(model), constantNodes]) {
     await apply(rule, new ModelView(model));
     if (rule !== constantNodes) model.functions = [];

@@ -97,6 +97,17 @@ Deno.test("a value made twice is refused", async () => {
   );
 });
 
+Deno.test("nodes that wait for each other are refused", async () => {
+  const circle = modelOf([
+    makeNode("Relu", "", ["a"], ["y"]),
+    makeNode("Add", "", ["y", "x"], ["a"]),
+  ]);
+  await assert.rejects(
+    runPasses(circle),
+    /Cannot compile "passes.onnx": Relu "" waits for a value that is made of its own/,
+  );
+});
+
 Deno.test("names of branches become distinct, and stay tied to what they read", async () => {
   const branch = (opType: string): Graph =>
     makeGraph(opType, {
@@ -141,6 +152,29 @@ const definition = (
   nodes,
   valueInfo: [],
   carried: NOTHING_CARRIED,
+});
+
+Deno.test("nodes are sorted where they aren't, branches and functions too", async () => {
+  const branch = (nodes: Node[], output: string): Graph =>
+    makeGraph("branch", { nodes, outputs: [makeValueInfo(output, "float32", [2, 2])] });
+  const nodes = [
+    makeNode("If", "", ["c"], ["y"], [
+      graphOf(
+        "then_branch",
+        branch([makeNode("Neg", "", ["t"], ["u"]), makeNode("Exp", "", ["b"], ["t"])], "u"),
+      ),
+      graphOf("else_branch", branch([makeNode("Abs", "", ["x"], ["v"])], "v")),
+    ]),
+    makeNode("Cast", "", ["b"], ["c"], [int("to", 9)]),
+    makeNode("twice", "own", ["a"], ["b"]),
+    makeNode("Relu", "", ["x"], ["a"]),
+  ];
+  const model = modelOf(nodes);
+  model.opsets.set("own", 1);
+  const body = [makeNode("Sqrt", "", ["r"], ["q"]), makeNode("Exp", "", ["p"], ["r"])];
+  model.functions.push(definition("twice", ["p"], ["q"], body));
+  const sorted = await passed(model);
+  assert.deepEqual(sorted.map(({ opType }) => opType), ["Relu", "Exp", "Sqrt", "Cast", "If"]);
 });
 
 Deno.test("functions are inlined: nested, with attributes of the call or the default", async () => {
