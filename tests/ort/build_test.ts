@@ -7,20 +7,27 @@ import { NPM_MODELS } from "../real_models.ts";
 
 const SOURCE = NPM_MODELS[0]!.path;
 const VARIABLES =
-  "--allow-env=MODELCAST_CACHE,XDG_RUNTIME_DIR,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE,ORT_DISABLE_TELEMETRY";
+  "--allow-env=MODELCAST_CACHE,XDG_RUNTIME_DIR,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE,ORT_DISABLE_TELEMETRY,DENO_WEBGPU_BACKEND,PATH,HOME";
 
 /** Runs a program of ours in `cwd` with the permissions for a conversion that is verified. */
-function convert(program: string, cwd: string, options: readonly string[]): Promise<ProcessResult> {
+function convert(
+  program: string,
+  cwd: string,
+  options: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<ProcessResult> {
   const home = program.replace(/\/[^/]*$/, "");
   return run({
     program: "deno",
     args: [
       ...["run", "--quiet", "--no-prompt", "--no-remote", VARIABLES],
       ...[`--allow-read=${cwd},${home},${SOURCE}`, `--allow-write=${cwd}`],
-      ...[`--allow-ffi=${home}/node_modules`, program, "convert", "--source", SOURCE],
+      ...[`--allow-ffi=${home}/node_modules`, "--allow-run=deno"],
+      ...[program, "convert", "--source", SOURCE],
       ...["--precision", "4bit", "--engine", "wasm", ...options],
     ],
     cwd,
+    env,
     inheritEnv: ["HOME", "PATH", "DENO_DIR"],
     install: "See https://deno.com",
   });
@@ -56,6 +63,12 @@ Deno.test("the bundled program converts and verifies in an empty folder", async 
       }
     }
     assert.deepEqual(modules[0], modules[1]);
+    // What runs a module is there too; of an adapter it is not allowed to see it says that there is none.
+    const unseen = await convert(`${dist}/modelcast.js`, empty, [
+      ...["--output", "model.webgpu.js", "--verify"],
+    ], { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "metal" : "dx12" });
+    assert.equal(unseen.code, 4, unseen.stderr);
+    assert.match(unseen.stderr, /this machine has no adapter/);
     assert.deepEqual(
       [...Deno.readDirSync(empty)].map((entry) => entry.name).sort(),
       ["bundled.onnx", "plain.onnx"],
