@@ -54,7 +54,9 @@ function sourceFormatOf(path: string): ModelFormat {
 function targetFormatOf(path: string, sourceFormat: ModelFormat): ModelFormat {
   const named = formatOfPath(path);
   if (named !== null && named !== "pytorch") return named;
-  if (named === null && sourceFormat === "onnx") return "onnx";
+  // Who names a script wants no ONNX file.
+  const isScript = /\.([cm]?[jt]s|html)$/i.test(path);
+  if (named === null && sourceFormat === "onnx" && !isScript) return "onnx";
   throw new InputError(
     `Cannot tell what format to write from the name "${path}": give the target format, or a name ` +
       "that ends in .onnx, .xml or .webgpu.js.",

@@ -93,7 +93,16 @@ type Answer = z.infer<typeof ANSWER>;
  * @throws MissingToolError where there is none, or where the process may not be started.
  */
 export async function findModuleAdapter(signal: AbortSignal | undefined): Promise<ModuleAdapter> {
-  const { answer } = await ask(new Uint8Array(0), dirname(CHILD), PROBE_MS, signal);
+  let answer: Answer;
+  try {
+    ({ answer } = await ask(new Uint8Array(0), dirname(CHILD), PROBE_MS, signal));
+  } catch (error) {
+    // A driver may end the process that loads it.
+    if (error instanceof ChildFault || error instanceof ProcessError) {
+      throw noAdapter(error.message);
+    }
+    throw error;
+  }
   if (answer.kind === "adapter") return adapterOf(answer.adapter);
   throw noAdapter(answer.kind === "failed" ? answer.message : null);
 }
@@ -194,10 +203,19 @@ async function ask(
     const words = stderr.replace(/[\s\p{Cc}]+/gu, " ").trim().slice(-LAST_WORDS);
     throw new ChildFault(`its process ended with code ${code}: ${words || "it said nothing"}`);
   }
-  const header: unknown = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-  const { success, data: answer, error } = ANSWER.safeParse(header);
+  return { answer: parseAnswer(bytes.subarray(8, 8 + length)), data: bytes.subarray(8 + length) };
+}
+
+function parseAnswer(json: Uint8Array): Answer {
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder().decode(json));
+  } catch (cause) {
+    throw new ChildFault("its process answered in no JSON", { cause });
+  }
+  const { success, data, error } = ANSWER.safeParse(header);
   if (!success) throw new ChildFault(`its process answered wrongly: ${error.issues[0]!.message}`);
-  return { answer, data: bytes.subarray(8 + length) };
+  return data;
 }
 
 /** Deno as it may be started: this very program where that is permitted, else by its name. */

@@ -214,6 +214,7 @@ Deno.test("a module runs with no permission but to read its own folder", async (
       [`Deno.exit(7)`, /its process ended with code 7/],
       [`Deno.exit(0)`, /its process ended with code 0: it said nothing/],
       [`throw "a text"`, /a text/],
+      [`Deno.stdout.writeSync(new Uint8Array(99)); Deno.exit(0)`, /answered in no JSON/],
     ];
     for (const [code, pattern] of tries) {
       Deno.writeTextFileSync(

@@ -65,6 +65,7 @@ Deno.test("help and version are answers, usage errors are errors", async () => {
     [["convert", "--source", "a", "--output", "b.onnx", "--python", ""], /--python is empty/],
     [["convert", "--source", "a", "--output", "b.onnx", "--model-type", ""], /--model-type is/],
     [["convert", "--source", "a.onnx", "--output", "b.pt", "--precision", "4bit"], /"b\.pt"/],
+    [["convert", "--source", "a.onnx", "--output", "b.js", "--precision", "4bit"], /\.webgpu\.js/],
     [["convert", "--source", "a.onnx", "--output", "b", "--method", "mes"], /"mse"/],
   ];
   for (const [args, pattern] of wrong) {
