@@ -3,8 +3,9 @@
  * of com.microsoft are described in
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
  */
-import { ZERO } from "../expr/integer.ts";
-import { apply, constant, select, type Value } from "../expr/value.ts";
+import { divide } from "../expr/bounds.ts";
+import { add, integer, ZERO } from "../expr/integer.ts";
+import { apply, constant, extentOf, select, type Value } from "../expr/value.ts";
 import {
   asFloat,
   clamp,
@@ -148,6 +149,36 @@ const SWIGLU: OpRecord = {
   },
 };
 
+/**
+ * com.microsoft's: gate * sigmoid(alpha * gate) * (up + beta), where a positive limit holds the gate
+ * below it and the other half on both sides. One input may hold both halves along its last dimension.
+ */
+const CLAMPED_SWIGLU: OpRecord = {
+  name: "SwiGLU",
+  domain: MICROSOFT,
+  since: 1,
+  lower: (call) => {
+    const [gate, up] = [call.input(0), call.optional(1)];
+    const [alpha, beta] = [call.float("activation_alpha", 1), call.float("activation_beta", 0)];
+    const limit = call.float("limit", 0);
+    if (call.int("round_activation", 0) !== 0) call.fail("a rounded activation isn't compiled");
+    const width = up === null ? extentOf(divide(gate.dims.at(-1)!, integer(2))) : gate.dims.at(-1)!;
+    const compute = (a: Value, b: Value): Value => {
+      const first = limit > 0 ? apply("min", a, float(limit)) : a;
+      const second = limit > 0 ? clamp(b, float(-limit), float(limit)) : b;
+      return times(swish(first, alpha), beta === 0 ? second : plus(second, float(beta)));
+    };
+    return [
+      operand(gate.dtype, [...gate.dims.slice(0, -1), width], (indices) => {
+        const other = up === null
+          ? gate.at([...indices.slice(0, -1), add(indices.at(-1)!, width)])
+          : up.at(indices);
+        return compute(gate.at(indices), other);
+      }),
+    ];
+  },
+};
+
 /** An activation of the sum of an input and an optional bias along its last dimension. */
 function biased(name: string, activation: (x: Value) => Value): OpRecord {
   return {
@@ -196,6 +227,7 @@ export const ACTIVATION_OPS: readonly OpRecord[] = [
     (x, call) => swish(x, call.float("alpha", 1)),
   ),
   SWIGLU,
+  CLAMPED_SWIGLU,
   GELU,
   floatUnary("Gelu", 1, gelu, MICROSOFT),
   biased("BiasGelu", gelu),

@@ -2,7 +2,6 @@
  * What the attention ops of com.microsoft have in common: heads that lie side by side in a projection,
  * and the forms that a mask of keys has.
  */
-import type { AttributeValue } from "../ir.ts";
 import { add, type Integer, integer, multiply, scaled, ZERO } from "../expr/integer.ts";
 import { apply, convert, fromInteger, select, type Value } from "../expr/value.ts";
 import { float, plus } from "./arithmetic.ts";
@@ -96,35 +95,6 @@ export function total(parts: readonly (Pair | null)[]): Pair | null {
 /** An addend whose samples and heads may be shared. */
 export function addendOf(bias: Operand | null, dims: readonly Integer[]): Pair | null {
   return bias && maskAt(bias, dims, float(0));
-}
-
-/** An attribute that asks for nothing. */
-function isOff(value: AttributeValue): boolean {
-  switch (value.type) {
-    case "int":
-      return value.value === 0n;
-    case "float":
-      return value.value === 0;
-    case "string":
-      return ["", "NONE"].includes(new TextDecoder().decode(value.value));
-    default:
-      return false;
-  }
-}
-
-/**
- * Refuses attributes but `attributes` and inputs from `inputs` on: later versions of ONNX Runtime add
- * some to an op that keeps its version, and none may be passed over.
- */
-export function refuseOthers(call: OpCall, attributes: readonly string[], inputs: number): void {
-  for (const { name, value } of call.node.attributes) {
-    if (!attributes.includes(name) && !isOff(value)) {
-      call.fail(`its attribute "${name}" isn't compiled`);
-    }
-  }
-  for (let i = inputs; i < call.inputCount; i++) {
-    if (call.optional(i) !== null) call.fail(`its input ${i} isn't compiled`);
-  }
 }
 
 /** The number of heads that the attribute `name` says. */

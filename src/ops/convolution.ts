@@ -20,6 +20,7 @@ import { float, plus, sigmoid, times } from "./arithmetic.ts";
 import { contract, sameExtent } from "./contraction.ts";
 import { sumOver } from "./extents.ts";
 import { activationByName } from "./fused_activation.ts";
+import { refuseOthers } from "./refusal.ts";
 import { type OpCall, type Operand, operand, type OpRecord, scalarOf } from "./op.ts";
 import { transposedConvolution } from "./transposed_convolution.ts";
 import { elementOfWindow, insideInput, type Window, windowsOf } from "./window.ts";
@@ -254,6 +255,16 @@ function lowerCausal(call: OpCall): Operand[] {
   return [output, state];
 }
 
+/** com.microsoft's, of which what ONNX took over is compiled: one dimension, no gaps. */
+function lowerMicrosoftCausal(call: OpCall): Operand[] {
+  const settings = ["activation", "dilation", "ndim"];
+  refuseOthers(call, settings, 4);
+  if (call.int("dilation", 1) !== 1 || call.int("ndim", 1) !== 1) {
+    call.fail("a dilation or ndim other than 1 isn't compiled");
+  }
+  return lowerCausal(call);
+}
+
 const row = (
   name: string,
   since: number,
@@ -270,5 +281,6 @@ export const CONVOLUTION_OPS: readonly OpRecord[] = [
     convolution(call, call.input(0), call.input(1), call.optional(2)),
   ]),
   row("ConvTranspose", 22, (call) => [transposedConvolution(call)]),
+  row("CausalConvWithState", 1, lowerMicrosoftCausal, MICROSOFT),
   row("FusedConv", 1, lowerFused, MICROSOFT),
 ];

@@ -6,16 +6,9 @@ import { divide } from "../expr/bounds.ts";
 import { add, type Integer, integer, multiply, scaled, ZERO } from "../expr/integer.ts";
 import { extentOf } from "../expr/value.ts";
 import { plus } from "./arithmetic.ts";
-import {
-  addendOf,
-  headCount,
-  headsIn,
-  paddingBias,
-  refuseOthers,
-  stored,
-  total,
-} from "./attention_inputs.ts";
+import { addendOf, headCount, headsIn, paddingBias, stored, total } from "./attention_inputs.ts";
 import type { OpCall, Operand, OpRecord } from "./op.ts";
+import { refuseOthers } from "./refusal.ts";
 import { attend, type Heads, headsOf, scaleOf, withinReach, withPast } from "./scaled_attention.ts";
 
 /** `heads` with `bias`, whose first element for them is `start`, added. */

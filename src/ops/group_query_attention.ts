@@ -15,10 +15,11 @@ import {
 } from "../expr/integer.ts";
 import { apply, extentOf, fromInteger, select, toInteger, type Value } from "../expr/value.ts";
 import { float } from "./arithmetic.ts";
-import { addendOf, headCount, headsIn, refuseOthers, stored } from "./attention_inputs.ts";
+import { addendOf, headCount, headsIn, stored } from "./attention_inputs.ts";
 import { equal } from "./extents.ts";
 import { rmsNormalization } from "./normalization.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { refuseOthers } from "./refusal.ts";
 import { anglesOf, rotated, rowsOf } from "./rotary.ts";
 import {
   allowedByAll,

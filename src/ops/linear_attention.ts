@@ -4,6 +4,7 @@ import { add, asNumber, type Integer, integer, multiply, ONE, ZERO } from "../ex
 import { extentOf, type Value } from "../expr/value.ts";
 import { float, times } from "./arithmetic.ts";
 import type { OpCall, Operand, OpRecord } from "./op.ts";
+import { refuseOthers } from "./refusal.ts";
 import { headsOf, scaleOf } from "./scaled_attention.ts";
 
 /** Decays by (sample, step, head, element of the key), whether they have one for each or a head. */
@@ -84,7 +85,15 @@ function lower(call: OpCall): Operand[] {
   return [store_output, store_state];
 }
 
-/** Record of LinearAttention. */
+/** com.microsoft's, of which what ONNX took over is compiled. */
+function lowerMicrosoft(call: OpCall): Operand[] {
+  const attributes = ["q_num_heads", "kv_num_heads", "update_rule", "scale", "chunk_size"];
+  refuseOthers(call, attributes, 6);
+  return lower(call);
+}
+
+/** Records of LinearAttention. */
 export const LINEAR_ATTENTION_OPS: readonly OpRecord[] = [
   { name: "LinearAttention", domain: "", since: 27, lower },
+  { name: "LinearAttention", domain: "com.microsoft", since: 1, lower: lowerMicrosoft },
 ];

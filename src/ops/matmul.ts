@@ -138,6 +138,8 @@ export const MATMUL_OPS: readonly OpRecord[] = [
   },
   { name: "Gemm", domain: "", since: 13, lower: (call) => [gemm(call)] },
   { name: "FusedMatMul", domain: MICROSOFT, since: 1, lower: (call) => [fusedMatmul(call)] },
+  // What FusedMatMul was called before.
+  { name: "TransposeMatMul", domain: MICROSOFT, since: 1, lower: (call) => [fusedMatmul(call)] },
   {
     name: "FusedGemm",
     domain: MICROSOFT,

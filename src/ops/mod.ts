@@ -9,8 +9,10 @@ import { CONVOLUTION_OPS } from "./convolution.ts";
 import { CUMULATIVE_OPS } from "./cumulative.ts";
 import { DATA_DEPENDENT_OPS } from "./data_dependent.ts";
 import { DEFORMABLE_CONVOLUTION_OPS } from "./deformable_convolution.ts";
+import { DIFFUSION_OPS } from "./diffusion.ts";
 import { DROPOUT_OPS } from "./dropout.ts";
 import { EINSUM_OPS } from "./einsum.ts";
+import { FLOAT_QUANTIZED_OPS } from "./float_quantized.ts";
 import { FUSED_ATTENTION_OPS } from "./fused_attention.ts";
 import { GATHER_OPS } from "./gather.ts";
 import { GROUP_QUERY_ATTENTION_OPS } from "./group_query_attention.ts";
@@ -55,8 +57,10 @@ const RECORDS: readonly OpRecord[] = [
   ...CUMULATIVE_OPS,
   ...DATA_DEPENDENT_OPS,
   ...DEFORMABLE_CONVOLUTION_OPS,
+  ...DIFFUSION_OPS,
   ...DROPOUT_OPS,
   ...EINSUM_OPS,
+  ...FLOAT_QUANTIZED_OPS,
   ...FUSED_ATTENTION_OPS,
   ...GATHER_OPS,
   ...GROUP_QUERY_ATTENTION_OPS,

@@ -104,20 +104,24 @@ function lowerLayer(call: OpCall): Operand[] {
 }
 
 /**
- * GroupNormalization: statistics of a sample's channels in groups. The tensor is computed as (N, G,
- * C / G, ...), so that a group is a row, and seen as (N, C, ...).
+ * `input` (N, C, ...) normalized by the statistics of a sample's channels in groups. The tensor is
+ * computed as (N, G, C / G, ...), so that a group is a row, and seen as (N, C, ...).
  */
-function lowerGroup(call: OpCall): Operand[] {
-  const [input, scale, bias] = [call.input(0), call.input(1), call.input(2)];
+export function groupNormalization(
+  call: OpCall,
+  input: Operand,
+  scale: Operand,
+  bias: Operand,
+  groups: number,
+  epsilon: number,
+): Operand {
   const [batch, channels, ...spatial] = input.dims as readonly [Integer, Integer, ...Integer[]];
-  const groups = call.int("num_groups", 0);
-  if (groups < 1) call.fail("num_groups must be 1 or more");
+  if (groups < 1) call.fail("its number of groups must be 1 or more");
   const count = asNumber(channels);
   if (count !== null && count % groups !== 0) {
     call.fail(`its ${count} channels can't be parted into ${groups} groups`);
   }
   const each = extentOf(divide(channels, integer(groups)));
-  const epsilon = call.float("epsilon", 1e-5);
   const normalized = call.stored(operand(
     input.dtype,
     [batch, integer(groups), each, ...spatial],
@@ -133,13 +137,17 @@ function lowerGroup(call: OpCall): Operand[] {
       return plus(times(normal, scale.at([channel])), bias.at([channel]));
     },
   ));
-  return [
-    operand(
-      input.dtype,
-      input.dims,
-      ([n, c, ...place]) => normalized.at([n!, divide(c!, each), modulo(c!, each), ...place]),
-    ),
-  ];
+  return operand(
+    input.dtype,
+    input.dims,
+    ([n, c, ...place]) => normalized.at([n!, divide(c!, each), modulo(c!, each), ...place]),
+  );
+}
+
+function lowerGroup(call: OpCall): Operand[] {
+  const [input, scale, bias] = [call.input(0), call.input(1), call.input(2)];
+  const epsilon = call.float("epsilon", 1e-5);
+  return [groupNormalization(call, input, scale, bias, call.int("num_groups", 0), epsilon)];
 }
 
 function lowerInstance(call: OpCall): Operand[] {

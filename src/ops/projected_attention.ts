@@ -7,18 +7,12 @@ import { divide } from "../expr/bounds.ts";
 import { add, type Integer, integer, ZERO } from "../expr/integer.ts";
 import { extentOf, select } from "../expr/value.ts";
 import { plus } from "./arithmetic.ts";
-import {
-  addendOf,
-  headCount,
-  headsIn,
-  paddingBias,
-  refuseOthers,
-  total,
-} from "./attention_inputs.ts";
+import { addendOf, headCount, headsIn, paddingBias, total } from "./attention_inputs.ts";
 import { contract } from "./contraction.ts";
 import { equal } from "./extents.ts";
 import { productOfCodes } from "./integer_matmul.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
+import { refuseOthers } from "./refusal.ts";
 import { attend, type Heads, headsOf, scaleOf, withinReach, withPast } from "./scaled_attention.ts";
 
 /** Attributes of both ops that are compiled. */

@@ -9,6 +9,7 @@ import { apply, constant, convert, reduce, toInteger, type Value } from "../expr
 import { plus } from "./arithmetic.ts";
 import { axisOf, broadcastIndices } from "./broadcast.ts";
 import { layerNormalization, rmsNormalization } from "./normalization.ts";
+import { dequantized, onlyElement } from "./quantize.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
 const MICROSOFT = "com.microsoft";
@@ -59,15 +60,23 @@ function simplified(call: OpCall): Operand[] {
   ];
 }
 
+/** Tables of embeddings, and what the sum of their rows is normalized by. */
+interface Embeddings {
+  readonly words: Operand;
+  readonly positions: Operand;
+  readonly segments: Operand | null;
+  readonly scale: Operand;
+  readonly bias: Operand;
+  readonly positionIds: Operand | null;
+}
+
 /**
  * The sum of embeddings of words, positions and segments, normalized. The second output counts the
  * ones of each row of the mask.
  */
-function embedLayer(call: OpCall): Operand[] {
-  const ids = call.input(0);
-  const [words, positions] = [call.input(2), call.input(3)];
-  const [segmentIds, segments] = [call.optional(1), call.optional(4)];
-  const [mask, positionIds] = [call.optional(7), call.optional(8)];
+function embedded(call: OpCall, embeddings: Embeddings): Operand[] {
+  const { words, positions, segments, positionIds } = embeddings;
+  const [ids, segmentIds, mask] = [call.input(0), call.optional(1), call.optional(7)];
   const [batch, length] = ids.dims as readonly [Integer, Integer];
   const dims = [batch, length, words.dims[1]!];
   const sum = call.stored(operand(words.dtype, dims, ([b, s, h]) => {
@@ -82,13 +91,41 @@ function embedLayer(call: OpCall): Operand[] {
     return plus(total, segments.at([toInteger(segmentIds.at([b!, s!])), h!]));
   }));
   const epsilon = call.float("epsilon", 1e-12);
-  const made = layerNormalization(sum, 2, epsilon, call.input(5), call.input(6));
+  const made = layerNormalization(sum, 2, epsilon, embeddings.scale, embeddings.bias);
   const counts = operand("int32", [batch], ([b]) => {
     if (mask === null) return constant("i32", 0);
     const one = constant("i32", 1);
     return reduce("sum", [length], ([s]) => convert("i32", apply("equal", mask.at([b!, s!]), one)));
   });
   return [made.normalized, counts, sum];
+}
+
+function embedLayer(call: OpCall): Operand[] {
+  return embedded(call, {
+    words: call.input(2),
+    positions: call.input(3),
+    segments: call.optional(4),
+    scale: call.input(5),
+    bias: call.input(6),
+    positionIds: call.optional(8),
+  });
+}
+
+/** The same of tables of 8-bit codes, whose scales begin at input 8 and whose zero points at 13. */
+function quantizedEmbedLayer(call: OpCall): Operand[] {
+  const numbers = (codes: Operand, i: number): Operand => {
+    const [scale, zero] = [onlyElement(call.input(8 + i)), onlyElement(call.input(13 + i))];
+    return operand("float32", codes.dims, (at) => dequantized(codes.at(at), scale, zero));
+  };
+  const segments = call.optional(4);
+  return embedded(call, {
+    words: numbers(call.input(2), 0),
+    positions: numbers(call.input(3), 1),
+    segments: segments && numbers(segments, 2),
+    scale: numbers(call.input(5), 3),
+    bias: numbers(call.input(6), 4),
+    positionIds: null,
+  });
 }
 
 /** https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
@@ -99,4 +136,5 @@ export const SKIP_NORMALIZATION_OPS: readonly OpRecord[] = [
   { name: "SimplifiedLayerNormalization", domain: "", since: 1, lower: simplified },
   { name: "SimplifiedLayerNormalization", domain: MICROSOFT, since: 1, lower: simplified },
   { name: "EmbedLayerNormalization", domain: MICROSOFT, since: 1, lower: embedLayer },
+  { name: "QEmbedLayerNormalization", domain: MICROSOFT, since: 1, lower: quantizedEmbedLayer },
 ];

@@ -359,6 +359,54 @@ export const MICROSOFT: Generators = {
       ...SUMS,
     };
   },
+  CausalConvWithState: (draw) => {
+    const [batch, channels] = [draw.between(1, 2), draw.between(1, 5)];
+    const [length, size] = [draw.between(1, 6), draw.between(1, 4)];
+    return {
+      op: "CausalConvWithState",
+      domain: DOMAIN,
+      operands: [
+        draw.tensor("float32", [batch, channels, length]),
+        draw.maybeFixed(draw.tensor("float32", [channels, 1, size])),
+        draw.maybe(() => draw.tensor("float32", [channels])),
+        draw.chance(0.5) ? draw.tensor("float32", [batch, channels, size - 1]) : null,
+      ],
+      outputs: ["float32", "float32"],
+      attributes: [text("activation", draw.pick(["none", "silu", "swish"]))],
+      ...SUMS,
+    };
+  },
+  LinearAttention: (draw) => {
+    const { batch, length, size } = sizes(draw);
+    const groups = draw.between(1, 2);
+    const heads = groups * draw.between(1, 2);
+    const width = draw.pick([4, 8]);
+    const rule = draw.pick(["linear", "gated", "delta", "gated_delta"]);
+    const tensor = (last: number, least = -0.5, most = 0.5): Given => ({
+      ...draw.tensor("float32", [batch, length, last], least, most),
+      static: true,
+    });
+    return {
+      op: "LinearAttention",
+      domain: DOMAIN,
+      operands: [
+        tensor(heads * size),
+        tensor(groups * size),
+        tensor(groups * width),
+        draw.chance(0.5) ? draw.tensor("float32", [batch, groups, size, width]) : null,
+        rule.startsWith("gated") ? tensor(draw.pick([groups, groups * size]), -1, 0) : null,
+        rule.endsWith("delta") ? tensor(draw.pick([1, groups]), 0, 1) : null,
+      ],
+      outputs: ["float32", "float32"],
+      attributes: [
+        int("q_num_heads", heads),
+        int("kv_num_heads", groups),
+        text("update_rule", rule),
+        ...(draw.chance(0.5) ? [float("scale", 0.3)] : []),
+      ],
+      ...SUMS,
+    };
+  },
   GroupQueryAttention: (draw) => {
     const [batch, size] = [draw.between(1, 3), draw.pick([8, 16])];
     const groups = draw.between(1, 2);

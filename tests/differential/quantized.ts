@@ -412,6 +412,54 @@ export const QUANTIZED: Generators = {
       atol: 2e-3,
     };
   },
+  MatMulBnb4: (draw) => {
+    const [N, K] = [draw.between(1, 9), draw.pick([16, 18, 33, 64])];
+    const block = draw.pick([16, 32]);
+    return {
+      op: "MatMulBnb4",
+      domain: DOMAIN,
+      operands: [
+        draw.tensor("float32", [...draw.shape(1, 2, false), K]),
+        fixed(draw.tensor("uint8", [Math.ceil((N * K) / 2)])),
+        scales(draw, [Math.ceil((N * K) / block)], 1),
+      ],
+      outputs: ["float32"],
+      attributes: [
+        int("K", K),
+        int("N", N),
+        int("block_size", block),
+        int("quant_type", draw.between(0, 1)),
+      ],
+      rtol: 2e-3,
+      atol: 1e-3,
+    };
+  },
+  QEmbedLayerNormalization: (draw) => {
+    const [b, s, h] = [draw.between(1, 3), draw.between(1, 6), draw.between(2, 9)];
+    const segments = draw.chance(0.5);
+    const table = (rows: number): Given => fixed(draw.tensor("uint8", [rows, h]));
+    const ids = (end: number): Given => draw.tensor("int32", [b, s], 0, end - 1);
+    return {
+      op: "QEmbedLayerNormalization",
+      domain: DOMAIN,
+      operands: [
+        ids(9),
+        segments ? ids(2) : null,
+        table(9),
+        table(8),
+        segments ? table(2) : null,
+        fixed(draw.tensor("uint8", [h])),
+        fixed(draw.tensor("uint8", [h])),
+        draw.chance(0.5) ? ids(2) : null,
+        ...[0, 1, 2, 3, 4].map((i) => i === 2 && !segments ? null : scale(draw, 0.03)),
+        ...[0, 1, 2, 3, 4].map((i) => i === 2 && !segments ? null : zero(draw, "uint8")),
+      ],
+      outputs: ["float32", "int32"],
+      attributes: [float("epsilon", 1e-5)],
+      rtol: 2e-3,
+      atol: 1e-3,
+    };
+  },
   GatherBlockQuantized: (draw) => {
     const inBytes = draw.chance(0.5);
     const block = 16;
