@@ -121,6 +121,7 @@ async function run(
   done: { readonly steps: StepReport[]; readonly published: string[] },
 ): Promise<string[]> {
   let models: Passing[] = [{ path: request.modelPath, suffix: "" }];
+  const failed: string[] = [];
   for (const [index, converter] of path.entries()) {
     const last = index === path.length - 1;
     const next: Passing[] = [];
@@ -169,6 +170,7 @@ async function run(
           checkTargets(publishing.map((file) => file.target), request, converter.targetFormat);
         }
         publications.push(...publishing);
+        if (written.failures.length > 0) continue;
         next.push({
           path: join(folder, written.files[0]!),
           suffix: `${model.suffix}${written.suffix}`,
@@ -188,10 +190,13 @@ async function run(
         done.published.push(...wanted.map(({ target }) => target));
       }
     }
-    if (failures.length > 0) return failures;
+    failed.push(...failures);
+    // Precisions stand for themselves: those that passed go on.
+    const goesOn = request.precisions.length > 1 && next.length > 0;
+    if (failures.length > 0 && !goesOn) return failed;
     models = next;
   }
-  return [];
+  return failed;
 }
 
 function plainReport(

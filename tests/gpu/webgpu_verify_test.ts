@@ -146,6 +146,38 @@ Deno.test("a module that computes something else is exit code 3, and is kept asi
   );
 });
 
+Deno.test("a precision that fails on the way keeps no other from its module", async () => {
+  // What the weights have in common cancels out: what is left of float16 is mostly rounding.
+  const values = Array.from({ length: 4096 }, (_, i) => Math.sin(7 * i));
+  const parts: Parts = {
+    nodes: [
+      op("MatMul", ["x", "plus"], "a"),
+      op("MatMul", ["x", "minus"], "b"),
+      op("Add", ["a", "b"], "y"),
+    ],
+    initializers: [
+      constant("plus", [64, 64], values),
+      constant("minus", [64, 64], values.map((value, at) => -value + 1e-4 * Math.sin(at))),
+    ],
+    inputs: [value("x", "float32", 2, 64)],
+    outputs: [value("y", "float32", 2, 64)],
+  };
+  const { code, stderr, left } = await verified(parts, [
+    ...["--all-precisions", "--verify", "--engine", "wasm", "--method", "rtn", "--json"],
+  ]);
+  assert.equal(code, 3, stderr);
+  assert.deepEqual(
+    stderr.match(/Cannot vouch for "[^"]*"/g)?.map((text) => text.split(".").at(-2)),
+    [
+      ...["bfloat16", "float16", "8bit"],
+    ],
+  );
+  assert.deepEqual(left.filter((name) => /\.(js|unverified)$/.test(name)), [
+    ...["2bit", "3bit", "4bit"].map((name) => `model.${name}.webgpu.js`),
+    ...["8bit", "bfloat16", "float16"].map((name) => `model.webgpu.${name}.onnx.unverified`),
+  ]);
+});
+
 Deno.test("inputs of a person's own are taken, and must fit what is fixed", async () => {
   const npy = (rows: number) => (folder: string) => {
     const head = `{'descr': '<f4', 'fortran_order': False, 'shape': (${rows}, 64), }`.padEnd(117) +
