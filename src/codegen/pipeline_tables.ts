@@ -2,7 +2,7 @@
 import { COPY_SHADER } from "./copy_shader.ts";
 import type { KernelShaders } from "./kernel_shader.ts";
 import { preludeText } from "./kernel_text.ts";
-import type { CandidateTable, KernelTable, PipelineTable } from "./module.ts";
+import type { CandidateTable, KernelTable, PipelineTable, VariantTable } from "./module.ts";
 
 /** A shader as it comes out of the printers. */
 interface PrintedShader {
@@ -59,7 +59,7 @@ export class PipelineTables {
     const candidates = shaders.candidates.map(({ variant, limits, passes }): CandidateTable => ({
       variant,
       limits,
-      pipelines: passes.map((pass) => this.pipeline(label, pass, parameters)),
+      pipelines: passes.map((pass) => this.pipeline(labelOf(label, variant), pass, parameters)),
     }));
     const key = JSON.stringify([bindings, parameters, sizes, candidates]);
     let at = this.#kernelOf.get(key);
@@ -75,4 +75,9 @@ export class PipelineTables {
     const shader = { text: COPY_SHADER, prelude: new Set<string>(), bindings: "aa", constants: {} };
     return this.pipeline("copy", shader, 2);
   }
+}
+
+/** What a pipeline of a kernel is called. */
+function labelOf(kernel: string, variant: VariantTable): string {
+  return `${kernel} (${variant.name})`;
 }

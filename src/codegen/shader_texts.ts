@@ -14,9 +14,9 @@ export interface PackedTables {
   readonly kernels: readonly PackedKernel[];
 }
 
-/** `code` is the indices of texts that line breaks join. */
+/** `code` is the indices of texts that line breaks join. Kernels give their pipelines' labels. */
 export type PackedPipeline = readonly [
-  label: string,
+  label: string | 0,
   bindings: string,
   parameters: number,
   code: readonly number[],
@@ -47,12 +47,15 @@ export function packTables(
       texts.of(text)
     )
   );
+  const ofKernels = new Set(
+    kernels.flatMap(({ candidates }) => candidates.flatMap((candidate) => candidate.pipelines)),
+  );
   const runs = shareRuns(codes, texts.items.length);
   const variants = new Indices<VariantTable>(({ name }) => name);
   return {
     texts: [...texts.items, ...runs],
     pipelines: pipelines.map(({ label, bindings, parameters, constants, features }, i) => {
-      const row = [label, bindings, parameters, codes[i]!] as const;
+      const row = [ofKernels.has(i) ? 0 : label, bindings, parameters, codes[i]!] as const;
       if (features !== undefined) return [...row, constants ?? {}, features];
       return constants === undefined ? row : [...row, constants];
     }),

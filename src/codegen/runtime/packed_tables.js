@@ -16,9 +16,16 @@ export function unpackTables({ texts, pipelines, variants, kernels }) {
     const text = texts[index] ?? "";
     return typeof text === "string" ? text : text.map(textOf).join("\n");
   };
+  /** @type {string[]} */
+  const labels = [];
+  for (const [label, , , , candidates] of kernels) {
+    for (const [variant, passes] of candidates) {
+      for (const index of passes) labels[index] ??= `${label} (${variants[variant]?.name})`;
+    }
+  }
   return {
-    pipelines: pipelines.map(([label, bindings, parameters, code, constants, features]) => ({
-      label,
+    pipelines: pipelines.map(([label, bindings, parameters, code, constants, features], i) => ({
+      label: label || String(labels[i]),
       bindings,
       parameters,
       code: code.map(textOf).join("\n"),
