@@ -1,6 +1,7 @@
 /** The prelude of `kernels/ops`, taken apart: a shader holds the functions that it calls. */
 import { DeclaredText } from "./declared_text.ts";
 import prelude from "../../kernels/ops/prelude.wgsl" with { type: "text" };
+import smallFloats from "../../kernels/ops/prelude_small_floats.wgsl" with { type: "text" };
 
 /** `text` without comments and blank lines. */
 export function withoutComments(text: string): string {
@@ -13,7 +14,9 @@ let declarations: DeclaredText | null = null;
 export function preludeText(names: Iterable<string>): string {
   declarations ??= new DeclaredText(
     "prelude.wgsl",
-    withoutComments(prelude).split(/^(?=(?:fn|const|struct) )/m).map((part) => part.trimEnd()),
+    withoutComments(prelude + smallFloats).split(/^(?=(?:fn|const|struct) )/m).map((part) =>
+      part.trimEnd()
+    ),
     /^(?:fn|const|struct)\s+(\w+)/,
   );
   return declarations.of(names).sort().join("\n");

@@ -2,6 +2,8 @@
 import { DeclaredText } from "./declared_text.ts";
 import host from "./runtime/host.js" with { type: "text" };
 import prelude from "./runtime/prelude.js" with { type: "text" };
+import preludeBits from "./runtime/prelude_bits.js" with { type: "text" };
+import preludeSmallFloats from "./runtime/prelude_small_floats.js" with { type: "text" };
 
 /** The top-level declarations of a file of the runtime. */
 function declarationsOf(file: string, text: string): DeclaredText {
@@ -16,7 +18,10 @@ let hostDeclarations: DeclaredText | null = null;
 
 /** The text of those functions of the scalar prelude. */
 export function scriptPreludeText(names: Iterable<string>): string {
-  preludeDeclarations ??= declarationsOf("prelude.js", prelude);
+  preludeDeclarations ??= declarationsOf(
+    "prelude.js",
+    preludeBits + prelude + preludeSmallFloats,
+  );
   return preludeDeclarations.of(names).join("\n");
 }
 

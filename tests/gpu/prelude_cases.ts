@@ -33,9 +33,10 @@ const PARTS = [
   ...["scaleBy", "smallFloatMagnitude", "smallFloatValue", "smallestFloatCode"],
 ];
 
-const PRELUDE = await Deno.readTextFile(
-  new URL("../../kernels/ops/prelude.wgsl", import.meta.url),
-);
+const FILES = ["prelude.wgsl", "prelude_small_floats.wgsl"];
+const PRELUDE = (await Promise.all(
+  FILES.map((name) => Deno.readTextFile(new URL(`../../kernels/ops/${name}`, import.meta.url))),
+)).join("\n");
 
 /** Every declaration of the prelude by its name. */
 export function declarations(): ReadonlyMap<string, string> {

@@ -1,0 +1,95 @@
+// @ts-check
+/** The first functions of `kernels/ops/prelude.wgsl` in JavaScript: what the bits of a float say. */
+
+/**
+ * The bits of a float32.
+ * @param {number} x
+ * @returns {number} from 0 to 2^32 - 1
+ */
+export function bitsOfF32(x) {
+  return new Uint32Array(Float32Array.of(x).buffer)[0] ?? 0;
+}
+
+/**
+ * The float32 of some bits.
+ * @param {number} bits
+ * @returns {number}
+ */
+export function f32OfBits(bits) {
+  return new Float32Array(Uint32Array.of(bits).buffer)[0] ?? 0;
+}
+
+/** @returns {number} */
+export function zero() {
+  return 0;
+}
+
+/** @returns {number} */
+export function infinity() {
+  return Infinity;
+}
+
+/** @returns {number} */
+export function notANumber() {
+  return NaN;
+}
+
+/**
+ * @param {number} x
+ * @returns {boolean}
+ */
+export function isNan(x) {
+  return Number.isNaN(x);
+}
+
+/**
+ * @param {number} x
+ * @returns {boolean}
+ */
+export function isInf(x) {
+  return Math.abs(Math.fround(x)) === Infinity;
+}
+
+/**
+ * The magnitude of `x` with the sign of `y`.
+ * @param {number} x
+ * @param {number} y
+ * @returns {number}
+ */
+export function withSign(x, y) {
+  const magnitude = Math.abs(Math.fround(x));
+  return bitsOfF32(y) >= 2 ** 31 ? -magnitude : magnitude;
+}
+
+/**
+ * The larger; NaN where either is.
+ * @param {number} x
+ * @param {number} y
+ * @returns {number}
+ */
+export function nanMax(x, y) {
+  return Math.fround(Math.max(x, y));
+}
+
+/**
+ * The smaller; NaN where either is.
+ * @param {number} x
+ * @param {number} y
+ * @returns {number}
+ */
+export function nanMin(x, y) {
+  return Math.fround(Math.min(x, y));
+}
+
+/**
+ * To the nearest whole number, ties to even.
+ * @param {number} x
+ * @returns {number}
+ */
+export function roundEven(x) {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  if (rest < 0.5 || (rest === 0.5 && floor % 2 === 0)) return floor;
+  // From -0.5 up it is -0.
+  return floor === -1 ? -0 : Number.isFinite(x) ? floor + 1 : x;
+}
