@@ -39,7 +39,7 @@ async function printError(error: unknown): Promise<number> {
     await say(`error: ${error.message}`);
     return error.exitCode;
   }
-  if (error instanceof Deno.errors.NotCapable) {
+  if (isRefusal(error)) {
     await say(
       `error: ${error.message}\n` +
         "Deno refused the permission. Run modelcast with the flags that the README lists for this " +
@@ -52,8 +52,19 @@ async function printError(error: unknown): Promise<number> {
   return 1;
 }
 
+/** Whether Deno refused a permission; of one to read modelcast's own files imports tell by a TypeError. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof Deno.errors.NotCapable ||
+    error instanceof TypeError && error.message.startsWith("Requires read access to ");
+}
+
 /** Prints lines to stderr. Only the first begins at the margin, so that no name can forge one. */
 async function say(text: string): Promise<void> {
-  const { printable } = await import("../report" + ".ts") as typeof import("../report.ts");
+  let printable = (line: string) => line.replace(/\p{C}/gu, "\ufffd");
+  try {
+    ({ printable } = await import("../report" + ".ts") as typeof import("../report.ts"));
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+  }
   console.error(text.split("\n").map(printable).join("\n  "));
 }

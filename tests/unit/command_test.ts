@@ -194,6 +194,16 @@ Deno.test("a permission that is missing is named as a flag", async () => {
   assert.ok(writing.stderr.includes(`--allow-write=.,${outside}`), writing.stderr);
 });
 
+Deno.test("without permission to read modelcast's own files the error says so", async () => {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-q", "--no-prompt", "--no-check", "main.ts", "serve", "."],
+    stdout: "null",
+  }).output();
+  const said = new TextDecoder().decode(stderr);
+  assert.equal(code, 2, said);
+  assert.match(said, /^error: Requires read access to .*\n {2}Deno refused the permission\. Run/);
+});
+
 Deno.test("what --verify lacks shows before the work", async () => {
   await withSource(async (source, output, folder) => {
     const result = await convertCommand(source, output, ...FOUR_BITS, "--verify");
