@@ -3,7 +3,7 @@
  * counted and measured on it.
  */
 import { searchByHalfQuadratic } from "./hqq.ts";
-import { HQQ, MSE, NON_FINITE, RTN, SATURATED } from "./job.ts";
+import { HQQ, MSE, NON_FINITE, SATURATED } from "./job.ts";
 import { clearNonFinite, loadBlock } from "./load.ts";
 import { beginSums, measureBlock, noise, power, signal } from "./measure.ts";
 import { searchByError } from "./mse.ts";
@@ -54,8 +54,7 @@ export function quantizeBlock(row: u32, end: u32, index: u32, elsewhere: bool): 
     nonFinite += popcnt(i32x4.bitmask(v128.load(scratch + quad, NON_FINITE)));
     saturated += popcnt(i32x4.bitmask(v128.load(scratch + quad, SATURATED)));
   }
-  // A search leaves the tile normalized.
-  const normalized = job.method != RTN;
+  const normalized = job.method == HQQ;
   if (!elsewhere && isSampled(row, index)) {
     measureBlock(normalized);
     measured += lanes;

@@ -1,66 +1,158 @@
 /**
- * The candidates of the search for the least squared error: their codes, and which of them is the best so
- * far.
+ * The candidates of the search for the least squared error: the sums over their codes, and which of
+ * them is the best so far. All of it is exact but for the comparison.
  */
 import { constant, ONE } from "./constants.ts";
-import { BEST_A, BEST_B, BEST_SQUARE, BEST_STEPS, CHUNK, OTHER_ZERO_POINT, ZERO_POINT } from "./job.ts";
-import { block, job, scratch } from "./strip.ts";
+import { sharesAt } from "./integers.ts";
+import {
+  BEST_A,
+  BEST_B,
+  BEST_LOWEST,
+  BEST_SQUARE,
+  BEST_STEPS,
+  INTEGERS,
+  PARTS,
+  PLAIN_STEPS,
+  WEIGHTED,
+  ZERO_POINT,
+} from "./job.ts";
+import { job, scratch } from "./strip.ts";
 
-/** The highest code. */
-// @ts-ignore: decorator
-@inline
-export function highest(): v128 {
-  return f32x4.splat(<f32>((1 << job.bits) - 1));
-}
-
-/** Importance of the weight at index `i` of chunk `chunk`; padding has none. */
-// @ts-ignore: decorator
-@inline
-export function importanceAt(chunk: u32, i: u32): v128 {
-  const column = block * job.blockLength + chunk * CHUNK + i;
-  return column < job.columns ? v128.load32_splat(job.importance + column * 4) : f32x4.splat(0);
-}
-
-/** Step number `index` of the grid. */
+/** Steps number `index` of the grid, each twice as 16 bits. */
 // @ts-ignore: decorator
 @inline
 export function stepsAt(index: u32): v128 {
   return v128.load32_splat(job.steps + index * 4);
 }
 
-/** The codes of numbers near the magic one, held within bounds. */
+/** The lowest signed codes of a quad by its zero points, each twice as 16 bits. */
 // @ts-ignore: decorator
 @inline
-export function limitedCode(shifted: v128, magic: v128, floor: v128, ceiling: v128): v128 {
-  // Numbers near the magic one are in the order of their bits.
-  return f32x4.sub(i32x4.min_s(i32x4.max_s(shifted, floor), ceiling), magic);
+export function lowestCodes(quad: usize): v128 {
+  const zeroPoint = i32x4.trunc_sat_f32x4_s(v128.load(scratch + quad, ZERO_POINT));
+  return i16x8.neg(v128.or(zeroPoint, i32x4.shl(zeroPoint, 16)));
 }
 
-/** Nothing is selected: an error of all there is, with the steps of number `step`. */
-export function beginSelection(quad: usize, step: u32): void {
+/** The highest code. */
+// @ts-ignore: decorator
+@inline
+export function highestCode(): v128 {
+  const code: u32 = (1 << job.bits) - 1;
+  return i16x8.splat(<i16>code);
+}
+
+/** Signed codes of eight integers: round(x steps / 2^15), held within bounds. */
+// @ts-ignore: decorator
+@inline
+function codesOf(x: v128, steps: v128, lowest: v128, top: v128): v128 {
+  // No two factors are -2^15, the one case in which this may differ from one machine to another.
+  return i16x8.min_s(i16x8.max_s(i16x8.relaxed_q15mulr_s(x, steps), lowest), top);
+}
+
+/**
+ * Sums of two candidates of a quad over the first `count` integers of chunk `chunk`, into PARTS: A of
+ * both, then B of both, as i32. A is the sum of weighted integers times codes, B of shares times
+ * squares of codes.
+ */
+export function sumPair(
+  quad: usize,
+  chunk: u32,
+  count: u32,
+  steps: v128,
+  lowest: v128,
+  otherSteps: v128,
+  otherLowest: v128,
+): void {
+  const top = i16x8.add(lowest, highestCode());
+  const otherTop = i16x8.add(otherLowest, highestCode());
+  let a = i32x4.splat(0);
+  let b = i32x4.splat(0);
+  let otherA = i32x4.splat(0);
+  let otherB = i32x4.splat(0);
+  let at = scratch + INTEGERS + quad * 128;
+  const end = at + (count << 3);
+  if (job.importance) {
+    let shares = sharesAt(chunk);
+    while (at < end) {
+      const x = v128.load(at);
+      const weighted = v128.load(at, WEIGHTED - INTEGERS);
+      const share = v128.load32_splat(shares);
+      const q = codesOf(x, steps, lowest, top);
+      a = i32x4.add(a, i32x4.dot_i16x8_s(weighted, q));
+      b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.mul(share, q), q));
+      const p = codesOf(x, otherSteps, otherLowest, otherTop);
+      otherA = i32x4.add(otherA, i32x4.dot_i16x8_s(weighted, p));
+      otherB = i32x4.add(otherB, i32x4.dot_i16x8_s(i16x8.mul(share, p), p));
+      at += 16;
+      shares += 4;
+    }
+  } else {
+    while (at < end) {
+      const x = v128.load(at);
+      const q = codesOf(x, steps, lowest, top);
+      a = i32x4.add(a, i32x4.dot_i16x8_s(x, q));
+      b = i32x4.add(b, i32x4.dot_i16x8_s(q, q));
+      const p = codesOf(x, otherSteps, otherLowest, otherTop);
+      otherA = i32x4.add(otherA, i32x4.dot_i16x8_s(x, p));
+      otherB = i32x4.add(otherB, i32x4.dot_i16x8_s(p, p));
+      at += 16;
+    }
+  }
+  v128.store(scratch, a, PARTS);
+  v128.store(scratch, otherA, PARTS + 16);
+  v128.store(scratch, b, PARTS + 32);
+  v128.store(scratch, otherB, PARTS + 48);
+}
+
+/** A sum of {@link sumPair}, rounded. */
+// @ts-ignore: decorator
+@inline
+export function pairSum(offset: usize): v128 {
+  return f32x4.convert_i32x4_s(v128.load(scratch + offset, PARTS));
+}
+
+/** Nothing is selected: an error of all there is, with the steps of the plain scale. */
+export function beginSelection(quad: usize): void {
   const at = scratch + quad;
   v128.store(at, f32x4.splat(0), BEST_SQUARE);
   v128.store(at, f32x4.splat(0), BEST_A);
   v128.store(at, constant(ONE), BEST_B);
-  v128.store(at, stepsAt(step), BEST_STEPS);
-  v128.store(at, v128.load(at, ZERO_POINT), OTHER_ZERO_POINT);
+  v128.store(at, v128.load(at, PLAIN_STEPS), BEST_STEPS);
+  v128.store(at, lowestCodes(quad), BEST_LOWEST);
 }
 
-/** Selects a candidate in those lanes where it is better than the best one. */
+/**
+ * Selects a candidate in those lanes where it is better than the best one, and what it is made with:
+ * `value` is stored at `field`, one of BEST_STEPS and BEST_LOWEST.
+ */
 // @ts-ignore: decorator
 @inline
-export function keepBetter(quad: usize, a: v128, b: v128, zeroPoint: v128, steps: v128): void {
+export function keepBetter(quad: usize, a: v128, b: v128, value: v128, field: usize): v128 {
   const at = scratch + quad;
   const square = f32x4.mul(a, a);
   const bestSquare = v128.load(at, BEST_SQUARE);
   const bestB = v128.load(at, BEST_B);
-  const better = v128.and(
-    f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b)),
-    v128.and(f32x4.ge(zeroPoint, f32x4.splat(0)), f32x4.le(zeroPoint, highest())),
+  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b));
+  v128.store(at, select(square, bestSquare, better), BEST_SQUARE);
+  v128.store(at, select(a, v128.load(at, BEST_A), better), BEST_A);
+  v128.store(at, select(b, bestB, better), BEST_B);
+  v128.store(at + field, select(value, v128.load(at + field), better));
+  return better;
+}
+
+/** The lanes of `a` where `mask` is all ones, those of `b` where it is zeros. */
+// @ts-ignore: decorator
+@inline
+function select(a: v128, b: v128, mask: v128): v128 {
+  return i32x4.relaxed_laneselect(a, b, mask);
+}
+
+/** All ones where these lowest codes are those of a zero point. */
+// @ts-ignore: decorator
+@inline
+export function isZeroPoint(lowest: v128): v128 {
+  return v128.and(
+    i16x8.le_s(lowest, i16x8.splat(0)),
+    i16x8.ge_s(lowest, i16x8.neg(highestCode())),
   );
-  v128.store(at, v128.bitselect(square, bestSquare, better), BEST_SQUARE);
-  v128.store(at, v128.bitselect(a, v128.load(at, BEST_A), better), BEST_A);
-  v128.store(at, v128.bitselect(b, bestB, better), BEST_B);
-  v128.store(at, v128.bitselect(zeroPoint, v128.load(at, OTHER_ZERO_POINT), better), OTHER_ZERO_POINT);
-  v128.store(at, v128.bitselect(steps, v128.load(at, BEST_STEPS), better), BEST_STEPS);
 }

@@ -22,15 +22,20 @@ export class Job {
   /** 0: float16, 1: float32. */
   wideScales: u32;
   method: u32;
-  /** One f32 a column, clamped; or 0. */
+  /** How much each column counts, padding included, as f32: what its weights' integers are multiplied by; or 0. */
   importance: usize;
+  /** The same as 16-bit integers of up to 64. */
+  shares: usize;
   /** 0: measure no block; n, a power of two: every n-th. */
   measure: u32;
   codes: usize;
   scales: usize;
   /** 0 where symmetric. */
   zeroPoints: usize;
-  /** Candidate steps as f32. Symmetric: those of `lower`, then as many of `upper`. */
+  /**
+   * Candidate steps, each twice as 16 bits of 2^-15 code steps a unit of a weight's integer.
+   * Symmetric: those of `lower`, then as many of `upper`, negative.
+   */
   steps: usize;
   stepCount: u32;
   /** 1 where an asymmetric search goes in stages: no block is longer than a chunk then. */
@@ -62,10 +67,11 @@ const QUADS: usize = 64;
 
 // Parts of a worker's scratch, as offsets from its beginning.
 export const TILE: usize = 0;
-/** The tile times importance. */
-export const WEIGHTED: usize = TILE + 256 * 64;
+/** The tile in integers, and these times importance: [quad][pair along K][4 rows] of two i16 each. */
+export const INTEGERS: usize = TILE + 256 * 64;
+export const WEIGHTED: usize = INTEGERS + 256 * 32;
 /** Sums of the candidates: [candidate][A, B][quad]. */
-export const SUMS: usize = WEIGHTED + 256 * 64;
+export const SUMS: usize = WEIGHTED + 256 * 32;
 /** Sixteen byte columns of codes: [byte][16 rows]. */
 export const BYTE_COLUMNS: usize = SUMS + 48 * 128;
 /** Vectors of the strip, below. */
@@ -112,9 +118,9 @@ export const SATURATED: usize = STATE + 8 * QUADS;
 export const OTHER_SCALE: usize = STATE + 9 * QUADS;
 export const OTHER_ZERO_POINT: usize = STATE + 10 * QUADS;
 export const OTHER_SATURATED: usize = STATE + 11 * QUADS;
-/** Unit of a method's candidate reciprocals. */
-export const UNIT: usize = STATE + 12 * QUADS;
-/** Sums in progress. */
+/** What a search's candidates span, normalized. */
+export const EXTENT: usize = STATE + 12 * QUADS;
+/** Sums in progress; of a search those of rounding to nearest: A and B. */
 export const SUM_0: usize = STATE + 13 * QUADS;
 export const SUM_1: usize = STATE + 14 * QUADS;
 export const SUM_2: usize = STATE + 15 * QUADS;
@@ -129,8 +135,12 @@ export const BEST_SATURATED: usize = STATE + 21 * QUADS;
 export const INVERSE: usize = STATE + 22 * QUADS;
 /** Zero points of the strip's rows, 16 bits each. */
 export const SHORT_ZERO_POINTS: usize = STATE + 23 * QUADS;
-/** The best candidate of a search: A A, A, B and its steps; its zero point is OTHER_ZERO_POINT. */
+/** The best candidate of a search: A A, A and B; its steps and its lowest code, each twice as i16. */
 export const BEST_SQUARE: usize = STATE + 24 * QUADS;
 export const BEST_A: usize = STATE + 25 * QUADS;
 export const BEST_B: usize = STATE + 26 * QUADS;
 export const BEST_STEPS: usize = STATE + 27 * QUADS;
+export const BEST_LOWEST: usize = STATE + 28 * QUADS;
+/** What takes normalized weights to the integers of a search, and the steps of the plain scale. */
+export const UNIT: usize = STATE + 29 * QUADS;
+export const PLAIN_STEPS: usize = STATE + 30 * QUADS;

@@ -1,130 +1,62 @@
 /**
- * The search for the least squared error in stages: coarse steps, zero points, fine steps. For asymmetric
- * blocks of one chunk.
+ * The search for the least squared error in stages: coarse steps, zero points, fine steps. For
+ * asymmetric blocks of one chunk. Each stage goes through all quads, so that one needs not wait for
+ * what the last brought for the same quad.
  */
-import { beginSelection, highest, importanceAt, keepBetter, limitedCode, stepsAt } from "./candidates.ts";
-import { constant, MAGIC, ONE } from "./constants.ts";
-import { BEST_STEPS, OTHER_ZERO_POINT, PARTS, TILE, TILE_STRIDE, UNIT, WEIGHTED, ZERO_POINT } from "./job.ts";
-import { chunkLength, job, scratch } from "./strip.ts";
-import { joinParts } from "./sums.ts";
+import {
+  beginSelection,
+  isZeroPoint,
+  keepBetter,
+  lowestCodes,
+  pairSum,
+  stepsAt,
+  sumPair,
+} from "./candidates.ts";
+import { BEST_LOWEST, BEST_STEPS, PLAIN_STEPS, SUM_0, SUM_1 } from "./job.ts";
+import { chunkLength, job, quads, scratch } from "./strip.ts";
 
 /**
- * Selects a candidate of a quad whose asymmetric block is one chunk: every second step of the grid,
- * then the neighbouring zero points with these steps and those on both sides, then the steps beside the
- * best.
+ * Selects candidates of the strip's asymmetric blocks of one chunk: the plain scale and every second
+ * step of the grid, then the neighbouring zero points, then the steps beside the best.
  */
-export function searchInStages(quad: usize): void {
-  const at = scratch + quad;
-  const zeroPoint = v128.load(at, ZERO_POINT);
-  beginSelection(quad, 1);
-  for (let step: u32 = 1; step < job.stepCount; step += 4) {
-    tryPair(quad, stepsAt(step), zeroPoint, stepsAt(step + 2), zeroPoint);
+export function searchInStages(): void {
+  const end = quads << 4;
+  for (let quad: usize = 0; quad < end; quad += 16) {
+    const at = scratch + quad;
+    beginSelection(quad);
+    trySteps(quad, v128.load(at, PLAIN_STEPS), stepsAt(1));
+    v128.store(at, pairSum(0), SUM_0);
+    v128.store(at, pairSum(32), SUM_1);
   }
-  const steps = v128.load(at, BEST_STEPS);
-  const distance = f32x4.sub(stepsAt(1), stepsAt(0));
-  tryZeroPoints(quad, steps, zeroPoint);
-  tryZeroPoints(quad, f32x4.sub(steps, distance), zeroPoint);
-  tryZeroPoints(quad, f32x4.add(steps, distance), zeroPoint);
-  const middle = v128.load(at, BEST_STEPS);
-  const best = v128.load(at, OTHER_ZERO_POINT);
-  tryPair(quad, f32x4.sub(middle, distance), best, f32x4.add(middle, distance), best);
-}
-
-/** Tries the zero points beside `zeroPoint`. */
-function tryZeroPoints(quad: usize, steps: v128, zeroPoint: v128): void {
-  const one = constant(ONE);
-  tryPair(quad, steps, f32x4.sub(zeroPoint, one), steps, f32x4.add(zeroPoint, one));
-}
-
-/** Tries two candidates of a quad, by their steps and zero points. */
-function tryPair(quad: usize, steps: v128, zeroPoint: v128, otherSteps: v128, otherZeroPoint: v128): void {
-  const unit = v128.load(scratch + quad, UNIT);
-  const magic = constant(MAGIC);
-  const inverse = f32x4.mul(unit, steps);
-  const otherInverse = f32x4.mul(unit, otherSteps);
-  const floor = f32x4.sub(magic, zeroPoint);
-  const otherFloor = f32x4.sub(magic, otherZeroPoint);
-  const ceiling = f32x4.add(floor, highest());
-  const otherCeiling = f32x4.add(otherFloor, highest());
-  if (job.importance) sumWeightedPair(quad, inverse, otherInverse, floor, otherFloor, ceiling, otherCeiling);
-  else sumPair(quad, inverse, otherInverse, floor, otherFloor, ceiling, otherCeiling);
-  keepBetter(quad, joinParts(PARTS), joinParts(PARTS + 128), zeroPoint, steps);
-  keepBetter(quad, joinParts(PARTS + 64), joinParts(PARTS + 192), otherZeroPoint, otherSteps);
-}
-
-/** A = sum(u q) and B = sum(q q) of two candidates in four partial sums each. */
-function sumPair(
-  quad: usize,
-  inverse: v128,
-  otherInverse: v128,
-  floor: v128,
-  otherFloor: v128,
-  ceiling: v128,
-  otherCeiling: v128,
-): void {
-  const magic = constant(MAGIC);
-  const base = scratch + TILE + quad;
-  const bytes = chunkLength(0) * TILE_STRIDE;
-  for (let part: usize = 0; part < 4; part++) {
-    let a = f32x4.splat(0);
-    let b = f32x4.splat(0);
-    let otherA = f32x4.splat(0);
-    let otherB = f32x4.splat(0);
-    let at = base + part * TILE_STRIDE;
-    const end = at + bytes;
-    while (at < end) {
-      const u = v128.load(at);
-      const q = limitedCode(f32x4.add(f32x4.mul(u, inverse), magic), magic, floor, ceiling);
-      a = f32x4.add(a, f32x4.mul(u, q));
-      b = f32x4.add(b, f32x4.mul(q, q));
-      const p = limitedCode(f32x4.add(f32x4.mul(u, otherInverse), magic), magic, otherFloor, otherCeiling);
-      otherA = f32x4.add(otherA, f32x4.mul(u, p));
-      otherB = f32x4.add(otherB, f32x4.mul(p, p));
-      at += 4 * TILE_STRIDE;
-    }
-    storePair(part, a, otherA, b, otherB);
+  for (let step: u32 = 3; step < job.stepCount; step += 4) {
+    // The second of an odd one's pair is the first again, which is not better than itself.
+    const other = step + 2 < job.stepCount ? step + 2 : step;
+    for (let quad: usize = 0; quad < end; quad += 16) trySteps(quad, stepsAt(step), stepsAt(other));
+  }
+  for (let quad: usize = 0; quad < end; quad += 16) tryZeroPoints(quad);
+  const distance = i16x8.sub(stepsAt(1), stepsAt(0));
+  for (let quad: usize = 0; quad < end; quad += 16) {
+    const steps = v128.load(scratch + quad, BEST_STEPS);
+    trySteps(quad, i16x8.sub(steps, distance), i16x8.add(steps, distance));
   }
 }
 
-/** As {@link sumPair}, A = sum((h u) q) and B = sum((h q) q). */
-function sumWeightedPair(
-  quad: usize,
-  inverse: v128,
-  otherInverse: v128,
-  floor: v128,
-  otherFloor: v128,
-  ceiling: v128,
-  otherCeiling: v128,
-): void {
-  const magic = constant(MAGIC);
-  const count = chunkLength(0);
-  for (let part: usize = 0; part < 4; part++) {
-    let a = f32x4.splat(0);
-    let b = f32x4.splat(0);
-    let otherA = f32x4.splat(0);
-    let otherB = f32x4.splat(0);
-    for (let i = <u32>part; i < count; i += 4) {
-      const at = scratch + quad + i * TILE_STRIDE;
-      const u = v128.load(at, TILE);
-      const hu = v128.load(at, WEIGHTED);
-      const h = importanceAt(0, i);
-      const q = limitedCode(f32x4.add(f32x4.mul(u, inverse), magic), magic, floor, ceiling);
-      a = f32x4.add(a, f32x4.mul(hu, q));
-      b = f32x4.add(b, f32x4.mul(f32x4.mul(h, q), q));
-      const p = limitedCode(f32x4.add(f32x4.mul(u, otherInverse), magic), magic, otherFloor, otherCeiling);
-      otherA = f32x4.add(otherA, f32x4.mul(hu, p));
-      otherB = f32x4.add(otherB, f32x4.mul(f32x4.mul(h, p), p));
-    }
-    storePair(part, a, otherA, b, otherB);
-  }
+/** Tries two candidates of a quad with the best zero points so far. */
+function trySteps(quad: usize, steps: v128, otherSteps: v128): void {
+  const lowest = v128.load(scratch + quad, BEST_LOWEST);
+  sumPair(quad, 0, chunkLength(0), steps, lowest, otherSteps, lowest);
+  keepBetter(quad, pairSum(0), pairSum(32), steps, BEST_STEPS);
+  keepBetter(quad, pairSum(16), pairSum(48), otherSteps, BEST_STEPS);
 }
 
-// @ts-ignore: decorator
-@inline
-function storePair(part: usize, a: v128, otherA: v128, b: v128, otherB: v128): void {
-  const at = scratch + part * 16;
-  v128.store(at, a, PARTS);
-  v128.store(at, otherA, PARTS + 64);
-  v128.store(at, b, PARTS + 128);
-  v128.store(at, otherB, PARTS + 192);
+/** Tries the zero points beside those of a quad with the best steps so far. */
+function tryZeroPoints(quad: usize): void {
+  const steps = v128.load(scratch + quad, BEST_STEPS);
+  const lowest = lowestCodes(quad);
+  const less = i16x8.add(lowest, i16x8.splat(1));
+  const more = i16x8.sub(lowest, i16x8.splat(1));
+  sumPair(quad, 0, chunkLength(0), steps, less, steps, more);
+  // With a sum of zero a candidate is never better.
+  keepBetter(quad, v128.and(pairSum(0), isZeroPoint(less)), pairSum(32), less, BEST_LOWEST);
+  keepBetter(quad, v128.and(pairSum(16), isZeroPoint(more)), pairSum(48), more, BEST_LOWEST);
 }

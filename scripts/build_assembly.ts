@@ -21,6 +21,7 @@ const OPTIONS = [
   "--memoryBase=64",
   "--sharedMemory",
   "--enable=simd",
+  "--enable=relaxed-simd",
   "--enable=threads",
   // Pointers are 32 bits here and stay so; vectors never leave the module.
   "--disableWarning=201",

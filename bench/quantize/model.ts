@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
+import { columnImportance } from "../../src/quantization/importance.ts";
 import { Scopes } from "../../src/quantization/scopes.ts";
 import { findWeights } from "../../src/quantization/weights.ts";
 import { run } from "../../src/process.ts";
@@ -28,7 +29,8 @@ export const model: Part = {
     const engine = await openEngine("wasm");
     await using rival = startRival();
     try {
-      const { weights } = findWeights(new Scopes(await readModel(source)));
+      const scopes = new Scopes(await readModel(source));
+      const { weights } = findWeights(scopes);
       const products = weights.filter((weight) => weight.role === "matmul");
       const others = weights.filter((weight) => weight.role !== "matmul");
       const ours = `${folder}/ours.onnx`;
@@ -59,16 +61,26 @@ export const model: Part = {
         rows: number;
         columns: number;
         order: "rows" | "columns";
+        importance: { importance?: Float32Array };
       }[] = [];
-      for (const { tensor, view } of products) {
-        const values = await tensorBytes(tensor);
+      for (const weight of products) {
+        const values = await tensorBytes(weight.tensor);
         const { bytes } = await engine.allocate(values.length);
         bytes.set(values);
-        jobs.push({ bytes, rows: view.rows, columns: view.columns, order: view.order });
+        const { rows, columns, order } = weight.view;
+        // As in the conversion whose output is compared above.
+        const importance = await columnImportance(scopes, weight);
+        jobs.push({
+          bytes,
+          rows,
+          columns,
+          order,
+          importance: importance === null ? {} : { importance },
+        });
       }
       const quantizeAll = () =>
         timed(() =>
-          Promise.all(jobs.map(async ({ bytes, rows, columns, order }) => {
+          Promise.all(jobs.map(async ({ bytes, rows, columns, order, importance }) => {
             const result = await engine.quantize({
               weights: bytes,
               weightType: "float32",
@@ -77,6 +89,7 @@ export const model: Part = {
               order,
               format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
               method: "mse",
+              ...importance,
               measure: false,
             });
             result.release();

@@ -1,5 +1,4 @@
-// Method `mse` of long blocks: the sums of all candidates in one pass over the weights, then the
-// errors of the best one and of rounding to nearest in another.
+// Method `mse` of long blocks: the sums of all candidates in one pass over the weights.
 
 // Judges every candidate on every run.
 @compute @workgroup_size(THREADS)
@@ -16,18 +15,18 @@ fn try_candidates(
   if (!is_regular(extremes)) {
     return;
   }
-  let zero_point = states[place.row].plain.zero_point;
-  let unit = unit_of(extremes);
+  let integers = integers_of(extremes);
+  let plain = plain_candidate(states[place.row].plain, extremes.magnitude, integers);
   let count = candidate_count();
   let slot = slot_of(place) * 2u * count;
   for (var index = 0u; index < count; index++) {
-    let both = candidate_sums(place.run, lane, candidate_at(index, unit, zero_point));
-    partials[slot + 2u * index] = bitcast<u32>(both.x);
-    partials[slot + 2u * index + 1u] = bitcast<u32>(both.y);
+    let sums = candidate_sums(place.run, lane, candidate_at(index, plain), integers);
+    partials[slot + 2u * index] = bitcast<u32>(sums.xq);
+    partials[slot + 2u * index + 1u] = bitcast<u32>(sums.qq);
   }
 }
 
-// Finds the best candidate of a row; a workgroup takes a row.
+// Finds the best candidate of a row and takes it where it is a gain; a workgroup takes a row.
 @compute @workgroup_size(GATHERERS)
 fn pick_candidate(
   @builtin(workgroup_id) group: vec3u,
@@ -40,49 +39,20 @@ fn pick_candidate(
   if (lane != 0u || row >= matrix.rows || !is_regular(states[row].extremes)) {
     return;
   }
-  let extremes = states[row].extremes;
   let plain = states[row].plain;
-  let unit = unit_of(extremes);
-  var best = no_best(plain.zero_point);
-  for (var index = 0u; index < count; index++) {
-    let candidate = candidate_at(index, unit, plain.zero_point);
-    if (candidate.valid) {
-      let sum_uq = gathered_sum(2u * index);
-      best = better(best, sum_uq, gathered_sum(2u * index + 1u), candidate);
-    }
-  }
-  if (plain.saturated == 0u) {
-    states[row].trial = searched_choice(best, extremes.magnitude);
-  }
-}
-
-// Sums the errors of both choices over every run.
-@compute @workgroup_size(THREADS)
-fn sum_errors(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let place = stage_normalized(group_number(group, groups), lane);
-  if (!is_on_trial(place)) {
+  if (plain.saturated == 1u) {
     return;
   }
-  let down = down_of(states[place.row].extremes.magnitude);
-  let plain_error = squared_error(place.run, lane, states[place.row].plain, down);
-  let error = squared_error(place.run, lane, states[place.row].trial, down);
-  store_sums(place, vec2f(plain_error, error));
-}
-
-// Takes the search's choice where it is a gain; a workgroup takes a row.
-@compute @workgroup_size(GATHERERS)
-fn pick_choice(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let row = group_number(group, groups);
-  gather_sums(row, 2u, lane);
-  if (is_judge(row, lane) && is_gain(gathered_sum(1u), gathered_sum(0u))) {
-    states[row].best = states[row].trial;
+  let extremes = states[row].extremes;
+  let integers = integers_of(extremes);
+  let candidate = plain_candidate(plain, extremes.magnitude, integers);
+  let plain_sums = Sums(gathered_sum(0u), gathered_sum(1u));
+  var best = no_best(candidate);
+  for (var index = 0u; index < count; index++) {
+    let next = candidate_at(index, candidate);
+    if (next.valid) {
+      best = better(best, Sums(gathered_sum(2u * index), gathered_sum(2u * index + 1u)), next);
+    }
   }
+  states[row].best = choice_of(best, plain, plain_sums, extremes.magnitude, integers);
 }

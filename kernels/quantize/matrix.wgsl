@@ -42,7 +42,8 @@ struct Matrix {
   groups: u32,
   // Columns of the whole row.
   row_columns: u32,
-  // Candidates of the search: lower + i * step, and symmetric also upper + i * step, for i < count.
+  // Candidates of the search: lower + i * step, and symmetric also upper + i * step, for i < count;
+  // reciprocals of scales of a block's integers, times STEP.
   grid_lower: f32,
   grid_upper: f32,
   grid_step: f32,
@@ -55,6 +56,15 @@ struct Matrix {
   weighted: u32,
   // Power of two that sums over a block are multiplied by.
   sum_scale: f32,
+  // Units that the extent of a block has in integers.
+  span: f32,
+  // The share of a column by which a weight's integer stays as it is, 1 where all count alike; its
+  // reciprocal; and what it is of span.
+  share_unit: f32,
+  share_factor: f32,
+  share_of_span: f32,
+  // What the result of a search must gain, in squares of the plain scale.
+  required_gain: f32,
 }
 
 struct Tally {

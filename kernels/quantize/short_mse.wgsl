@@ -1,61 +1,50 @@
 // Method `mse` of a short block, whose weights are staged and normalized.
 
-// The better one of `best` and a candidate.
-fn attempt(best: Best, candidate: Candidate, run: u32, lane: u32) -> Best {
-  if (!candidate.valid) {
-    return best;
-  }
-  let both = candidate_sums(run, lane, candidate);
-  return better(best, both.x, both.y, candidate);
-}
-
 // The best asymmetric candidate: of every second step of the grid, then of the neighbouring zero
-// points with these steps and those on both sides, then of the steps beside the best.
-fn search_in_stages(none: Best, unit: f32, run: u32, lane: u32) -> Best {
+// points with the best steps, then of the steps beside the best.
+fn search_in_stages(plain: Best, run: u32, lane: u32, integers: Integers) -> Best {
   let half = matrix.grid_count / 2u;
-  var best = none;
-  var center_of_stage = none;
-  for (var index = 0u; index < half + 8u; index++) {
-    if (index == half || index == half + 6u) {
+  var best = plain;
+  var center_of_stage = plain;
+  for (var index = 0u; index < half + 4u; index++) {
+    if (index == half || index == half + 2u) {
       center_of_stage = best;
     }
-    var steps = center_of_stage.steps;
+    var inverse = center_of_stage.inverse;
     var zero_point = i32(center_of_stage.zero_point);
+    let sign = select(-1, 1, ((index - half) & 1u) == 1u);
     if (index < half) {
-      steps = matrix.grid_lower + f32(2u * index + 1u) * matrix.grid_step;
-    } else if (index < half + 6u) {
-      let number = index - half;
-      zero_point += select(-1, 1, (number & 1u) == 1u);
-      if (number >= 2u) {
-        steps += select(-matrix.grid_step, matrix.grid_step, number >= 4u);
-      }
+      inverse = matrix.grid_lower + f32(2u * index + 1u) * matrix.grid_step;
+    } else if (index < half + 2u) {
+      zero_point += sign;
     } else {
-      steps += select(-matrix.grid_step, matrix.grid_step, index > half + 6u);
+      inverse += f32(sign) * matrix.grid_step;
     }
-    best = attempt(best, candidate_of(unit, steps, zero_point), run, lane);
+    best = attempt(best, candidate_of(inverse, zero_point), run, lane, integers);
   }
   return best;
 }
 
+// The better one of `best` and a candidate.
+fn attempt(best: Best, candidate: Candidate, run: u32, lane: u32, integers: Integers) -> Best {
+  if (!candidate.valid) {
+    return best;
+  }
+  return better(best, candidate_sums(run, lane, candidate, integers), candidate);
+}
+
 fn choose(plain: Choice, extremes: Extremes, run: u32, lane: u32) -> Choice {
-  let unit = unit_of(extremes);
-  var best = no_best(plain.zero_point);
+  let integers = integers_of(extremes);
+  let candidate = plain_candidate(plain, extremes.magnitude, integers);
+  let plain_sums = candidate_sums(run, lane, candidate, integers);
+  var best = better(no_best(candidate), plain_sums, candidate);
   if (is_symmetric()) {
     let count = candidate_count();
-    for (var index = 0u; index < count; index++) {
-      best = attempt(best, candidate_at(index, unit, plain.zero_point), run, lane);
+    for (var index = 1u; index < count; index++) {
+      best = attempt(best, candidate_at(index, candidate), run, lane, integers);
     }
   } else {
-    best = search_in_stages(best, unit, run, lane);
+    best = search_in_stages(best, run, lane, integers);
   }
-  let searched = searched_choice(best, extremes.magnitude);
-  if (searched.scale == 0.0) {
-    return plain;
-  }
-  let down = down_of(extremes.magnitude);
-  let plain_error = squared_error(run, lane, plain, down);
-  if (is_gain(squared_error(run, lane, searched, down), plain_error)) {
-    return searched;
-  }
-  return plain;
+  return choice_of(best, plain, plain_sums, extremes.magnitude, integers);
 }

@@ -18,6 +18,7 @@ import {
   zeroChoice,
 } from "./methods/block.ts";
 import { chooseByError } from "./methods/mse.ts";
+import { sharesOf } from "./methods/integers.ts";
 import { chooseByHalfQuadratic } from "./methods/hqq.ts";
 import { chooseByRounding } from "./methods/rtn.ts";
 import { widen } from "./widen.ts";
@@ -51,6 +52,7 @@ export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
   let nonFinite = 0;
   let saturated = 0;
   const matrix = widen(job.weights, job.weightType);
+  const shares = job.importance ? sharesOf(job.importance, layout.blockLength) : null;
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < layout.blocks; block++) {
       const index = row * layout.blocks + block;
@@ -60,10 +62,14 @@ export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
         const column = start + i;
         return matrix[job.order === "rows" ? row * columns + column : column * rows + row]!;
       });
-      const importance = job.importance?.slice(start, start + length) ?? null;
       const finite = weights.every(Number.isFinite);
       const choice = finite
-        ? choose({ weights, importance, format, blockLength: layout.blockLength }, job.method)
+        ? choose({
+          weights,
+          shares: shares?.subarray(start, start + length) ?? null,
+          format,
+          blockLength: layout.blockLength,
+        }, job.method)
         : zeroChoice(format);
       if (!finite) nonFinite++;
       if (choice.saturated) saturated++;

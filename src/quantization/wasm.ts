@@ -15,13 +15,13 @@ import {
   type QuantizeJob,
   type QuantizeResult,
 } from "./engine.ts";
-import { IMPORTANCE_BOUNDS } from "./methods/block.ts";
 import { SharedMemory } from "./shared_memory.ts";
 import {
   JOB_BYTES,
   METHOD_NUMBERS,
   powerTable,
   searchSteps,
+  shareTables,
   UNIT_STATISTICS,
   WEIGHT_TYPE_NUMBERS,
   writeJob,
@@ -164,9 +164,10 @@ class WasmEngine implements Engine {
       owned.push(offset);
       return offset;
     };
-    const store = (array: Float32Array): number => {
+    const store = (array: Float32Array | Int16Array): number => {
       const offset = take(array.byteLength);
-      new Float32Array(this.#heap.memory.buffer, offset, array.length).set(array);
+      this.#heap.bytes(offset, array.byteLength)
+        .set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
       return offset;
     };
     const release = () => owned.splice(0).forEach((offset) => this.#heap.free(offset));
@@ -202,9 +203,14 @@ class WasmEngine implements Engine {
       this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
       const counter = take(4);
       this.#heap.bytes(counter, 4).fill(0);
-      const importance = job.method === "mse" && job.importance
-        ? store(job.importance.map(clampImportance))
-        : 0;
+      const shares = job.method === "mse" && job.importance
+        ? shareTables(
+          job.importance,
+          format,
+          layout.blockLength,
+          layout.blocks * layout.blockLength,
+        )
+        : null;
       const stepsAt = store(steps);
       const record = take(JOB_BYTES);
       writeJob(this.#heap.bytes(record, JOB_BYTES), {
@@ -218,7 +224,8 @@ class WasmEngine implements Engine {
         blocks: layout.blocks,
         wideScales: format.scaleType === "float32" ? 1 : 0,
         method: METHOD_NUMBERS[job.method],
-        importance,
+        importance: shares ? store(shares.numbers) : 0,
+        shares: shares ? store(shares.integers) : 0,
         measure: job.measure ? samplingOf(job.method, rows * layout.blocks) : 0,
         codes,
         scales,
@@ -342,10 +349,6 @@ function samplingOf(method: Method, blocks: number): number {
   let sampling = 1;
   while (method === "rtn" && sampling < 32 && blocks >= 16384 * sampling) sampling *= 2;
   return sampling;
-}
-
-function clampImportance(value: number): number {
-  return Math.min(Math.max(value, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
 }
 
 function outOfMemory(byteLength: number): EngineFault {

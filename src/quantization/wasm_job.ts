@@ -5,6 +5,7 @@
 import type { BlockFormat } from "../formats.ts";
 import type { Method, WeightType } from "./engine.ts";
 import { ASYMMETRIC_GRIDS, type Grid, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
+import { integerUnits, sharesOf } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 
@@ -21,6 +22,7 @@ const JOB_FIELDS = [
   "wideScales",
   "method",
   "importance",
+  "shares",
   "measure",
   "codes",
   "scales",
@@ -55,20 +57,41 @@ export function writeJob(target: Uint8Array, record: JobRecord): void {
   JOB_FIELDS.forEach((field, i) => view.setUint32(i * 4, record[field], true));
 }
 
-/** The candidates of a format's search; `count` is that of one grid. */
+/**
+ * The candidates of a format's search, each twice as 16 bits of 2^-15 code steps a unit of a weight's
+ * integer; `count` is that of one grid.
+ */
 export function searchSteps(
   { bits, symmetric }: BlockFormat,
   blockLength: number,
-): { steps: Float32Array; count: number } {
+): { steps: Int16Array; count: number } {
   const length = lengthClass(blockLength);
-  const stepsOf = ({ first, step, count }: Grid) =>
-    Array.from({ length: count }, (_, i) => first + step * i);
+  const unit = 2 ** 15 / integerUnits(bits).span;
+  const stepsOf = ({ first, step, count }: Grid, sign: 1 | -1) =>
+    Array.from({ length: count }, (_, i) => sign * unit * (first + step * i));
+  const twice = (steps: number[]) => Int16Array.from(steps.flatMap((one) => [one, one]));
   if (!symmetric) {
-    const steps = stepsOf(ASYMMETRIC_GRIDS[bits][length]);
-    return { steps: Float32Array.from(steps), count: steps.length };
+    const steps = stepsOf(ASYMMETRIC_GRIDS[bits][length], 1);
+    return { steps: twice(steps), count: steps.length };
   }
   const { lower, upper } = SYMMETRIC_GRIDS[bits][length];
-  return { steps: Float32Array.from([...stepsOf(lower), ...stepsOf(upper)]), count: lower.count };
+  return { steps: twice([...stepsOf(lower, 1), ...stepsOf(upper, -1)]), count: lower.count };
+}
+
+/**
+ * The shares of `columns` columns, padding included, which has none: as 16-bit integers, and in units
+ * of the integers' own.
+ */
+export function shareTables(
+  importance: Float32Array,
+  { bits }: BlockFormat,
+  blockLength: number,
+  columns: number,
+): { numbers: Float32Array; integers: Int16Array } {
+  const integers = new Int16Array(columns);
+  integers.set(sharesOf(importance, blockLength));
+  const { shareUnit } = integerUnits(bits);
+  return { numbers: Float32Array.from(integers, (share) => share / shareUnit), integers };
 }
 
 /** x^-0.3 by exponent and fraction, then the shrinkages of the iterations. */

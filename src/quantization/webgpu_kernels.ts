@@ -4,6 +4,7 @@
  */
 import type { Method, QuantizeJob, WeightType } from "./engine.ts";
 import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
+import { integerUnits } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 import type { ComputeDevice } from "./webgpu_device.ts";
@@ -94,8 +95,6 @@ const HQQ_ROUND = [
 const MSE_SEARCH = [
   pass("try_candidates", "weights", [...GATHER, "weights", "importance"]),
   pass("pick_candidate", "rows", GATHER),
-  pass("sum_errors", "weights", [...GATHER, "weights", "importance"]),
-  pass("pick_choice", "rows", ["parameters", "states", "partials"]),
 ];
 
 /** The passes of a job, in order. */
@@ -202,7 +201,10 @@ export class Kernels {
     const grids = format.symmetric
       ? SYMMETRIC_GRIDS[format.bits][length]
       : { lower: ASYMMETRIC_GRIDS[format.bits][length], upper: { first: 0 } };
-    const chunks = Math.ceil(blockLength / LONG_RUN);
+    const { span, shareUnit, requiredGain } = integerUnits(format.bits);
+    const step = 2 ** 15 / span;
+    const share = isWeighted(job) ? shareUnit : 1;
+    const sumScale = 2 ** -Math.ceil(Math.log2(Math.ceil(blockLength / LONG_RUN)));
     const bytes = new Uint8Array(PARAMETER_BYTES);
     const view = new DataView(bytes.buffer);
     const words: readonly number[] = [
@@ -223,15 +225,20 @@ export class Kernels {
     ];
     words.forEach((word, index) => view.setUint32(index * 4, word, true));
     const grid = words.length * 4;
-    view.setFloat32(grid, grids.lower.first, true);
-    view.setFloat32(grid + 4, grids.upper.first, true);
-    view.setFloat32(grid + 8, grids.lower.step, true);
+    view.setFloat32(grid, grids.lower.first * step, true);
+    view.setFloat32(grid + 4, grids.upper.first * step, true);
+    view.setFloat32(grid + 8, grids.lower.step * step, true);
     view.setUint32(grid + 12, grids.lower.count, true);
     view.setUint32(grid + 16, format.bits, true);
     view.setUint32(grid + 20, kernels.run, true);
     view.setUint32(grid + 24, symmetryOf(job), true);
     view.setUint32(grid + 28, Number(isWeighted(job)), true);
-    view.setFloat32(grid + 32, 2 ** -Math.ceil(Math.log2(chunks)), true);
+    view.setFloat32(grid + 32, sumScale, true);
+    view.setFloat32(grid + 36, span, true);
+    view.setFloat32(grid + 40, share, true);
+    view.setFloat32(grid + 44, 1 / share, true);
+    view.setFloat32(grid + 48, share / span, true);
+    view.setFloat32(grid + 52, requiredGain * share * blockLength * sumScale, true);
     return bytes;
   }
 

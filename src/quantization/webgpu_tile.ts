@@ -4,7 +4,7 @@
  */
 import { blockLayout } from "../formats.ts";
 import { EngineFault, type ErrorSums, type QuantizeJob } from "./engine.ts";
-import { IMPORTANCE_BOUNDS } from "./methods/block.ts";
+import { sharesOf } from "./methods/integers.ts";
 import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
 import type { BufferRequest, ComputeDevice } from "./webgpu_device.ts";
 import {
@@ -104,7 +104,11 @@ export async function quantizeTile(
         queue.writeBuffer(buffers.parameters, index * PARAMETER_BYTES, parameters);
       }
       if (buffers.importance !== null) {
-        queue.writeBuffer(buffers.importance.buffer, 0, importanceOf(job, jobKernels, tile));
+        queue.writeBuffer(
+          buffers.importance.buffer,
+          0,
+          sharesOfTile(job, layout.blockLength, jobKernels, tile),
+        );
       }
       const encoder = device.gpu.createCommandEncoder();
       encoder.clearBuffer(buffers.results, 0, sections.totalBytes);
@@ -261,7 +265,7 @@ function partialsOfRun({ method, format, columns }: QuantizeJob): number {
   const candidates = format.symmetric
     ? 2 * SYMMETRIC_GRIDS[format.bits][length].lower.count
     : 3 * ASYMMETRIC_GRIDS[format.bits][length].count;
-  return 2 * candidates;
+  return 2 * (1 + candidates);
 }
 
 function bindingsOf(
@@ -309,19 +313,18 @@ function bindingsOf(
   };
 }
 
-/** Importance of the tile's columns within its bounds, 1 for the padding. */
-function importanceOf(
+/** Shares of the importance that the tile's columns have, 0 for the padding. */
+function sharesOfTile(
   { importance }: QuantizeJob,
+  blockLength: number,
   kernels: JobKernels,
   tile: Tile,
 ): Float32Array<ArrayBuffer> {
-  const padded = new Float32Array(Math.ceil(tile.columns / kernels.run) * kernels.run).fill(1);
-  const { least, most } = IMPORTANCE_BOUNDS;
-  importance?.subarray(tile.firstColumn, tile.firstColumn + tile.columns).forEach(
-    (value, index) => {
-      padded[index] = Math.min(Math.max(value, least), most);
-    },
-  );
+  const padded = new Float32Array(Math.ceil(tile.columns / kernels.run) * kernels.run);
+  const { firstColumn, columns } = tile;
+  if (importance !== undefined) {
+    padded.set(sharesOf(importance.subarray(firstColumn, firstColumn + columns), blockLength));
+  }
   return padded;
 }
 

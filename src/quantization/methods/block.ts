@@ -16,8 +16,8 @@ const f = Math.fround;
 /** A block: its weights in binary32, without padding. */
 export interface Block {
   readonly weights: Float32Array;
-  /** Importance of each weight's squared error; null where all are 1. */
-  readonly importance: Float32Array | null;
+  /** How much each weight's squared error counts, by `integers.ts`; null where all count alike. */
+  readonly shares: Uint8Array | null;
   readonly format: BlockFormat;
   /** Weights a block of this matrix has with padding (`BlockLayout.blockLength`). */
   readonly blockLength: number;
@@ -67,8 +67,7 @@ export interface NormalizedBlock {
   readonly extremes: Extremes;
   /** Weights times `down`; zero where the weight is subnormal or the product below 2^-50. */
   readonly values: Float32Array;
-  /** Importance of each, within its bounds. */
-  readonly importance: Float32Array;
+  readonly shares: Uint8Array | null;
   /** 2^-e, which takes weights to `values`. */
   readonly down: number;
   /** 2^e, which takes a scale of `values` to a scale of the weights. */
@@ -115,12 +114,17 @@ export function normalize(block: Block): NormalizedBlock {
   const { down, up } = normalizers(Math.abs(signedLargest(bounds)));
   const least = Math.max(SMALLEST_NORMAL, NEGLIGIBLE * up);
   const values = block.weights.map((weight) => Math.abs(weight) < least ? 0 : weight * down);
-  const importance = new Float32Array(values.length).fill(1);
-  block.importance?.forEach((entry, i) => {
-    importance[i] = Math.min(Math.max(entry, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
-  });
   const sumScale = 2 ** -Math.ceil(Math.log2(Math.ceil(blockLength / 256)));
-  return { format, blockLength, extremes: bounds, values, importance, down, up, sumScale };
+  return {
+    format,
+    blockLength,
+    extremes: bounds,
+    values,
+    shares: block.shares,
+    down,
+    up,
+    sumScale,
+  };
 }
 
 /** The scale that is stored for the exact scale `scale`, which may be infinite; never -0. */
@@ -174,6 +178,20 @@ export function orderedSum(length: number, term: (i: number) => number): number 
     }
     const chunk = f(f(partial[0]! + partial[1]!) + f(partial[2]! + partial[3]!));
     total = start === 0 ? chunk : f(total + chunk);
+  }
+  return total;
+}
+
+/**
+ * The sum of the integers `term(i)` for i in 0 .. length - 1: exact over chunks of 256, which are
+ * rounded and added one after another.
+ */
+export function integerSum(length: number, term: (i: number) => number): number {
+  let total = 0;
+  for (let start = 0; start < length; start += 256) {
+    let chunk = 0;
+    for (let i = start; i < Math.min(start + 256, length); i++) chunk += term(i);
+    total = start === 0 ? f(chunk) : f(total + f(chunk));
   }
   return total;
 }

@@ -68,6 +68,6 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
 export const ASYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<Grid>>> = {
   2: [grid(2.5, 0.25, 8), grid(2.75, 0.375, 8), grid(3.75, 0.375, 8), grid(4.25, 0.5, 8)],
   3: [grid(5.5, 0.25, 12), grid(6.25, 0.375, 8), grid(7.5, 0.375, 8), grid(8, 0.75, 8)],
-  4: [grid(11.75, 0.25, 16), grid(12, 0.375, 12), grid(14.25, 0.375, 12), grid(15, 0.625, 12)],
+  4: [grid(11.75, 0.25, 16), grid(11.875, 0.5, 10), grid(14.25, 0.375, 12), grid(15, 0.625, 12)],
   8: [grid(244, 1, 12), grid(244, 1, 12), grid(246, 1, 12), grid(250, 2, 8)],
 };

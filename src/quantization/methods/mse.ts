@@ -1,120 +1,171 @@
 /**
  * Least squared error: a search over scales, and zero points where the format has them.
  *
- * For given signed codes q of the weights u the best scale is A / B with A = sum(u q) and
- * B = sum(q q), and the squared error is then sum(u u) - A A / B. So a candidate scale serves only
- * to make codes, and the codes are judged at their own best scale. The winner's best scale is
- * stored (rounded), the codes are made anew with it, and the result is taken if its error, summed
- * directly, is below that of `rtn`. Asymmetric blocks are searched in stages, but for rows that are
- * one block, of which a GPU judges all candidates in one pass.
+ * For given signed codes q of the weights x the best scale is A / B with A = sum(x q) and
+ * B = sum(q q), and the squared error is then sum(x x) - A A / B. So a candidate scale serves only
+ * to make codes, and the codes are judged at their own best scale; for that it is enough to see the
+ * weights as integers of a few hundred units a step. The winner's best scale is stored (rounded),
+ * and the result is taken if with it the error is below that of `rtn` by more than the integers are
+ * off. Asymmetric blocks are searched in stages, but for rows that are one block, of which a GPU
+ * judges all candidates in one pass.
  */
 import { highestCode } from "../../formats.ts";
 import {
   type Block,
   type Choice,
+  integerSum,
   normalize,
   type NormalizedBlock,
-  orderedSum,
-  reciprocal,
+  roundToEven,
   signedBounds,
-  signedCode,
   signedLargest,
   storeScale,
 } from "./block.ts";
 import { ASYMMETRIC_GRIDS, type Grid, lengthClass, SYMMETRIC_GRIDS } from "./grids.ts";
+import { integerUnits } from "./integers.ts";
 import { chooseByRounding } from "./rtn.ts";
 
 const f = Math.fround;
-
-/** A block's error must fall below this share of that of `rtn`: more than sums are off by. */
-const REQUIRED_GAIN = 1 - 2 ** -13;
 
 /** The scale and zero point of least squared error, weighted by importance where there is one. */
 export function chooseByError(block: Block): Choice {
   const plain = chooseByRounding(block);
   if (plain.saturated) return plain;
   const normalized = normalize(block);
-  const best = search(normalized, plain.zeroPoint);
+  const integers = integersOf(normalized);
+  const { unit, factor, extent, requiredGain } = integers;
+  const scaleOf = (choice: Choice) => f(f(choice.scale * normalized.down) * unit);
+  const plainScale = scaleOf(plain);
+  const rounded = candidateOf(
+    integers,
+    plainScale === 0 ? 0 : roundToEven(f(STEP / plainScale)),
+    plain.zeroPoint,
+  );
+  const best = search(integers, rounded);
   if (best.square === 0) return plain;
-  const stored = storeScale(f(f(best.sumUQ / best.sumQQ) * normalized.up), block.format);
-  if (stored.scale === 0) return plain;
-  const searched = { ...stored, zeroPoint: best.zeroPoint };
-  const limit = f(squaredError(normalized, plain) * REQUIRED_GAIN);
-  return squaredError(normalized, searched) < limit ? searched : plain;
+  const scale = f(f(best.sumXQ / best.sumQQ) * extent) * factor;
+  const searched = {
+    ...storeScale(f(scale * normalized.up), block.format),
+    zeroPoint: best.zeroPoint,
+  };
+  if (searched.scale === 0) return plain;
+  const required = f(f(plainScale * plainScale) * requiredGain);
+  const limit = f(gainOf(integers, rounded, plainScale) + required);
+  return gainOf(integers, best, scaleOf(searched)) > limit ? searched : plain;
 }
 
-/** A candidate of the search and how well it does: the greater `square / sumQQ`, the better. */
+/** Reciprocals of scales are multiples of 1 / STEP. */
+const STEP = 2 ** 15;
+
+/** What makes codes, and how well it does: the greater `square / sumQQ`, the better. */
 interface Candidate {
-  readonly steps: number;
+  /** The reciprocal of a scale of the integers, times {@link STEP}. */
+  readonly inverse: number;
   readonly zeroPoint: number;
   readonly square: number;
-  readonly sumUQ: number;
+  readonly sumXQ: number;
   readonly sumQQ: number;
 }
 
-/** The best candidate; of equally good ones the first. Its `square` is 0 where there is none. */
-function search(block: NormalizedBlock, zeroPoint: number): Candidate {
-  const { format, values, importance, sumScale, blockLength, extremes, down } = block;
-  const { bits, symmetric } = format;
-  const length = lengthClass(blockLength);
+/** A normalized block as the search sees it: integers, which no engine rounds. */
+interface IntegerBlock {
+  readonly block: NormalizedBlock;
+  /** What the candidates' steps span: the range, or minus the weight of largest magnitude. */
+  readonly extent: number;
+  /** What takes normalized weights and scales to those of `values`. */
+  readonly unit: number;
+  readonly values: readonly number[];
+  /** Weights times their share of the importance, in units of `shareUnit`. */
+  readonly weighted: readonly number[];
+  readonly shares: ArrayLike<number>;
+  readonly shareUnit: number;
+  /** A scale of the normalized weights is A / B times `extent` times this. */
+  readonly factor: number;
+  /** What {@link gainOf} must grow by, in squares of the plain scale. */
+  readonly requiredGain: number;
+}
+
+/** Makes integers of a normalized block. */
+function integersOf(block: NormalizedBlock): IntegerBlock {
+  const { format: { bits, symmetric }, blockLength, extremes, down, sumScale } = block;
   const extent = symmetric
     ? -f(signedLargest(extremes) * down)
     : f(f(Math.max(extremes.high, 0) * down) - f(Math.min(extremes.low, 0) * down));
-  const unit = f(1 / extent);
-  let best: Candidate = { steps: 0, zeroPoint, square: 0, sumUQ: 0, sumQQ: 1 };
-  const attempt = (steps: number, zeroPoint: number): void => {
-    if (zeroPoint < 0 || zeroPoint > highestCode(bits)) return;
-    const inverse = f(unit * steps);
-    const [least, most] = signedBounds(format, zeroPoint);
-    const code = (i: number) => signedCode(values[i]!, inverse, least, most);
-    const sumUQ = f(
-      orderedSum(values.length, (i) => f(f(importance[i]! * values[i]!) * code(i))) * sumScale,
-    );
-    const sumQQ = f(
-      orderedSum(values.length, (i) => f(f(importance[i]! * code(i)) * code(i))) * sumScale,
-    );
-    const square = f(sumUQ * sumUQ);
-    if (f(square * best.sumQQ) > f(best.square * sumQQ)) {
-      best = { steps, zeroPoint, square, sumUQ, sumQQ };
-    }
+  const { span, shareUnit, requiredGain } = integerUnits(bits);
+  const unit = f(f(1 / extent) * span);
+  const values = Array.from(block.values, (value) => roundToEven(f(value * unit)));
+  const shares = block.shares ?? new Uint8Array(values.length).fill(shareUnit);
+  return {
+    block,
+    extent,
+    unit,
+    values,
+    weighted: values.map((value, i) => roundToEven((value * shares[i]!) / shareUnit)),
+    shares,
+    shareUnit,
+    factor: shareUnit / span,
+    requiredGain: f(requiredGain * shareUnit * blockLength * sumScale),
   };
+}
+
+/** The candidate of these codes, with its sums. */
+function candidateOf(
+  { block, values, weighted, shares }: IntegerBlock,
+  inverse: number,
+  zeroPoint: number,
+): Candidate {
+  const { format, sumScale } = block;
+  const [least, most] = signedBounds(format, zeroPoint);
+  const code = (i: number) =>
+    Math.min(Math.max(Math.floor((values[i]! * inverse) / STEP + 0.5), least), most);
+  const sumXQ = f(integerSum(values.length, (i) => weighted[i]! * code(i)) * sumScale);
+  const sumQQ = f(integerSum(values.length, (i) => shares[i]! * code(i) * code(i)) * sumScale);
+  return { inverse, zeroPoint, square: f(sumXQ * sumXQ), sumXQ, sumQQ };
+}
+
+/** How far below sum(x x) the squared error of a candidate's codes is with `scale`. */
+function gainOf({ shareUnit }: IntegerBlock, { sumXQ, sumQQ }: Candidate, scale: number): number {
+  return f(scale * f(f(2 * shareUnit * sumXQ) - f(scale * sumQQ)));
+}
+
+/** The best candidate; of equally good ones the first. Its `square` is 0 where there is none. */
+function search(integers: IntegerBlock, plain: Candidate): Candidate {
+  const { format, blockLength } = integers.block;
+  const { bits, symmetric } = format;
+  const length = lengthClass(blockLength);
+  const { zeroPoint } = plain;
+  const step = STEP / integerUnits(bits).span;
+  let best: Candidate = { ...plain, square: 0, sumXQ: 0, sumQQ: 1 };
+  const judge = (candidate: Candidate): void => {
+    if (f(candidate.square * best.sumQQ) > f(best.square * candidate.sumQQ)) best = candidate;
+  };
+  const attempt = (inverse: number, zeroPoint: number): void => {
+    if (zeroPoint < 0 || zeroPoint > highestCode(bits)) return;
+    judge(candidateOf(integers, inverse, zeroPoint));
+  };
+  judge(plain);
   if (symmetric) {
     const { lower, upper } = SYMMETRIC_GRIDS[bits][length];
-    for (const steps of stepsOf(lower)) attempt(steps, zeroPoint);
-    for (const steps of stepsOf(upper)) attempt(-steps, zeroPoint);
+    for (const steps of stepsOf(lower)) attempt(steps * step, zeroPoint);
+    for (const steps of stepsOf(upper)) attempt(-steps * step, zeroPoint);
     return best;
   }
   const grid = ASYMMETRIC_GRIDS[bits][length];
-  const steps = [...stepsOf(grid)];
+  const inverses = [...stepsOf(grid)].map((steps) => steps * step);
   if (format.blockSize === 0) {
-    for (const offset of [0, -1, 1]) steps.forEach((n) => attempt(n, zeroPoint + offset));
+    for (const offset of [0, -1, 1]) inverses.forEach((one) => attempt(one, zeroPoint + offset));
     return best;
   }
-  best = { ...best, steps: steps[1]! };
-  steps.filter((_, i) => i % 2 === 1).forEach((n) => attempt(n, zeroPoint));
-  const { steps: found } = best;
-  for (const n of [found, found - grid.step, found + grid.step]) {
-    for (const offset of [-1, 1]) attempt(n, zeroPoint + offset);
+  inverses.filter((_, i) => i % 2 === 1).forEach((one) => attempt(one, zeroPoint));
+  const { inverse } = best;
+  for (const offset of [-1, 1]) attempt(inverse, zeroPoint + offset);
+  const middle = best;
+  for (const sign of [-1, 1]) {
+    attempt(middle.inverse + sign * grid.step * step, middle.zeroPoint);
   }
-  const { steps: middle, zeroPoint: chosen } = best;
-  for (const offset of [-1, 1]) attempt(middle + offset * grid.step, chosen);
   return best;
 }
 
 function* stepsOf({ first, step, count }: Grid): Generator<number> {
   for (let i = 0; i < count; i++) yield first + step * i;
-}
-
-/** Sum of the squared errors of a normalized block, weighted by importance. */
-function squaredError(
-  { format, values, importance, down }: NormalizedBlock,
-  choice: Choice,
-): number {
-  const scale = f(choice.scale * down);
-  const inverse = reciprocal(scale);
-  const [least, most] = signedBounds(format, choice.zeroPoint);
-  return orderedSum(values.length, (i) => {
-    const difference = f(values[i]! - f(scale * signedCode(values[i]!, inverse, least, most)));
-    return f(f(importance[i]! * difference) * difference);
-  });
 }

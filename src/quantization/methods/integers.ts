@@ -1,0 +1,50 @@
+/**
+ * What the search of `mse` works on instead of weights and importance: integers so small that sums of
+ * their products are exact in 32 bits, in whatever order an engine adds them.
+ */
+import type { Bits } from "../../formats.ts";
+import { IMPORTANCE_BOUNDS } from "./block.ts";
+
+/** Units of the integers. */
+export interface IntegerUnits {
+  /** Units that the extent of a block has: its range, or symmetric its largest magnitude. */
+  readonly span: number;
+  /** Importance, of {@link MOST_SHARES}, by which a weight's integer stays as it is. */
+  readonly shareUnit: number;
+  /**
+   * What a search's result must gain for each weight to be taken, in squares of the plain scale:
+   * more than the error of a weight is off, which is about 1/12 of that square.
+   */
+  readonly requiredGain: number;
+}
+
+/** Importance of the column of a block that counts most. */
+export const MOST_SHARES = 64;
+
+/** The units for codes of `bits`: a step of 8 bits needs a finer one. */
+export function integerUnits(bits: Bits): IntegerUnits {
+  return bits === 8
+    ? { span: 16384, shareUnit: 64, requiredGain: 2 ** -7 }
+    : { span: 4096, shareUnit: 16, requiredGain: 2 ** -11 };
+}
+
+/**
+ * Importance as shares of the greatest within each block of `blockLength` columns: that has
+ * {@link MOST_SHARES}, none has less than 1.
+ */
+export function sharesOf(importance: Float32Array, blockLength: number): Uint8Array {
+  const shares = new Uint8Array(importance.length);
+  for (let start = 0; start < importance.length; start += blockLength) {
+    const end = Math.min(start + blockLength, importance.length);
+    let greatest: number = IMPORTANCE_BOUNDS.least;
+    for (let i = start; i < end; i++) greatest = Math.max(greatest, clamped(importance[i]!));
+    for (let i = start; i < end; i++) {
+      shares[i] = Math.max(1, Math.round((MOST_SHARES * clamped(importance[i]!)) / greatest));
+    }
+  }
+  return shares;
+}
+
+function clamped(value: number): number {
+  return Math.min(Math.max(value, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
+}
