@@ -24,7 +24,8 @@ export async function parseArguments(args: readonly string[]): Promise<ParsedCom
   const program = new Command("modelcast")
     .description(
       "Casts a model into the format and the precision that its target runs: PyTorch to ONNX, " +
-        "ONNX to 8, 4, 3 and 2 bits, float16 and bfloat16, and to OpenVINO.",
+        "ONNX to 8, 4, 3 and 2 bits, float16 and bfloat16, to OpenVINO, and to JavaScript modules " +
+        "for WebGPU.",
     )
     .version(VERSION)
     .showSuggestionAfterError()

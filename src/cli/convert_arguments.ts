@@ -106,13 +106,11 @@ export function addConvertOptions(
       "--runtime <name>",
       "a runtime that must load the result, such as onnxruntime-1.24:webgpu; repeatable",
       collect,
-      [],
     )
     .option(
       "--exclude <pattern>",
       "leave weights alone whose tensor or node name matches; repeatable",
       collect,
-      [],
     )
     .addOption(
       choice("--nan <what>", "a weight that holds NaN or infinity", ["error", "keep"])
@@ -166,7 +164,12 @@ function addPython(command: Command): void {
   command.optionsGroup("Python (PyTorch sources, OpenVINO):")
     .option("--python <path>", "this interpreter instead of the environment that uv makes")
     .option("--allow-hub", "let it use the network")
-    .option("--timeout <seconds>", "the longest it may take", positiveInteger, DEFAULTS.timeout)
+    .option(
+      "--timeout <seconds>",
+      "the longest that it, or a module that is verified, may take",
+      positiveInteger,
+      DEFAULTS.timeout,
+    )
     .option("--max-memory <size>", "the most memory it may take, such as 8GB", memorySize)
     .option("--compile <device>", "also write the compiled blob for an OpenVINO device");
 }
@@ -178,13 +181,11 @@ function addDims(command: Command): void {
       "--dim <name=n>",
       "fix a symbolic dimension of the inputs; repeatable",
       collectExtent,
-      {},
     )
     .option(
       "--max-dim <name=n>",
       "the most that a run may give to a symbolic dimension; repeatable",
       collectExtent,
-      {},
     );
 }
 
@@ -194,7 +195,7 @@ function addVerification(command: Command): void {
     .option("--verify", "compare the result with its source (the default where Python is used)")
     .option("--no-verify", "don't")
     .option("--inputs <file>", "verify on these inputs: .npz, .npy or a picture")
-    .option("--provider <name>", "execution provider to verify on", "cpu")
+    .option("--provider <name>", "ONNX Runtime's execution provider to verify on", "cpu")
     .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
     .option("--per-op", "find the first node where the original and the result part");
 }
@@ -240,8 +241,8 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     activations: options.activations,
     ioFloat16: options.ioF16 ?? false,
     encoding: options.encoding,
-    runtimes: options.runtime,
-    exclude: options.exclude,
+    runtimes: options.runtime ?? DEFAULTS.runtimes,
+    exclude: options.exclude ?? DEFAULTS.exclude,
     nan: options.nan,
     engine: options.engine,
     workers: options.workers ?? null,
@@ -259,8 +260,8 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     timeout: options.timeout,
     maxMemory: options.maxMemory ?? null,
     compile: options.compile ?? null,
-    dims: options.dim,
-    maxDims: options.maxDim,
+    dims: options.dim ?? DEFAULTS.dims,
+    maxDims: options.maxDim ?? DEFAULTS.maxDims,
     // Who names inputs, or asks for the node where two models part, asks for the comparison.
     verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
     inputs: options.inputs ?? null,

@@ -23,8 +23,8 @@ export interface ConvertOptions {
   activations: "float32" | "float16";
   ioF16?: true;
   encoding: "auto" | "matmulnbits" | "qdq";
-  runtime: string[];
-  exclude: string[];
+  runtime?: readonly string[];
+  exclude?: readonly string[];
   nan: "error" | "keep";
   engine: "auto" | EngineName;
   workers?: number;
@@ -43,8 +43,8 @@ export interface ConvertOptions {
   timeout: number;
   maxMemory?: number;
   compile?: string;
-  dim: Readonly<Record<string, number>>;
-  maxDim: Readonly<Record<string, number>>;
+  dim?: Readonly<Record<string, number>>;
+  maxDim?: Readonly<Record<string, number>>;
   verify?: boolean;
   inputs?: string;
   provider: string;
@@ -117,9 +117,9 @@ const NOT_OF_LAYOUTS: Partial<Record<keyof ConvertOptions, unknown>> = {
 function checkLayoutOptions(options: ConvertOptions): void {
   const useless = (Object.keys(NOT_OF_LAYOUTS) as (keyof ConvertOptions)[])
     .filter((key) => options[key] !== NOT_OF_LAYOUTS[key]).map(flagOf);
-  if (options.runtime.length > 0) useless.push("--runtime");
-  if (Object.keys(options.dim).length > 0) useless.push("--dim");
-  if (Object.keys(options.maxDim).length > 0) useless.push("--max-dim");
+  if (options.runtime !== undefined) useless.push("--runtime");
+  if (options.dim !== undefined) useless.push("--dim");
+  if (options.maxDim !== undefined) useless.push("--max-dim");
   if (options.method === "nncf") useless.push("--method nncf");
   if ((options.sourceFormat ?? "pytorch") !== "pytorch") useless.push("--source-format");
   if ((options.targetFormat ?? "onnx") !== "onnx") useless.push("--target-format");

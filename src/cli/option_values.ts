@@ -91,14 +91,14 @@ export function positiveInteger(value: string): number {
 }
 
 /** Adds the value of an option that may be given several times. */
-export function collect(value: string, previous: string[]): string[] {
+export function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
 }
 
 /** Adds "NAME=NUMBER" of an option that may be given several times. */
 export function collectExtent(
   value: string,
-  previous: Readonly<Record<string, number>>,
+  previous: Readonly<Record<string, number>> = {},
 ): Readonly<Record<string, number>> {
   const at = value.lastIndexOf("=");
   const [name, extent] = [value.slice(0, at), value.slice(at + 1)];
