@@ -181,10 +181,12 @@ fn safePow(x: f32, y: f32) -> f32 {
 }
 
 // x - q * pi/2 for the nearest whole q, and q: pi/2 in three parts, q times the first two of which is
-// exact. The first result's error is 1e-10 for |x| up to 1e4; it grows with q, to 1e-7 at 1e6.
+// exact. The first result's error is 1e-10 for |x| up to 1e4; it grows with q, to 1e-7 at 1e6. Where
+// nothing of it is left, the result is one that an angle may have.
 fn quarterTurns(x: f32) -> vec2f {
   let q = round(clamp(x, -1e9, 1e9) * 0.63661975);
-  return vec2f(((x - q * 1.5703125) - q * 0.0004837512969970703) - q * 7.549790126404332e-8, q);
+  let rest = ((x - q * 1.5703125) - q * 0.0004837512969970703) - q * 7.549790126404332e-8;
+  return vec2f(clamp(rest, -0.7853982, 0.7853982), q);
 }
 
 // sin(r) over -pi/4 .. pi/4: 3e-9.

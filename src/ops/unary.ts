@@ -1,6 +1,6 @@
 /** Ops of one input whose every element depends on the input's element there: one row each. */
 import type { OperationName } from "../expr/operations.ts";
-import { apply, constant, type Value } from "../expr/value.ts";
+import { apply, constant, select, type Value } from "../expr/value.ts";
 import { float, isFloat, over, sigmoid } from "./arithmetic.ts";
 import { elementwise } from "./broadcast.ts";
 import { type OpCall, type OpRecord, wrapped } from "./op.ts";
@@ -43,9 +43,11 @@ const test = (name: string, since: number, compute: Compute): OpRecord => ({
 
 const of = (name: OperationName): Compute => (x) => apply(name, x);
 
-/** -1, 0 or 1. */
+/** -1, 0 or 1; NaN of NaN. */
 function sign(x: Value): Value {
-  return x.type === "u32" ? apply("min", x, constant("u32", 1)) : apply("sign", x);
+  if (x.type === "u32") return apply("min", x, constant("u32", 1));
+  const made = apply("sign", x);
+  return x.type === "f32" ? select(apply("isNan", x), x, made) : made;
 }
 
 function isInfinite(x: Value, call: OpCall): Value {

@@ -13,6 +13,7 @@ import { MICROSOFT } from "../differential/microsoft.ts";
 import { MOVEMENT } from "../differential/movement.ts";
 import { QUANTIZED } from "../differential/quantized.ts";
 import { describeCall, runCall } from "../differential/run.ts";
+import { SPECIAL } from "../differential/special.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -26,6 +27,7 @@ const CALLS: readonly (readonly [Generators, number])[] = [
   [LAYERS, 3],
   [MICROSOFT, 6],
   [QUANTIZED, 4],
+  [SPECIAL, 1],
 ];
 
 for (const [generators, count] of CALLS) {
