@@ -199,6 +199,24 @@ Deno.test("an output that can't be is refused before the work", async () => {
   });
 });
 
+Deno.test("what lies beside a model and may not be read is told once", async () => {
+  await withFolder(async (outer) => {
+    // As in repositories for transformers.js: the tokenizer lies one folder above.
+    const folder = join(outer, "onnx");
+    Deno.mkdirSync(folder);
+    const source = await writeText(folder, 3);
+    Deno.renameSync(join(folder, "tokenizer.json"), join(outer, "tokenizer.json"));
+    const args = ["convert", "--source", source, "--output", join(folder, "text.webgpu.js")];
+    const without = await command(args, { folder });
+    assert.equal(without.code, 0, without.stderr);
+    assert.match(without.stdout, /^page +for arrays/m);
+    assert.equal(without.stderr.match(/^warning: ".*" may not be read; a tokenizer/mg)?.length, 1);
+    const allowed = await command(args, { folder: outer });
+    assert.match(allowed.stdout, /^page +for similarity of texts/m);
+    assert.doesNotMatch(allowed.stderr, /warning/);
+  });
+});
+
 Deno.test("two conversions into one folder don't disturb each other", async () => {
   await withFolder(async (folder) => {
     const modelPath = await writeText(folder);

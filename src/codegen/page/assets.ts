@@ -42,6 +42,13 @@ export async function readAssets(
   const json = new Map<string, unknown>();
   let keys: string[] | null = null;
   for (const folder of folders) {
+    if (!mayRead(folder)) {
+      warn(
+        `"${folder}" may not be read; a tokenizer and the like in it are not for the page. Add ` +
+          "the folder to --allow-read.",
+      );
+      continue;
+    }
     for (const name of JSON_FILES) {
       if (json.has(name)) continue;
       const text = await readSmall(join(folder, name), warn);
@@ -63,6 +70,13 @@ export async function readAssets(
     }
   }
   return { json, keys };
+}
+
+/** Whether Deno lets `folder` be read, or any of the files that would be looked for in it. */
+function mayRead(folder: string): boolean {
+  return ["", ...JSON_FILES].some((name) =>
+    Deno.permissions.querySync({ name: "read", path: join(folder, name) }).state === "granted"
+  );
 }
 
 function isFolder(path: string): boolean {
@@ -90,7 +104,7 @@ async function readSmall(path: string, warn: (text: string) => void): Promise<st
     if (info.size <= MOST_BYTES) return await Deno.readTextFile(path);
     warn(`"${path}" has more than ${MOST_BYTES} bytes; the page does without it`);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable)) {
       const reason = error instanceof Error ? error.message : String(error);
       warn(`"${path}" can't be read (${reason}); the page does without it`);
     }
