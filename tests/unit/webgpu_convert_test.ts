@@ -100,6 +100,16 @@ Deno.test("a module's files lie beside each other, and its report tells what is 
       for (const kernel of kernels) assert.ok(report.kernels[kernel] !== undefined);
     }
     assert.ok(report.dispatches.some(({ label }) => label.startsWith("MatMul")));
+    const [choice, ...others] = report.choices;
+    assert.deepEqual(others, []);
+    assert.match(choice!.label, /^MatMul/);
+    assert.ok(choice!.candidates.length > 2);
+    for (const { variant, kernels } of choice!.candidates) {
+      assert.match(variant, /^matmul_/);
+      for (const kernel of kernels) assert.ok(report.kernels[kernel]!.label.includes(variant));
+    }
+    const few = choice!.candidates.find(({ variant }) => variant === "matmul_row");
+    assert.deepEqual(few?.limits, ["rows <= 2"]);
     const checker = await shaderChecker();
     assert.deepEqual(report.shaders, {
       checker,

@@ -28,6 +28,10 @@ const TIMED = 2000;
 const MOST_REPEATS = 64;
 /** Times that each candidate is timed; the least counts. */
 const ROUNDS = 3;
+/** Microseconds of one dispatch from which on timing it once is enough. */
+const SLOW = 50_000;
+/** What takes so many times as long as another at first is not timed again. */
+const HOPELESS = 4;
 /** Only what is faster than the preferred candidate by more than noise takes its place. */
 const GAIN = 0.95;
 /** Times that a measurement which a run came between is begun anew. */
@@ -108,7 +112,7 @@ export class KernelTuner {
     let best = Number(candidates[0]);
     let least = Infinity;
     for (const index of candidates) {
-      const time = await this.#time(choice, index, executor, timer);
+      const time = await this.#time(choice, index, least, executor, timer);
       if (this.#stopped) break;
       if (time < least) {
         best = index;
@@ -122,10 +126,11 @@ export class KernelTuner {
    * Microseconds of one candidate.
    * @param {OpenChoice} choice
    * @param {number} index
+   * @param {number} rival the least time of those before
    * @param {SegmentExecutor} executor
    * @param {PassTimer} timer
    */
-  async #time({ kernel, sizes, tensors, parameters }, index, executor, timer) {
+  async #time({ kernel, sizes, tensors, parameters }, index, rival, executor, timer) {
     const { device, tables, queue } = this.#context;
     const recorder = new ProgramRecorder({ ...tables, inputs: [], outputs: [] }, {
       dims: [],
@@ -155,13 +160,14 @@ export class KernelTuner {
       device.pushErrorScope("validation");
       executor.ready(prepared);
       // The first time around is slower: memory is touched, and caches are filled.
-      const first = repeated(1);
+      const submitted = repeated(1);
+      // It fails where the device goes, which the scope may be told of first.
+      submitted.catch(() => {});
       const error = await device.popErrorScope();
+      const first = await submitted;
       if (error !== null) throw new Error(error.message);
-      const repeats = Math.min(
-        MOST_REPEATS,
-        Math.max(1, Math.ceil(TIMED / Math.max(1, await first))),
-      );
+      if (first > SLOW || first > HOPELESS * rival) return first;
+      const repeats = Math.min(MOST_REPEATS, Math.ceil(TIMED / Math.max(1, first)));
       for (let round = 0; round < ROUNDS && queue.entered === entered; round++) {
         if (this.#stopped) return Infinity;
         const time = await repeated(repeats) / repeats;
