@@ -12,10 +12,12 @@ import {
   type Value,
 } from "../expr/mod.ts";
 import type { Scalar } from "../expr/operations.ts";
+import type { Tensor } from "./program.ts";
 import { type Declarations, Scope } from "./shader_parts.ts";
-import type { VectorHook } from "./kernel_family.ts";
+import { census } from "./cost.ts";
+import type { Variant, VectorHook } from "./kernel_family.ts";
 import { type Hook, StoredValue } from "./units.ts";
-import { type Four, readsOf, VectorPrinter } from "./vectors.ts";
+import { type Four, readsOf, VectorPrinter, vectorTensors } from "./vectors.ts";
 import { Printer } from "./wgsl.ts";
 
 /** The parameters of a hook over `axes`, as WGSL declares them. */
@@ -55,17 +57,50 @@ function fourAlong(step: Axis, body: Value): Four {
   return [at(0), at(1), at(2), at(3)];
 }
 
+/**
+ * The axis that `hook` reads 4 elements along: of the two of a matrix, the one in which its elements
+ * lie beside each other.
+ */
+function readAxis({ along, across }: VectorHook, { axes, body }: Hook): Axis {
+  const [first, second] = [axes[along]!, axes[across ?? along]!];
+  return readsOf(fourAlong(first, body)) < readsOf(fourAlong(second, body)) ? first : second;
+}
+
+/**
+ * The tensors that shaders of `variants` bind as vectors of 4: their vector hooks read nothing else
+ * of them, and no other hook and none of `others` reads them. A hook that has a vector form may: it
+ * serves what is left at the end of a row.
+ */
+export function vectorBindings(
+  loads: readonly Hook[],
+  variants: readonly Pick<Variant, "loads" | "vectors">[],
+  others: readonly Value[],
+): ReadonlySet<Tensor> {
+  const vectors = variants.flatMap((variant) => variant.vectors);
+  const found = vectorTensors(vectors.flatMap((hook) => {
+    const given = loads.find((entry) => entry.name === hook.of);
+    return given === undefined ? [] : [fourAlong(readAxis(hook, given), given.body)];
+  }));
+  const single = loads.filter(({ name }) => !vectors.some((hook) => hook.of === name));
+  for (const value of [...others, ...single.map(({ body }) => body)]) {
+    for (const source of census(value).sources) found.delete(source);
+  }
+  return found;
+}
+
 /** The hook `hook` of what `given` gives. */
 export function vectorHook(
   declarations: Declarations,
-  { name, along, across }: VectorHook,
-  { axes, body }: Hook,
+  hook: VectorHook,
+  given: Hook,
 ): string {
+  const { name, along, across } = hook;
+  const { axes, body } = given;
   const [first, second] = [axes[along]!, axes[across ?? along]!];
-  if (across === undefined) return readAlong(declarations, name, axes, first, body);
-  // The matrix is read along the index in which its elements lie beside each other.
-  const isTurned = readsOf(fourAlong(first, body)) < readsOf(fourAlong(second, body));
-  const [read, other] = isTurned ? [first, second] : [second, first];
+  const read = readAxis(hook, given);
+  if (across === undefined) return readAlong(declarations, name, axes, read, body);
+  const isTurned = read === first;
+  const other = isTurned ? second : first;
   const vectors = [0, 1, 2, 3].map((i) => {
     const args = axes.map((entry) =>
       entry === other && i > 0 ? `${entry.name} + ${i}` : entry.name

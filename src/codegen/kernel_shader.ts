@@ -1,7 +1,14 @@
 /** Shaders of kernel files: another header over a file's core, one for each way of computing. */
 import { integer, modulo, ONE, ZERO } from "../expr/mod.ts";
 import { type Candidate, candidatesOf, tilesOf } from "./kernel_candidates.ts";
-import { loadHook, parameters, scalarFunction, signature, vectorHook } from "./kernel_hooks.ts";
+import {
+  loadHook,
+  parameters,
+  scalarFunction,
+  signature,
+  vectorBindings,
+  vectorHook,
+} from "./kernel_hooks.ts";
 import type { Scalar } from "../expr/operations.ts";
 import { coreOf, type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
 import { withoutComments } from "./kernel_text.ts";
@@ -56,8 +63,9 @@ const MOST_BINDINGS = 8;
 /** The shaders of `unit`, one or two for each candidate. */
 export function kernelShaders(unit: KernelUnit): KernelShaders {
   const family = familyOf(unit.use.core);
-  const header = new Header(unit, family);
-  const made = candidatesOf(unit, family).map((candidate) => ({
+  const given = candidatesOf(unit, family);
+  const header = new Header(unit, family, given.map(({ variant }) => variant));
+  const made = given.map((candidate) => ({
     candidate,
     passes: header.passes(candidate.variant),
   }));
@@ -80,7 +88,7 @@ export function kernelShaders(unit: KernelUnit): KernelShaders {
 
 /** What stands above the cores of a unit: each function is printed once, for all that call it. */
 class Header {
-  readonly declarations = new Declarations();
+  readonly declarations: Declarations;
   readonly sizes: (number | readonly [parameter: number])[] = [];
   readonly #loads;
   readonly #common: HeaderFunction[] = [];
@@ -89,14 +97,21 @@ class Header {
   /** What the family's Element is; undefined where it names none. */
   readonly #element: Scalar | undefined;
 
-  constructor(readonly unit: KernelUnit, readonly family: Family) {
+  constructor(
+    readonly unit: KernelUnit,
+    readonly family: Family,
+    variants: readonly Variant[],
+  ) {
     const { use } = unit;
+    this.#loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
+    const reading = variants.flatMap(({ after, ...own }) => [own, ...after ? [after.variant] : []]);
+    const stored = unit.stores.map(({ body }) => flattened(body));
+    this.declarations = new Declarations(null, vectorBindings(this.#loads, reading, stored));
     const named = family.stores.find(({ type }) => type === "Element")?.name;
     this.#element = unit.stores.find(({ hook }) => hook === named)?.given.type;
     if (this.#element !== undefined) {
       this.#common.push(this.#function("Element", () => `alias Element = ${this.#element};`));
     }
-    this.#loads = unit.loads.map((hook) => ({ ...hook, body: flattened(hook.body) }));
     for (const [name, type] of Object.entries(family.constants)) {
       this.#common.push(
         this.#function(name, () => `const ${name}: ${type} = ${use.constants?.[name] ?? 0};`),

@@ -35,7 +35,11 @@ export class Declarations {
   readonly used = new Set<Tensor>();
   readonly #names: Map<string, string>;
 
-  constructor(whole: Declarations | null = null) {
+  /** The tensors bound as arrays of vectors of 4, wherever the shader reads them. */
+  readonly vectors: ReadonlySet<Tensor>;
+
+  constructor(whole: Declarations | null = null, vectors: ReadonlySet<Tensor> = new Set()) {
+    this.vectors = vectors;
     this.tensors = whole === null ? [] : whole.tensors;
     this.parameters = whole === null ? [] : whole.parameters;
     this.#names = whole === null ? new Map() : whole.#names;
@@ -43,7 +47,7 @@ export class Declarations {
 
   /** A part of a shader: its tensors and parameters are the whole's, what it uses is its own. */
   part(): Declarations {
-    return new Declarations(this);
+    return new Declarations(this, this.vectors);
   }
 
   /** The variable that holds `tensor`. */
@@ -118,9 +122,9 @@ export class Declarations {
     for (const [i, tensor] of this.tensors.entries()) {
       if (!used.has(tensor)) continue;
       const space = isWeight(tensor) ? "read" : "read_write";
-      lines.push(
-        `@group(0) @binding(${i + 1}) var<storage, ${space}> t${i}: array<${wordOf(tensor)}>;`,
-      );
+      const word = wordOf(tensor);
+      const type = this.vectors.has(tensor) ? `vec4<${word}>` : word;
+      lines.push(`@group(0) @binding(${i + 1}) var<storage, ${space}> t${i}: array<${type}>;`);
     }
     return lines.join("\n");
   }
@@ -136,6 +140,11 @@ function wordOf(tensor: Tensor): string {
   if (tensor.type === "bool") return "u32";
   if (!isWeight(tensor)) return tensor.type;
   return DTYPES[packedDtype(tensor.dtype)].bits === 32 ? tensor.type : "u32";
+}
+
+/** True for what lies in words of several codes. */
+export function isPacked(tensor: Tensor): boolean {
+  return isWeight(tensor) && DTYPES[packedDtype(tensor.dtype)].bits < 32;
 }
 
 /** Statements that are filled from the outside in. */

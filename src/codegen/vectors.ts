@@ -20,7 +20,7 @@ import { census } from "./cost.ts";
 import { freshId } from "../expr/interned.ts";
 import { DTYPES } from "../dtype.ts";
 import { FlatTensor, type Tensor } from "./program.ts";
-import { isWeight, Scope, smallFloatName } from "./shader_parts.ts";
+import { isPacked, Scope, smallFloatName } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
 import { isDear, type Printer } from "./wgsl.ts";
 
@@ -210,10 +210,16 @@ export class VectorPrinter {
     const { bits } = DTYPES[dtype];
     const name = this.printer.declarations.tensor(run.of);
     if (!isPacked(run.of)) {
-      const at = this.#offset(run.first, scope);
       const isBool = run.of.type === "bool";
-      const texts = run.steps.map((step) => `${name}[${step === 0 ? at : `${at} + ${step}`}]`);
-      const vector = `${VECTORS[isBool ? "u32" : run.of.type]}(${texts.join(", ")})`;
+      let vector: string;
+      if (this.printer.declarations.vectors.has(run.of)) {
+        if (!isWhole(run)) return null;
+        vector = `${name}[${this.#offset(divide(run.first, integer(4)), scope)}]`;
+      } else {
+        const at = this.#offset(run.first, scope);
+        const texts = run.steps.map((step) => `${name}[${step === 0 ? at : `${at} + ${step}`}]`);
+        vector = `${VECTORS[isBool ? "u32" : run.of.type]}(${texts.join(", ")})`;
+      }
       return isBool ? `(${vector} != vec4u())` : vector;
     }
     return this.#codes(run, name, bits, scope);
@@ -281,9 +287,24 @@ export function readsOf(four: Four): number {
   return parts.reduce((sum, part) => sum + readsOf(part), 0);
 }
 
-/** True for what lies in words of several codes. */
-function isPacked(tensor: Tensor): boolean {
-  return isWeight(tensor) && DTYPES[packedDtype(tensor.dtype)].bits < 32;
+/** True for 4 elements beside each other, the first a multiple of 4 from the tensor's first. */
+function isWhole({ of, first, steps }: Run): boolean {
+  return !isPacked(of) && steps.every((step, i) => step === i) && isMultiple(first, 4);
+}
+
+/** The tensors that all of `fours` read by whole vectors alone, if they read them at all. */
+export function vectorTensors(fours: readonly Four[]): Set<Tensor> {
+  const whole = new Set<Tensor>();
+  const others = new Set<Tensor>();
+  const visit = (four: Four): void => {
+    const run = isSame(four) ? null : runOf(four);
+    const parts = isSame(four) ? null : vectorParts(four);
+    if (run !== null) (isWhole(run) ? whole : others).add(run.of);
+    else if (parts !== null) parts.forEach(visit);
+    else for (const value of four) for (const source of census(value).sources) others.add(source);
+  };
+  fours.forEach(visit);
+  return whole.difference(others);
 }
 
 function isSame(four: Four): boolean {

@@ -25,7 +25,7 @@ import { census } from "./cost.ts";
 import { isHostInteger, isHostValue } from "./host_values.ts";
 import { FlatTensor, Tensor } from "./program.ts";
 import { flatOffset, StoredValue } from "./units.ts";
-import { type Declarations, isWeight, literal, Scope, smallFloatName } from "./shader_parts.ts";
+import { type Declarations, isPacked, literal, Scope, smallFloatName } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
 
 const INITIAL: Record<Reduction, Record<"f32" | "i32" | "u32", string>> = {
@@ -187,13 +187,15 @@ export class Printer {
   element(source: Tensor, name: string, offset: string, scope: Scope): string {
     const dtype = packedDtype(source.dtype);
     const { bits, kind } = DTYPES[dtype];
-    if (!isWeight(source) || bits === 32) {
-      return source.type === "bool" ? `(${name}[${offset}] != 0u)` : `${name}[${offset}]`;
-    }
+    const isVector = this.declarations.vectors.has(source);
     let at = offset;
-    if (!/^\w+$/.test(offset)) {
+    if (!/^\w+$/.test(offset) && (isVector || isPacked(source))) {
       at = this.name("at");
       scope.lines.push(`let ${at} = ${offset};`);
+    }
+    if (!isPacked(source)) {
+      const word = `${name}[${isVector ? `${at} >> 2u][${at} & 3` : at}]`;
+      return source.type === "bool" ? `(${word} != 0u)` : word;
     }
     if (bits === 6) {
       const bit = this.name("at");
