@@ -8,6 +8,7 @@ import { openOnnx } from "../../conformance/onnx.ts";
 import { openWebGpu } from "../../conformance/webgpu.ts";
 import { Draw } from "../differential/draw.ts";
 import { ELEMENTWISE, type Generators } from "../differential/elementwise.ts";
+import { HALF } from "../differential/half.ts";
 import { LAYERS } from "../differential/layers.ts";
 import { MICROSOFT } from "../differential/microsoft.ts";
 import { MOVEMENT } from "../differential/movement.ts";
@@ -28,6 +29,7 @@ const CALLS: readonly (readonly [Generators, number])[] = [
   [MICROSOFT, 6],
   [QUANTIZED, 4],
   [SPECIAL, 1],
+  [HALF, 3],
 ];
 
 for (const [generators, count] of CALLS) {
