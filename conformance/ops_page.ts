@@ -82,6 +82,20 @@ export const REFUSED: Readonly<Record<string, string>> = {
   StringSplit: TEXT,
 };
 
+/** Forms of ops that are refused though the op is compiled. */
+export const PARTLY: Readonly<Record<string, string>> = {
+  Attention: "com.microsoft's with `do_rotary` or with a buffer that past and present share",
+  BitCast: "types of 64 bits: GPUs compute in 32",
+  CausalConvWithState: "com.microsoft's with gaps, windows of states, or channels last",
+  GroupQueryAttention: "a quantized or a ring cache, `query_seqlens`, the output of scores",
+  LinearAttention: "com.microsoft's with windows of states, or with fewer queries than keys",
+  MatMulNBits: "weights packed for a device; codes of other than 8, 4 and 2 bits",
+  MultiHeadAttention: "a shared buffer of past and present, beams",
+  RotaryEmbedding: "com.microsoft's with a scale or with packed batches",
+  SwiGLU: "com.microsoft's with a rounded activation",
+  TfIdfVectorizer: "pools of text",
+};
+
 /** The ops that lowering itself compiles: their graphs become the program's own. */
 export const CONTROL_FLOW: Readonly<Record<string, number>> = { If: 25, Loop: 25, Scan: 25 };
 
@@ -162,6 +176,8 @@ export function renderOps(record: ConformanceRecord): string {
         !opRecords().some((entry) => entry.domain === "" && entry.name === name)
       ),
     ),
+    "## Refused in part\n\nForms of ops that are compiled otherwise.\n",
+    table(["op", "which forms"], Object.entries(PARTLY)),
     "Of the ops that are compiled, elements of 64 bits are held in 32: integers that pass their range are\n" +
     "refused where they come in, float64 is rounded. Strings and complex types are refused.\n",
   ].join("\n");
