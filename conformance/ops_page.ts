@@ -84,10 +84,11 @@ export const REFUSED: Readonly<Record<string, string>> = {
 
 /** Forms of ops that are refused though the op is compiled. */
 export const PARTLY: Readonly<Record<string, string>> = {
-  Attention: "com.microsoft's with `do_rotary` or with a buffer that past and present share",
+  Attention:
+    "com.microsoft's with rotary embeddings of its own or a buffer that past and present share",
   BitCast: "types of 64 bits: GPUs compute in 32",
   CausalConvWithState: "com.microsoft's with gaps, windows of states, or channels last",
-  GroupQueryAttention: "a quantized or a ring cache, `query_seqlens`, the output of scores",
+  GroupQueryAttention: "a quantized cache, one of a window, padded prompts, the output of scores",
   LinearAttention: "com.microsoft's with windows of states, or with fewer queries than keys",
   MatMulNBits: "weights packed for a device; codes of other than 8, 4 and 2 bits",
   MultiHeadAttention: "a shared buffer of past and present, beams",
