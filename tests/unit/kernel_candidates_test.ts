@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { compileModel } from "../../src/codegen/mod.ts";
 import type { KernelTable } from "../../src/codegen/module.ts";
+import { PipelineTables } from "../../src/codegen/pipeline_tables.ts";
 import { unpackTables } from "../../src/codegen/runtime/packed_tables.js";
 import { KernelSelection } from "../../src/codegen/runtime/selection.js";
 import { checkShader, shaderChecker } from "../../src/codegen/shader_check.ts";
@@ -80,6 +81,37 @@ Deno.test("what is not known is left to the run, and the last candidate to every
       );
     }
   }
+});
+
+Deno.test("features are enabled, and asked of the device", async () => {
+  const kernel = await kernelOf([64, 300], [300, 500]);
+  const [first] = kernel.candidates;
+  const variant = { ...first!.variant, name: "half", adapter: "any", features: ["shader-f16"] };
+  const candidates = [{ ...first!, variant, limits: [] } as const, ...kernel.candidates];
+  const taken = (features: readonly string[]): string => {
+    const abilities = { software: false, features: new Set(features), workgroupBytes: 16384 };
+    const selection = new KernelSelection(
+      [{ ...kernel, candidates }] as KernelTable[],
+      abilities,
+      false,
+    );
+    return candidates[selection.choose(0, [1, 64, 500, 300]).index]!.variant.name;
+  };
+  assert.equal(taken(["shader-f16"]), "half");
+  assert.notEqual(taken(["subgroups"]), "half");
+
+  const tables = new PipelineTables();
+  const shader = { prelude: new Set<string>(), bindings: "", constants: {} };
+  const text = "@compute @workgroup_size(1) fn main() { _ = f16(1.0); }";
+  const features = ["shader-f16", "subgroups"];
+  tables.pipeline("half", { ...shader, text, features }, 0);
+  const { pipelines } = unpackTables(packTables(tables));
+  assert.deepEqual(pipelines[0]!.features, features);
+  assert.match(pipelines[0]!.code, /^enable f16;\nenable subgroups;\n@compute/);
+  if (await shaderChecker() === "naga") assert.equal(await checkShader(pipelines[0]!.code), null);
+  assert.throws(() => tables.pipeline("x", { ...shader, text, features: ["nonsense"] }, 0), {
+    message: 'no directive enables "nonsense"',
+  });
 });
 
 Deno.test("all candidates of a kernel take the same tensors and parameters", async () => {

@@ -58,8 +58,16 @@ export class KernelTuner {
   add(open) {
     if (this.#stopped) return;
     for (const [key, choice] of open) this.#open.set(key, choice);
+    this.#start();
+  }
+
+  #start() {
     if (this.#open.size === 0 || this.#work !== null) return;
-    this.#work = this.#tune().catch(() => this.stop()).finally(() => this.#work = null);
+    this.#work = this.#tune().catch(() => this.stop()).finally(() => {
+      this.#work = null;
+      // A run may have ended while the last of it was put away.
+      this.#start();
+    });
   }
 
   /** Resolves when nothing is left to tune. */
@@ -166,6 +174,7 @@ export class KernelTuner {
       const error = await device.popErrorScope();
       const first = await submitted;
       if (error !== null) throw new Error(error.message);
+      if (queue.entered !== entered) continue;
       if (first > SLOW || first > HOPELESS * rival) return first;
       const repeats = Math.min(MOST_REPEATS, Math.ceil(TIMED / Math.max(1, first)));
       for (let round = 0; round < ROUNDS && queue.entered === entered; round++) {
