@@ -23,7 +23,6 @@ export function candidatesOf(unit: KernelUnit, family: Family): Candidate[] {
     const limits = limitsOf(unit, family, variant.limits);
     return limits === null ? [] : [{ variant, limits }];
   });
-  // What comes behind one that every device can take, and every run, is of use to other kinds only.
   const sure = candidates.find(({ variant, limits }) =>
     needsNothing(variant) && limits.length === 0
   );
