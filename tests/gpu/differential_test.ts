@@ -13,6 +13,7 @@ import { LAYERS } from "../differential/layers.ts";
 import { MICROSOFT } from "../differential/microsoft.ts";
 import { MOVEMENT } from "../differential/movement.ts";
 import { QUANTIZED } from "../differential/quantized.ts";
+import { RECENT } from "../differential/recent.ts";
 import { describeCall, runCall } from "../differential/run.ts";
 import { SPECIAL } from "../differential/special.ts";
 
@@ -30,6 +31,7 @@ const CALLS: readonly (readonly [Generators, number])[] = [
   [QUANTIZED, 4],
   [SPECIAL, 1],
   [HALF, 3],
+  [RECENT, 3],
 ];
 
 for (const [generators, count] of CALLS) {
