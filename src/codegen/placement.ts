@@ -16,13 +16,21 @@ import {
   substitute,
   type Value,
 } from "../expr/mod.ts";
-import { estimateCount, occurrences, reductionsIn } from "./cost.ts";
+import { census, estimateCount, occurrences, reductionsIn } from "./cost.ts";
 import { Tensor } from "./program.ts";
 import { bodiesOf, type ExpressionUnit, type Unit } from "./units.ts";
 
 /** True where `tensor` only rearranges another. */
 export function isView(tensor: Tensor): boolean {
   return tensor.origin.kind === "expression" && tensor.origin.body.kind === "load";
+}
+
+/** True where `tensor` is computed from weights alone, without reductions. */
+export function isOfWeights({ origin }: Tensor): boolean {
+  if (origin.kind === "weight") return true;
+  if (origin.kind !== "expression") return false;
+  const { hasReduce, sources } = census(origin.body);
+  return !hasReduce && [...sources].every(isOfWeights);
 }
 
 /** True where `tensor` is the result of a kernel file, perhaps rearranged. */

@@ -32,7 +32,7 @@ import {
   type Unit,
 } from "./units.ts";
 import { bindingCount } from "./weight_parts.ts";
-import { inline, isOfKernel, isView, repeated, sharesRows, solved } from "./placement.ts";
+import { inline, isOfKernel, isOfWeights, isView, repeated, sharesRows, solved } from "./placement.ts";
 
 /** Storage bindings of a dispatch at most, the result's included (WebGPU's default limit). */
 const MOST_BINDINGS = 8;
@@ -193,10 +193,15 @@ class Scheduler {
     for (const source of sources) held.add(source);
     for (const result of resultsOf(unit)) held.add(result);
     if (bindingCount(held) > MOST_BINDINGS || size > MOST_NODES) return false;
-    const isConstant = !hasReduce &&
-      [...sources].every((source) => source.origin.kind === "weight");
-    const inHook = unit.kind === "kernel" &&
-      unit.loads.some((hook) => census(hook.body).sources.has(tensor));
+    const hooks = unit.kind === "kernel"
+      ? unit.loads.filter((hook) => census(hook.body).sources.has(tensor))
+      : [];
+    const inHook = hooks.length > 0;
+    // Weights of a product are taken apart as they are read; those of a convolution, which are read
+    // for each of many positions, only where that is one step.
+    const isConstant = hooks.every(({ name }) => name === "b")
+      ? isOfWeights(tensor)
+      : !hasReduce && [...sources].every((source) => source.origin.kind === "weight");
     if (inHook && tensor.storedForKernels) return false;
     // What a kernel file gave is rearranged where that stores it, rather than at every load.
     if (!hasReduce && inHook) {
