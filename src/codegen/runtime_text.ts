@@ -66,7 +66,7 @@ export function runtimeText(): string {
 }
 
 /**
- * Removes comments, import lines, indentation and the word `export`. Valid for the runtime's own
+ * Removes comments, import lines, indentation, the word `export` and needless spaces. Valid for the runtime's own
  * files: an import is one line, `//` comments have lines of their own, no string holds the
  * beginning of a JSDoc comment, and no template spans lines.
  */
@@ -78,5 +78,16 @@ export function stripModule(text: string): string {
     .replace(/^export (?=function|async function|class|const)/gm, "")
     .replace(/^[ \t]+|[ \t]+$/gm, "")
     .replace(/\n\n+/g, "\n")
-    .trim();
+    .trim()
+    .split("\n").map(shortenedLine).join("\n");
+}
+
+/**
+ * A line without spaces that part nothing: those between two words and between two operators stay, as do
+ * those of lines that may hold a string, a template or a regular expression.
+ */
+function shortenedLine(line: string): string {
+  if (/["'`/]/.test(line)) return line;
+  return line.replace(/(?<![\w$#.]) (?=[\w$#.])|(?<=[\w$#.]) (?![\w$#.])/g, "")
+    .replace(/(?<=[(){}[\],;:]) | (?=[(){}[\],;:])/g, "");
 }
