@@ -25,12 +25,19 @@ export function isView(tensor: Tensor): boolean {
   return tensor.origin.kind === "expression" && tensor.origin.body.kind === "load";
 }
 
+const OF_WEIGHTS = new WeakMap<Tensor, boolean>();
+
 /** True where `tensor` is computed from weights alone, without reductions. */
-export function isOfWeights({ origin }: Tensor): boolean {
-  if (origin.kind === "weight") return true;
-  if (origin.kind !== "expression") return false;
-  const { hasReduce, sources } = census(origin.body);
-  return !hasReduce && [...sources].every(isOfWeights);
+export function isOfWeights(tensor: Tensor): boolean {
+  const { origin } = tensor;
+  if (origin.kind !== "expression") return origin.kind === "weight";
+  let found = OF_WEIGHTS.get(tensor);
+  if (found === undefined) {
+    const { hasReduce, sources } = census(origin.body);
+    found = !hasReduce && [...sources].every(isOfWeights);
+    OF_WEIGHTS.set(tensor, found);
+  }
+  return found;
 }
 
 /** True where `tensor` is the result of a kernel file, perhaps rearranged. */

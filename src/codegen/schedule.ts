@@ -32,7 +32,15 @@ import {
   type Unit,
 } from "./units.ts";
 import { bindingCount } from "./weight_parts.ts";
-import { inline, isOfKernel, isOfWeights, isView, repeated, sharesRows, solved } from "./placement.ts";
+import {
+  inline,
+  isOfKernel,
+  isOfWeights,
+  isView,
+  repeated,
+  sharesRows,
+  solved,
+} from "./placement.ts";
 
 /** Storage bindings of a dispatch at most, the result's included (WebGPU's default limit). */
 const MOST_BINDINGS = 8;
