@@ -1,9 +1,9 @@
 /**
  * Dropout (https://onnx.ai/onnx/operators/onnx__Dropout.html). Outside training it changes nothing.
- * In training an element is dropped by a hash of the seed and its position, so the same seed drops
- * the same elements; ONNX leaves the generator open.
+ * ONNX leaves the generator open. In training with a seed, elements are dropped that its reference
+ * implementation drops, by numbers that the host draws; without one, by a hash of their position.
  */
-import { type Integer, ZERO } from "../expr/integer.ts";
+import { type Integer, multiply, ZERO } from "../expr/integer.ts";
 import {
   apply,
   bitcast,
@@ -41,6 +41,21 @@ function scalar(call: OpCall, i: number, fallback: Value): Value {
   return given === null ? fallback : given.at(given.dims.map(() => ZERO));
 }
 
+/** Which elements are kept, by their number. */
+function drawn(call: OpCall, x: Operand, ratio: Value): (position: Integer) => Value {
+  if (!call.has("seed")) {
+    return (position) => apply("greaterOrEqual", uniform(0x5eed, position), ratio);
+  }
+  const count = operand("int64", [], () => fromInteger(multiply(...x.dims)));
+  const [mask] = call.host(
+    "keptByTwister",
+    [count, operand("float32", [], () => ratio)],
+    [call.int("seed", 0) >>> 0],
+    [{ dtype: "bool", rank: 1 }],
+  );
+  return (position) => mask!.at([position]);
+}
+
 function dropout(call: OpCall): readonly Operand[] {
   const x = call.input(0);
   const training = scalar(call, 2, constant("bool", 0));
@@ -49,13 +64,9 @@ function dropout(call: OpCall): readonly Operand[] {
   if (drops.kind === "constant" && drops.value === 0) {
     return [x, operand("bool", x.dims, () => constant("bool", 1))];
   }
-  const seed = call.int("seed", 0x5eed);
+  const draws = drawn(call, x, ratio);
   const kept = (indices: readonly Integer[]): Value =>
-    select(
-      drops,
-      apply("greaterOrEqual", uniform(seed, rowMajor(x.dims, indices)), ratio),
-      constant("bool", 1),
-    );
+    select(drops, draws(rowMajor(x.dims, indices)), constant("bool", 1));
   const scale = select(drops, over(float(1), minus(float(1), ratio)), float(1));
   return [
     operand(x.dtype, x.dims, (indices) => {

@@ -86,7 +86,7 @@ function globalAverage(x: Operand): Operand {
 /** Over one axis, or before opset 13 over all dimensions from the axis on. */
 function softmaxOf(x: Operand, call: OpCall): Operand {
   const isNew = call.int("opset", 13) >= 13;
-  const axis = axisOf(call, call.int("axis", isNew ? -1 : 1), x.dims.length);
+  const axis = axisOf(call, call.int("axis", -1), x.dims.length);
   if (isNew) return softmax(x, axis);
   return operand("float32", x.dims, (at) => {
     const element = (position: readonly Integer[]): Value =>

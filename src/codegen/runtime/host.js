@@ -181,3 +181,44 @@ export function determinant(inputs) {
   }
   return [{ dims: outer, data: results }];
 }
+
+/**
+ * Which elements a Dropout with a seed keeps, as ONNX's reference implementation draws them: numbers
+ * from 0 up to 1 of the Mersenne Twister MT19937 (Matsumoto and Nishimura 1998), 53 bits of two words
+ * each, kept from the ratio on.
+ * @param {readonly (HostTensor | null)[]} inputs the number of elements; the ratio of those to drop
+ * @param {readonly (number | string | readonly number[])[]} settings the seed
+ * @returns {HostTensor[]} a truth value each
+ */
+export function keptByTwister(inputs, settings) {
+  const [count, ratio] = inputs.map((input) => input?.data[0] ?? 0);
+  const length = count ?? 0;
+  const state = new Uint32Array(624);
+  state[0] = /** @type {number} */ (settings[0]);
+  for (let i = 1; i < 624; i++) {
+    const before = state[i - 1] ?? 0;
+    state[i] = Math.imul(before ^ (before >>> 30), 1812433253) + i;
+  }
+  let next = 624;
+  const word = () => {
+    if (next === 624) {
+      for (let i = 0; i < 624; i++) {
+        const joined = ((state[i] ?? 0) & 0x80000000) | ((state[(i + 1) % 624] ?? 0) & 0x7fffffff);
+        const mixed = (joined >>> 1) ^ ((joined & 1) * 0x9908b0df);
+        state[i] = (state[(i + 397) % 624] ?? 0) ^ mixed;
+      }
+      next = 0;
+    }
+    let value = state[next++] ?? 0;
+    value ^= value >>> 11;
+    value ^= (value << 7) & 0x9d2c5680;
+    value ^= (value << 15) & 0xefc60000;
+    return (value ^ (value >>> 18)) >>> 0;
+  };
+  const data = new Uint32Array(length);
+  for (let i = 0; i < length; i++) {
+    const high = word() >>> 5;
+    data[i] = (high * 67108864 + (word() >>> 6)) / 9007199254740992 >= (ratio ?? 0) ? 1 : 0;
+  }
+  return [{ dims: [length], data }];
+}
