@@ -393,12 +393,14 @@ export const QUANTIZED: Generators = {
       ? fixed(draw.tensor("float32", [N, blocks], 0, 2 ** bits))
       : null;
     const bias = draw.maybe(() => fixed(draw.tensor("float32", [N])));
+    // With groups of its own choice ONNX Runtime passes over zero points, and misreads other codes.
+    const grouped = bits === 4 && zeros === "none" && draw.chance(0.5);
     const operands = [
       draw.tensor("float32", [...draw.shape(1, 2, false), K]),
       fixed(draw.tensor("uint8", [N, blocks, (block * bits) / 8])),
       scales(draw, [N, blocks]),
       zeroPoints,
-      null,
+      grouped ? fixed(draw.tensor("int32", [blocks * block], 0, blocks - 1)) : null,
       bias,
     ];
     while (operands.at(-1) === null) operands.pop();
