@@ -1,6 +1,7 @@
 /**
  * The page `docs/ops.md`: every op that is compiled, from the ops' records and the conformance record,
- * and every op of ONNX that isn't, with the reason. Run, it writes the page anew.
+ * and every op of ONNX that isn't, with the reason. Types of elements are in `op_types.json`, which
+ * `scripts/op_types.py` writes. Run, it writes the page anew.
  */
 import { fileURLToPath } from "node:url";
 import { type DType, DTYPES } from "../src/dtype.ts";
