@@ -4,6 +4,7 @@ import matmulRegisters from "../../kernels/ops/matmul_registers.wgsl" with { typ
 import matmulRegisters8 from "../../kernels/ops/matmul_registers_8.wgsl" with { type: "text" };
 import matmulRow from "../../kernels/ops/matmul_row.wgsl" with { type: "text" };
 import matmulSplit from "../../kernels/ops/matmul_split.wgsl" with { type: "text" };
+import matmulSubgroups from "../../kernels/ops/matmul_subgroups.wgsl" with { type: "text" };
 import matmulSum from "../../kernels/ops/matmul_sum.wgsl" with { type: "text" };
 import matmulTiled from "../../kernels/ops/matmul_tiled.wgsl" with { type: "text" };
 import type { Family, Variant } from "./kernel_family.ts";
@@ -59,6 +60,18 @@ export const MATMUL: Family = {
   functions: {},
   extents: { batch: "batches", row: "rows", column: "columns", k: "depth", split: "splits" },
   variants: [
+    {
+      ...OPERANDS,
+      name: "matmul_subgroups",
+      file: "matmul_subgroups",
+      text: matmulSubgroups,
+      overrides: { LANES: 32 },
+      groups: tilesOf(4, 4, 1),
+      limits: [{ size: "rows", is: "at most", number: 8 }],
+      adapter: "hardware",
+      workgroupBytes: 2048,
+      features: ["subgroups"],
+    },
     {
       ...OPERANDS,
       name: "matmul_lanes",

@@ -75,6 +75,7 @@ function* matmulCases(): Generator<Expectation> {
       }
       yield {
         label: `${variant.name} ${batches}x${rows}x${columns}x${depth}`,
+        features: variant.features ?? [],
         text: variant.text,
         overrides: variant.overrides,
         parameters: sizes,
@@ -230,7 +231,9 @@ export function* kernelCases(): Generator<Expectation> {
 }
 
 /** Every text that must compile as it stands. */
-export function* kernelTexts(): Generator<Pick<Variant, "name" | "text" | "overrides">> {
+export function* kernelTexts(): Generator<
+  Pick<Variant, "name" | "text" | "overrides" | "features">
+> {
   for (const family of FAMILIES) {
     for (const variant of family.variants) {
       yield variant;

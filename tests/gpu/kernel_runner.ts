@@ -8,6 +8,8 @@ export interface KernelCase {
   readonly label: string;
   /** WGSL: parameters in binding 0, `inputs` and then `outputs` in the bindings after it. */
   readonly text: string;
+  /** What the device must have. */
+  readonly features?: readonly string[];
   readonly overrides: Readonly<Record<string, number>>;
   /** The members of the parameter block in its order. */
   readonly parameters: Readonly<Record<string, number>>;

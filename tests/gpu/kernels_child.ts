@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 /** What is wrong with the results, or null. */
-function fault(given: Expectation, results: readonly Float32Array[]): string | null {
+export function fault(given: Expectation, results: readonly Float32Array[]): string | null {
   for (const [output, expected] of given.expected.entries()) {
     const found = results[output]!;
     const scales = given.tolerance.scales[output]!;
@@ -33,8 +33,11 @@ if (import.meta.main) {
   const runner = await KernelRunner.open();
   const failures: string[] = [];
   let compiled = 0;
-  for (const { name, text, overrides } of kernelTexts()) {
-    if (!name.includes(only)) continue;
+  const features: ReadonlySet<string> = new Set(runner.device.features);
+  const isAble = (needed: readonly string[] = []): boolean =>
+    needed.every((name) => features.has(name));
+  for (const { name, text, overrides, features: needed } of kernelTexts()) {
+    if (!name.includes(only) || !isAble(needed)) continue;
     compiled++;
     try {
       await runner.pipeline(text, overrides);
@@ -45,7 +48,7 @@ if (import.meta.main) {
   let cases = 0;
   if (failures.length === 0) {
     for (const given of kernelCases()) {
-      if (!given.label.includes(only)) continue;
+      if (!given.label.includes(only) || !isAble(given.features)) continue;
       cases++;
       const wrong = fault(given, await runner.run(given));
       if (wrong !== null) failures.push(wrong);

@@ -32,7 +32,10 @@ for (const driver of found) {
     const answer = await runCases(driver);
     assert.match(answer.adapter, { lavapipe: /llvmpipe/, swiftshader: /SwiftShader/ }[driver.name]);
     assert.deepEqual(answer.failures, []);
-    assert.ok(answer.compiled >= FAMILIES.flatMap(({ variants }) => variants).length);
+    // What needs a feature is tested where that is; all have it in a browser.
+    const everywhere = FAMILIES.flatMap(({ variants }) => variants)
+      .filter(({ features = [] }) => features.length === 0);
+    assert.ok(answer.compiled >= everywhere.length);
     assert.ok(answer.cases > 2 * answer.compiled);
   });
 }

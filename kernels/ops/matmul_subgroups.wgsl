@@ -1,0 +1,122 @@
+// Product of few rows: a workgroup computes 4 rows by 4 columns, its threads sharing the sums. They
+// are added up within subgroups, of whatever size those are, and then over them.
+enable subgroups;
+
+struct Parameters { batches: i32, rows: i32, columns: i32, depth: i32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read_write> left_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> right_values: array<f32>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+fn batches() -> i32 { return parameters.batches; }
+fn rows() -> i32 { return parameters.rows; }
+fn columns() -> i32 { return parameters.columns; }
+fn depth() -> i32 { return parameters.depth; }
+// True where depth is known to be a multiple of 4.
+const WHOLE_DEPTH: bool = false;
+
+// 4 values along k; row < rows, k a multiple of 4. Those past the last k are not used.
+fn a4(batch: i32, row: i32, k: i32) -> vec4f {
+  let i = (batch * rows() + row) * depth() + k;
+  return vec4f(left_values[i], left_values[i + 1], left_values[i + 2], left_values[i + 3]);
+}
+
+// 4 values of k, each with 4 columns; k and column multiples of 4. Those past the last are not used.
+fn b44(batch: i32, k: i32, column: i32) -> mat4x4f {
+  var values = mat4x4f();
+  for (var i = 0; i < 16; i++) {
+    let at = (batch * depth() + k + (i >> 2u)) * columns() + column + (i & 3);
+    values[i >> 2u][i & 3] = right_values[at];
+  }
+  return values;
+}
+
+fn store(batch: i32, row: i32, column: i32, value: f32) {
+  result[(batch * rows() + row) * columns() + column] = value;
+}
+
+// ---- core
+// Threads that share a tile: they take turns along k.
+override LANES: u32 = 32u;
+
+// What the threads of a subgroup add up to, at the first of them.
+var<workgroup> core_sums: array<vec4f, 4 * LANES>;
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let column_tiles = (columns() + 3) / 4;
+  let tile = i32(group.x + group.y * groups.x);
+  let row_tile = tile / column_tiles;
+  let column = (tile - row_tile * column_tiles) * 4;
+  let row_tiles = (rows() + 3) / 4;
+  let batch = row_tile / row_tiles;
+  let row = (row_tile - batch * row_tiles) * 4;
+  // The same for every thread of a workgroup.
+  if (batch >= batches()) { return; }
+  // Rows past the last are the last one, computed again and not stored.
+  let row1 = min(row + 1, rows() - 1);
+  let row2 = min(row + 2, rows() - 1);
+  let row3 = min(row + 3, rows() - 1);
+  var sum0 = vec4f();
+  var sum1 = vec4f();
+  var sum2 = vec4f();
+  var sum3 = vec4f();
+  let whole = depth() & ~3;
+  for (var k = i32(thread) * 4; k < whole; k += i32(LANES) * 4) {
+    let right = b44(batch, k, column);
+    sum0 = core_added(sum0, a4(batch, row, k), right);
+    sum1 = core_added(sum1, a4(batch, row1, k), right);
+    sum2 = core_added(sum2, a4(batch, row2, k), right);
+    sum3 = core_added(sum3, a4(batch, row3, k), right);
+  }
+  if (!WHOLE_DEPTH && whole < depth() && thread == 0u) {
+    let right = core_cut_right(whole, b44(batch, whole, column));
+    sum0 = core_added(sum0, core_cut(whole, a4(batch, row, whole)), right);
+    sum1 = core_added(sum1, core_cut(whole, a4(batch, row1, whole)), right);
+    sum2 = core_added(sum2, core_cut(whole, a4(batch, row2, whole)), right);
+    sum3 = core_added(sum3, core_cut(whole, a4(batch, row3, whole)), right);
+  }
+  let is_first = lane == 0u;
+  core_sums[4u * thread] = select(vec4f(), subgroupAdd(sum0), is_first);
+  core_sums[4u * thread + 1u] = select(vec4f(), subgroupAdd(sum1), is_first);
+  core_sums[4u * thread + 2u] = select(vec4f(), subgroupAdd(sum2), is_first);
+  core_sums[4u * thread + 3u] = select(vec4f(), subgroupAdd(sum3), is_first);
+  workgroupBarrier();
+  // Each of 16 threads takes a result: the sum over subgroups, in the order of their first threads.
+  for (var i = thread; i < 16u; i += LANES) {
+    let own_row = row + i32(i / 4u);
+    let own_column = column + i32(i % 4u);
+    if (own_row < rows() && own_column < columns()) {
+      var sum = 0.0;
+      for (var first = 0u; first < LANES; first++) { sum += core_sums[4u * first + i / 4u][i % 4u]; }
+      store(batch, own_row, own_column, sum);
+    }
+  }
+}
+
+// The sum with what 4 values of a row, one for each k, give in 4 columns.
+fn core_added(sum: vec4f, values: vec4f, right: mat4x4f) -> vec4f {
+  return sum + values.x * right[0] + values.y * right[1] + values.z * right[2] +
+    values.w * right[3];
+}
+
+// Zeros in place of what lies past the last k.
+fn core_cut(k: i32, values: vec4f) -> vec4f {
+  if (WHOLE_DEPTH) { return values; }
+  return select(vec4f(), values, vec4i(k) + vec4i(0, 1, 2, 3) < vec4i(depth()));
+}
+
+fn core_cut_right(k: i32, values: mat4x4f) -> mat4x4f {
+  if (WHOLE_DEPTH) { return values; }
+  return mat4x4f(
+    values[0],
+    select(vec4f(), values[1], k + 1 < depth()),
+    select(vec4f(), values[2], k + 2 < depth()),
+    select(vec4f(), values[3], k + 3 < depth()),
+  );
+}
