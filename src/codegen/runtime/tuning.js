@@ -23,9 +23,9 @@ import { ProgramRecorder } from "./recorder.js";
  * @property {() => Promise<void>} save keeps what was found out for the next load
  */
 
-/** Microseconds that a candidate is run for at a time, so that coarse clocks tell them apart. */
+/** Microseconds that a candidate is run for at a time: browsers round time stamps to 100. */
 const TIMED = 2000;
-const MOST_REPEATS = 64;
+const MOST_REPEATS = 256;
 /** Times that each candidate is timed; the least counts. */
 const ROUNDS = 3;
 /** Microseconds of one dispatch from which on timing it once is enough. */
@@ -175,7 +175,7 @@ export class KernelTuner {
       const first = await submitted;
       if (error !== null) throw new Error(error.message);
       if (queue.entered !== entered) continue;
-      if (first > SLOW || first > HOPELESS * rival) return first;
+      if (first > SLOW || first > Math.max(TIMED, HOPELESS * rival)) return first;
       const repeats = Math.min(MOST_REPEATS, Math.ceil(TIMED / Math.max(1, first)));
       for (let round = 0; round < ROUNDS && queue.entered === entered; round++) {
         if (this.#stopped) return Infinity;
