@@ -2,7 +2,8 @@
 import type { Call, Given } from "./draw.ts";
 import type { Generators } from "./elementwise.ts";
 import { MICROSOFT } from "./microsoft.ts";
-import { QUANTIZED } from "./quantized.ts";
+import { MICROSOFT_ATTENTION } from "./microsoft_attention.ts";
+import { QUANTIZED_LAYERS } from "./quantized_layers.ts";
 
 function halfOf(operand: Given | null): Given | null {
   if (operand?.dtype !== "float32") return operand;
@@ -31,7 +32,7 @@ const NAMES = [
 /** Everything of this kind. */
 export const HALF: Generators = Object.fromEntries(
   NAMES.map((name) => {
-    const generate = { ...MICROSOFT, ...QUANTIZED }[name]!;
+    const generate = { ...MICROSOFT, ...MICROSOFT_ATTENTION, ...QUANTIZED_LAYERS }[name]!;
     return [`${name} in float16`, (draw) => halved(generate(draw))];
   }),
 );

@@ -11,11 +11,15 @@ import { ELEMENTWISE, type Generators } from "../differential/elementwise.ts";
 import { HALF } from "../differential/half.ts";
 import { LAYERS } from "../differential/layers.ts";
 import { MICROSOFT } from "../differential/microsoft.ts";
+import { MICROSOFT_ATTENTION } from "../differential/microsoft_attention.ts";
 import { MOVEMENT } from "../differential/movement.ts";
 import { QUANTIZED } from "../differential/quantized.ts";
+import { QUANTIZED_LAYERS } from "../differential/quantized_layers.ts";
 import { RECENT } from "../differential/recent.ts";
 import { describeCall, runCall } from "../differential/run.ts";
+import { SIGNALS } from "../differential/signals.ts";
 import { SPECIAL } from "../differential/special.ts";
+import { SUMMING } from "../differential/sums.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -26,9 +30,13 @@ const webgpu = await openWebGpu(compileInto(folder));
 const CALLS: readonly (readonly [Generators, number])[] = [
   [ELEMENTWISE, 2],
   [MOVEMENT, 3],
+  [SUMMING, 3],
   [LAYERS, 3],
+  [SIGNALS, 3],
   [MICROSOFT, 6],
+  [MICROSOFT_ATTENTION, 6],
   [QUANTIZED, 4],
+  [QUANTIZED_LAYERS, 4],
   [SPECIAL, 1],
   [HALF, 3],
   [RECENT, 3],
