@@ -192,6 +192,7 @@ function turn(
     });
     lowering.push({
       kind: "loop",
+      label: call.label,
       trips: turning.trips,
       condition: turning.condition,
       turn: variable,

@@ -4,20 +4,12 @@
  */
 import type { Tensor as Initializer } from "../ir.ts";
 import { asAtom, asNumber, type Integer, multiply, type Value } from "../expr/mod.ts";
+import type { Emitted, EmittedDispatch, EmittedWeight, ScheduledProgram } from "./emitted.ts";
 import { encodeJson } from "./encode.ts";
 import { hostCopy } from "./host_values.ts";
 import { kernelShaders } from "./kernel_shader.ts";
-import type { KernelTable, PipelineTable } from "./module.ts";
 import { PipelineTables } from "./pipeline_tables.ts";
-import type {
-  Assignment,
-  HostCopy,
-  HostDims,
-  HostStep,
-  Program,
-  Tensor,
-  WeightPart,
-} from "./program.ts";
+import type { Assignment, HostCopy, HostDims, HostStep, Program, Tensor } from "./program.ts";
 import {
   type KernelUnit,
   resultsOf,
@@ -29,43 +21,12 @@ import { ScriptPrinter, ScriptScope } from "./script.ts";
 import { expressionShader } from "./shaders.ts";
 import { storageOf } from "./storage.ts";
 import { lastUses } from "./uses.ts";
+import { BUFFER_BYTES } from "./weights_file.ts";
 import type { Parameter } from "./shader_parts.ts";
 
-/** A constant that is written to the weights file, or a part of it. */
-export interface EmittedWeight {
-  readonly initializer: Initializer;
-  readonly part: WeightPart | null;
-}
-
-/** What is emitted of a program. */
-export interface Emitted {
-  readonly pipelines: readonly PipelineTable[];
-  readonly kernels: readonly KernelTable[];
-  /** Constants in order of first use; `m.weight(i)` is the i-th. */
-  readonly weights: readonly EmittedWeight[];
-  /** Text of `function* program(m) {...}`. */
-  readonly program: string;
-  /** Functions of `runtime/prelude.js` and of `runtime/host.js` that it calls. */
-  readonly preludeFunctions: ReadonlySet<string>;
-  readonly hostFunctions: ReadonlySet<string>;
-  /** Inputs whose values are read on the host. */
-  readonly hostInputs: ReadonlySet<number>;
-  /** Calls of host functions. */
-  readonly hostNodes: readonly string[];
-  /** Steps, for the report: what each dispatch is of. */
-  readonly dispatches: readonly EmittedDispatch[];
-}
-
-/** A dispatch in the program's text: of a pipeline, or of a kernel, which has several. */
-export type EmittedDispatch =
-  | { readonly label: string; readonly pipeline: number }
-  | { readonly label: string; readonly kernel: number };
-
-/** A program, and how it is scheduled. */
-export interface ScheduledProgram {
-  readonly program: Program;
-  readonly block: ScheduledBlock;
-}
+/** Turns of a loop at most: a count may be anything. */
+const MOST_TURNS = 2 ** 22;
+const TOO_MANY = `it goes on for more than ${MOST_TURNS} turns`;
 
 /** Emits `programs`, of which the first is where a run begins. */
 export function emit(programs: readonly ScheduledProgram[]): Emitted {
@@ -75,6 +36,7 @@ export function emit(programs: readonly ScheduledProgram[]): Emitted {
 class Emitter {
   readonly #pipelines = new PipelineTables();
   readonly #weights: EmittedWeight[] = [];
+  readonly #weightNumbers = new Map<Initializer, Map<number, number>>();
   readonly #prelude = new Set<string>();
   readonly #host = new Set<string>();
   readonly #hostInputs = new Set<number>();
@@ -89,11 +51,14 @@ class Emitter {
   #collections: string[] = [];
   #now = 0;
   #fresh = 0;
+  /** What the statements that are being written are of, as JavaScript. */
+  #label = '""';
 
   constructor() {
     this.#printer = new ScriptPrinter({
       copy: (copy, scope) => this.#copy(copy, scope),
       hostDims: (dims, scope) => this.#hostDims(dims, scope),
+      label: () => this.#label,
       usePrelude: (name) => this.#prelude.add(name),
     });
   }
@@ -148,6 +113,7 @@ class Emitter {
   #block(block: ScheduledBlock, scope: ScriptScope): void {
     for (const step of block.steps) {
       this.#now = this.#number.get(step)!;
+      this.#label = JSON.stringify(labelOf(step));
       this.#step(step, scope);
     }
   }
@@ -181,10 +147,14 @@ class Emitter {
     if (origin.kind === "input") return `m.input(${origin.index})`;
     if (origin.kind === "weight") {
       const { initializer, part } = origin;
-      let at = this.#weights.findIndex((weight) =>
-        weight.initializer === initializer && weight.part?.start === part?.start
-      );
-      if (at < 0) at = this.#weights.push({ initializer, part }) - 1;
+      let parts = this.#weightNumbers.get(initializer);
+      if (parts === undefined) this.#weightNumbers.set(initializer, parts = new Map());
+      const start = part?.start ?? 0;
+      let at = parts.get(start);
+      if (at === undefined) {
+        at = this.#weights.push({ initializer, part }) - 1;
+        parts.set(start, at);
+      }
       return `m.weight(${at})`;
     }
     const name = scope.find(tensor.id);
@@ -199,18 +169,19 @@ class Emitter {
     return name;
   }
 
-  /** Four bytes an element. */
-  #bytes(tensor: Tensor, scope: ScriptScope): string {
+  /** A new tensor: four bytes an element, and what it is of where it may be too large. */
+  #made(tensor: Tensor, scope: ScriptScope): string {
     const count = multiply(...tensor.dims);
     const number = asNumber(count);
-    return number === null ? `4 * ${this.#printer.integer(count, scope)}` : String(4 * number);
+    if (number !== null && 4 * number <= BUFFER_BYTES) return `m.tensor(${4 * number})`;
+    return `m.tensor(4 * ${this.#printer.integer(count, scope)}, ${this.#label})`;
   }
 
   #dispatch(unit: Unit, scope: ScriptScope): void {
     for (const tensor of resultsOf(unit)) {
       if (scope.find(tensor.id) !== undefined) continue;
-      const bytes = this.#bytes(tensor, scope);
-      scope.lines.push(`const ${this.#name(tensor, scope)} = m.tensor(${bytes});`);
+      const made = this.#made(tensor, scope);
+      scope.lines.push(`const ${this.#name(tensor, scope)} = ${made};`);
     }
     if (unit.kind === "kernel") return this.#kernel(unit, scope);
     const shader = expressionShader(unit);
@@ -397,7 +368,9 @@ class Emitter {
     this.#assign(step.next, inner);
     this.#collections = this.#collections.filter((name) => !lists.includes(name));
     scope.lines.push(
-      `for (let ${turn} = 0; ${turn} < ${trips} && ${goOn}; ${turn}++) {\n${inner.text()}\n}`,
+      `for (let ${turn} = 0; ${turn} < ${trips} && ${goOn}; ${turn}++) {`,
+      `  if (${turn} === ${MOST_TURNS}) m.fail(${JSON.stringify(`${step.label}: ${TOO_MANY}`)});`,
+      `${inner.text()}\n}`,
     );
     for (const [i, { to, count }] of step.collected.entries()) {
       const counted = `${lists[i]}.length`;
@@ -412,15 +385,20 @@ class Emitter {
   #stack(list: string, to: Tensor, size: Integer, scope: ScriptScope): void {
     const pipeline = this.#pipelines.copying();
     const each = this.#printer.integer(size, scope);
-    const bytes = this.#bytes(to, scope);
+    const made = this.#made(to, scope);
     const name = this.#name(to, scope);
     scope.lines.push(
-      `const ${name} = m.tensor(${bytes});`,
+      `const ${name} = ${made};`,
       `for (let i = 0; i < ${list}.length; i++) {\n` +
         `  m.dispatch(${pipeline}, [${list}[i], ${name}], [${each}, i * ${each}], ` +
         `Math.ceil(${each} / 64));\n}`,
     );
   }
+}
+
+function labelOf(step: ScheduledStep): string {
+  if (step.kind === "dispatch") return step.unit.label;
+  return "label" in step ? step.label : "If";
 }
 
 function programName(index: number): string {

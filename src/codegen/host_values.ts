@@ -16,7 +16,7 @@ import {
   substitute,
   type Value,
 } from "../expr/value.ts";
-import { HostCopy, HostDims, Tensor, Variable } from "./program.ts";
+import { HostCopy, HostDims, HostScalar, Tensor, Variable } from "./program.ts";
 
 /** Elements that are computed one by one at most. */
 const MOST_ELEMENTS = 256;
@@ -43,17 +43,25 @@ function indicesOf(dims: readonly Integer[], offset: number): Integer[] {
   return indices;
 }
 
+const HOST_VALUES = new WeakMap<Value, boolean>();
+
 /** True where `value` needs no tensor on the GPU. */
 export function isHostValue(value: Value): boolean {
-  if (value.kind === "load") {
-    const { source } = value;
-    if (source instanceof Tensor) return false;
-    if (!(source instanceof HostCopy || source instanceof HostDims || source instanceof Variable)) {
-      return false;
-    }
+  let known = HOST_VALUES.get(value);
+  if (known === undefined) {
+    known = value.kind !== "reduce" && value.axes.length === 0 && isOfHost(value) &&
+      partsOf(value).every(isHostValue) && integersOf(value).every(isHostInteger);
+    HOST_VALUES.set(value, known);
   }
-  if (value.kind === "reduce" || value.axes.length > 0) return false;
-  return partsOf(value).every(isHostValue) && integersOf(value).every(isHostInteger);
+  return known;
+}
+
+/** True for all but a load of something that the host has not. */
+function isOfHost(value: Value): boolean {
+  if (value.kind !== "load") return true;
+  const { source } = value;
+  return source instanceof HostCopy || source instanceof HostDims ||
+    source instanceof HostScalar || source instanceof Variable;
 }
 
 /** True where `value` needs no tensor on the GPU and no axis. */
@@ -61,6 +69,47 @@ export function isHostInteger(value: Integer): boolean {
   if (value.axes.length > 0) return false;
   for (const inner of elementsIn(value)) if (!isHostValue(inner)) return false;
   return true;
+}
+
+const SIZES = new WeakMap<Value | Integer, number>();
+
+/** How long `value` is, written out; a symbol counts as one, whatever defines it. */
+function sizeOf(value: Value): number {
+  let size = SIZES.get(value);
+  if (size === undefined) {
+    size = 1;
+    for (const part of partsOf(value)) size += sizeOf(part);
+    for (const index of integersOf(value)) size += integerSize(index);
+    SIZES.set(value, size);
+  }
+  return size;
+}
+
+function integerSize(value: Integer): number {
+  let size = SIZES.get(value);
+  if (size === undefined) {
+    size = 1;
+    for (const { factors } of value.terms) {
+      for (const factor of factors) {
+        size += factor.kind === "element" ? sizeOf(factor.value) : 1;
+        if ("a" in factor) size += integerSize(factor.a) + integerSize(factor.b);
+      }
+    }
+    SIZES.set(value, size);
+  }
+  return size;
+}
+
+/** Length past which a value of the host is computed once, and nothing more is found out about it. */
+const MOST_SIZE = 64;
+const SCALARS = new WeakMap<Value, Value>();
+
+/** `value`, or a number that stands for it where it is long. */
+function shortened(value: Value): Value {
+  if (sizeOf(value) <= MOST_SIZE) return value;
+  let made = SCALARS.get(value);
+  if (made === undefined) SCALARS.set(value, made = load(new HostScalar(value), []));
+  return made;
 }
 
 /** The elements of an expression tensor where they all are known on the host, else null. */
@@ -78,7 +127,7 @@ export function expressionElements(
     const placed = substitute(body, new Map(axes.map((entry, k) => [entry, indices[k]!])));
     const value = resolved(placed, resolve);
     if (value === null || !isHostValue(value)) return null;
-    elements.push(value);
+    elements.push(shortened(value));
   }
   return elements;
 }

@@ -38,6 +38,9 @@ import { type Block, outputAxes, type Program, type Step, Tensor } from "./progr
 /** Elements of a constant that are read at conversion at most: shapes, axes, scalars. */
 const MOST_CONSTANT_ELEMENTS = 1024;
 
+/** Nodes of a model at most, subgraphs included: what the compiler takes a few minutes for. */
+export const MOST_NODES = 100_000;
+
 /** Everything that conversion must know of constants, read beforehand. */
 export type SmallConstants = ReadonlyMap<Initializer, readonly number[]>;
 
@@ -143,6 +146,13 @@ export class Lowering {
 
   #node(node: Node, names: Names): void {
     const label = `${node.opType} ${this.#nodes++}`;
+    // Graphs in loops are lowered more than once.
+    if (this.#nodes > 4 * MOST_NODES) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": its loops, nested, come to more than ` +
+          `${4 * MOST_NODES} nodes.`,
+      );
+    }
     const inputs = node.inputs.map((name) => {
       if (name === "") return null;
       const tensor = names.get(name);

@@ -17,9 +17,10 @@ import { upgradeModel } from "../onnx/upgrade.ts";
 import { HIGHEST_OPSET } from "../onnx/upgrade/table.ts";
 import { runPasses } from "../passes/mod.ts";
 import { VERSION } from "../version.ts";
-import { emit, type Emitted, type EmittedDispatch, type EmittedWeight } from "./emit.ts";
+import { emit } from "./emit.ts";
+import type { Emitted, EmittedDispatch, EmittedWeight } from "./emitted.ts";
 import { encodeJson } from "./encode.ts";
-import { isSmallConstant, type SmallConstants, smallElements } from "./lower.ts";
+import { isSmallConstant, MOST_NODES, type SmallConstants, smallElements } from "./lower.ts";
 import type {
   InputTable,
   KernelTable,
@@ -78,6 +79,13 @@ export async function compileModel(
   model: Model,
   { limits = new Map(), bindingBytes = BUFFER_BYTES }: CompileOptions = {},
 ): Promise<CompiledModule> {
+  let nodes = 0;
+  for (const graph of allGraphs(model.graph)) nodes += graph.nodes.length;
+  if (nodes > MOST_NODES) {
+    throw new InputError(
+      `Cannot compile "${model.path}": it has ${nodes} nodes, more than ${MOST_NODES}.`,
+    );
+  }
   upgradeModel(model, { opset: HIGHEST_OPSET });
   await runPasses(model);
   const { programs, emitted } = generated(model, await smallConstants(model), bindingBytes);
@@ -148,6 +156,12 @@ function generated(
   } catch (cause) {
     // Types and ranks are taken to be what ONNX says of each op; a model where they aren't ends here.
     if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
+    if (cause instanceof RangeError && /stack/.test(cause.message)) {
+      throw new InputError(
+        `Cannot compile "${model.path}": its graphs or its expressions are nested too deep.`,
+        { cause },
+      );
+    }
     throw new InputError(
       `Cannot compile "${model.path}": ${cause.message}. If ONNX's checker finds nothing wrong ` +
         `with the model, this is a fault of modelcast's that should be reported.`,

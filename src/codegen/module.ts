@@ -200,7 +200,9 @@ export interface Recorder {
   input(input: number): Tensor;
   weight(index: number): Tensor;
   /** A new activation. Its memory is planned, not allocated; what it holds first is undefined. */
-  tensor(bytes: number): Tensor;
+  tensor(bytes: number, label?: string): Tensor;
+  /** `value`, where it is an extent; the run ends where what `label` names has none such. */
+  extent(value: number, label: string): number;
   /** A new activation that holds `values`. */
   upload(values: ArrayLike<number>, storage: Storage): Tensor;
   /**

@@ -115,6 +115,16 @@ export class HostDims implements Source {
   ) {}
 }
 
+/** A number of the host that is too long an expression to be looked into: it is computed once. */
+export class HostScalar implements Source {
+  readonly id: number = freshId();
+  readonly type: Scalar;
+  readonly dims: readonly Integer[] = [];
+  constructor(readonly value: Value) {
+    this.type = value.type;
+  }
+}
+
 /** A number that branches or turns of a loop assign: an extent, or the number of the turn. */
 export class Variable implements Source {
   readonly id: number = freshId();
@@ -180,6 +190,8 @@ export type Step =
   }
   | {
     readonly kind: "loop";
+    /** The op and the number of the node, for errors. */
+    readonly label: string;
     /** Number of turns at most; null for no limit. */
     readonly trips: Value | null;
     /** Whether it begins. */

@@ -2,8 +2,8 @@
  * The JavaScript printer: what the generated program computes on the host, extents and scalars, as
  * expressions. Symbols are defined by `const` statements where they are first needed.
  */
-import { type Atom, type Integer, operation, type Value } from "../expr/mod.ts";
-import { HostCopy, HostDims, Variable } from "./program.ts";
+import { type Atom, type Integer, isNotNegative, operation, type Value } from "../expr/mod.ts";
+import { HostCopy, HostDims, HostScalar, Variable } from "./program.ts";
 
 /** Statements of a JavaScript block that is being written, and the names that it knows. */
 export class ScriptScope {
@@ -30,6 +30,8 @@ export interface ScriptContext {
   copy(copy: HostCopy, scope: ScriptScope): string;
   /** The extents of a host function's output. */
   hostDims(dims: HostDims, scope: ScriptScope): string;
+  /** What is being computed, as JavaScript, for errors. */
+  label(): string;
   /** Notes a function of `runtime/prelude.js`. */
   usePrelude(name: string): void;
 }
@@ -61,7 +63,10 @@ export class ScriptPrinter {
         if (atom.definition === null) throw new Error(`the symbol ${atom.name} has no value`);
         const text = this.integer(atom.definition, scope);
         const name = `n${atom.id}`;
-        scope.lines.push(`const ${name} = ${text};`);
+        const isExtent = atom.positive && !isNotNegative(atom.definition);
+        scope.lines.push(
+          `const ${name} = ${isExtent ? `m.extent(${text}, ${this.context.label()})` : text};`,
+        );
         scope.name(atom.id, name);
         return name;
       }
@@ -103,6 +108,14 @@ export class ScriptPrinter {
         if (source instanceof Variable) {
           const name = scope.find(source.id);
           if (name === undefined) throw new Error("a variable is read before it is assigned");
+          return name;
+        }
+        if (source instanceof HostScalar) {
+          const known = scope.find(source.id);
+          if (known !== undefined) return known;
+          const name = `s${source.id}`;
+          scope.lines.push(`const ${name} = ${this.value(source.value, scope)};`);
+          scope.name(source.id, name);
           return name;
         }
         const array = source instanceof HostCopy

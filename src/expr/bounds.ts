@@ -319,14 +319,20 @@ function divisorsOf(term: Term): Integer[] {
 /** Divisors are looked for up to this and its counterpart: extents are no larger. */
 const MOST_DIVISOR = 2 ** 16;
 
-function numberDivisors(value: number): number[] {
+const DIVISORS = new Map<number, readonly number[]>();
+
+function numberDivisors(value: number): readonly number[] {
+  const known = DIVISORS.get(value);
+  if (known !== undefined) return known;
   const found: number[] = [];
   for (let i = 1; i <= MOST_DIVISOR && i * i <= value; i++) {
     if (value % i !== 0) continue;
     found.push(i);
     if (i * i !== value) found.push(value / i);
   }
-  return found.sort((a, b) => b - a);
+  found.sort((a, b) => b - a);
+  DIVISORS.set(value, found);
+  return found;
 }
 
 type Quotient = Extract<Atom, { readonly b: Integer }>;
@@ -341,6 +347,9 @@ function quotientIn(value: Integer): Quotient | null {
   return atom?.kind === "div" && isPositive(atom.b) ? atom : null;
 }
 
+/** Divisors of quotients of quotients are multiplied up to this: no tensor has so many elements. */
+const MOST_MERGED = 2 ** 31;
+
 /** `a div b`, rounded down. `b` is taken to be 1 or more. */
 export function divide(a: Integer, b: Integer): Integer {
   if (b === ONE || a === ZERO) return a;
@@ -349,9 +358,10 @@ export function divide(a: Integer, b: Integer): Integer {
   const { quotient, rest } = split(a, b);
   if (isNotNegative(rest) && isLess(rest, b)) return quotient;
   const inner = quotientIn(rest);
-  if (inner !== null) {
+  const both = inner === null ? null : multiply(inner.b, b);
+  if (inner !== null && both !== null && (asNumber(both) ?? 0) <= MOST_MERGED) {
     const more = subtract(rest, fromAtom(inner));
-    return add(quotient, divide(add(inner.a, multiply(more, inner.b)), multiply(inner.b, b)));
+    return add(quotient, divide(add(inner.a, multiply(more, inner.b)), both));
   }
   const shared = cancelled(rest, b);
   if (shared !== null) return add(quotient, divide(shared.whole, shared.by));

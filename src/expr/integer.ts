@@ -288,9 +288,22 @@ export function multiply(...values: readonly Integer[]): Integer {
   return product;
 }
 
+/** Terms that a product is written out to at most: powers of sums grow without end. */
+const MOST_TERMS = 256;
+
+/** `value` as a symbol that it defines, where it has several terms and no axis. */
+function named(value: Integer): Integer {
+  if (value.axes.length > 0 || withConstant(value).length < 2) return value;
+  return symbol(DEFINED_NAME, { definition: value, positive: false });
+}
+
 function productOf(a: Integer, b: Integer): Integer {
   if (a.terms.length === 0) return scaled(b, a.constant);
   if (b.terms.length === 0) return scaled(a, b.constant);
+  if (a.terms.length * b.terms.length > MOST_TERMS) {
+    const [x, y] = [named(a), named(b)];
+    if (x !== a || y !== b) return multiply(x, y);
+  }
   const terms: Term[] = [];
   for (const left of withConstant(a)) {
     for (const right of withConstant(b)) {

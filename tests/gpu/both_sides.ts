@@ -57,6 +57,16 @@ export async function compareRuns(model: Model, runs: readonly Run[]): Promise<v
   }
 }
 
+/** Runs `model` by its module alone; the run must end with an error that `pattern` describes. */
+export async function refuses(
+  model: Model,
+  inputs: Readonly<Record<string, Value>>,
+  pattern: RegExp,
+): Promise<void> {
+  await using module = await webgpu.prepare(model);
+  await assert.rejects(module.run(new Map(Object.entries(inputs))), pattern);
+}
+
 /** A node of the default domain. */
 export function node(
   op: string,

@@ -3,7 +3,7 @@
  * What the generated program calls: it records a run's commands up to a sync point or the end, and
  * when each tensor is first and last touched. Nothing here touches the GPU.
  */
-import { ModelError } from "./model_error.js";
+import { ModelError, quoted } from "./model_error.js";
 import { KernelSelection, LEAST_ABILITIES } from "./selection.js";
 
 /**
@@ -37,6 +37,9 @@ import { KernelSelection, LEAST_ABILITIES } from "./selection.js";
  * @property {readonly RecordedTensor[]} tensors
  * @property {number[]} parameters
  */
+
+/** Dispatches between two sync points at most: a loop may go on for any number of turns. */
+const MOST_COMMANDS = 2 ** 17;
 
 /** A tensor of a program. */
 export class RecordedTensor {
@@ -122,7 +125,7 @@ export class ProgramRecorder {
     const refusal = this.#context.refusals?.[input];
     if (refusal) throw refusal;
     const tensor = new RecordedTensor("input", input, 4 * dims.reduce((a, b) => a * b, 1));
-    this.#limit(tensor.bytes);
+    this.#limit(tensor.bytes, `input ${quoted(String(this.#tables.inputs[input]?.name))}`);
     if (this.#context.external[input]) tensor.external = input;
     tensor.kept = true;
     tensor.segment = -1;
@@ -144,14 +147,28 @@ export class ProgramRecorder {
 
   /**
    * @param {number} bytes
+   * @param {string} [label] what it is of, for errors
    * @returns {RecordedTensor}
    */
-  tensor(bytes) {
-    if (!Number.isSafeInteger(bytes) || bytes < 0) throw wrong(`a tensor has ${bytes} bytes`);
-    this.#limit(bytes);
+  tensor(bytes, label) {
+    if (!(bytes >= 0)) throw wrong(`a tensor has ${bytes} bytes`);
+    this.#limit(bytes, label && `the result of ${label}`);
     const tensor = new RecordedTensor("activation", -1, bytes);
     tensor.segment = -1;
     return tensor;
+  }
+
+  /**
+   * @param {number} value
+   * @param {string} label
+   * @returns {number}
+   */
+  extent(value, label) {
+    if (Number.isSafeInteger(value) && value >= 0) return value;
+    throw new ModelError(
+      "input",
+      `Cannot run the model on these inputs: a dimension of ${label} comes to ${value}.`,
+    );
   }
 
   /**
@@ -181,19 +198,25 @@ export class ProgramRecorder {
     const table = this.#tables.pipelines[pipeline];
     if (table === undefined) throw wrong(`there is no pipeline ${pipeline}`);
     const where = `pipeline ${pipeline} (${table.label})`;
-    if (!Number.isSafeInteger(groups) || groups < 0) throw wrong(`${where} has ${groups} groups`);
+    if (!(groups >= 0)) throw wrong(`${where} has ${groups} groups`);
     checkCounts(table, where, tensors, parameters);
     if (groups === 0) return;
-    for (let i = 0; i < parameters.length; i++) {
-      if (parameters[i] !== (Number(parameters[i]) | 0)) {
-        throw new ModelError(
-          "input",
-          `Cannot run the model on these inputs: ${table.label} counts to ${parameters[i]}, and ` +
-            "GPUs count in 32 bits. Run it on smaller inputs.",
-        );
-      }
+    const large = parameters.find((parameter) => parameter !== (parameter | 0));
+    if (large !== undefined) {
+      throw new ModelError(
+        "input",
+        `Cannot run the model on these inputs: ${table.label} counts to ${large}, and GPUs count ` +
+          "in 32 bits. Run it on smaller inputs.",
+      );
     }
     const at = this.#commands.length;
+    if (at === MOST_COMMANDS) {
+      throw new ModelError(
+        "input",
+        `Cannot run the model on these inputs: it takes more than ${MOST_COMMANDS} dispatches in a ` +
+          `row; the next is of ${table.label}. Run it on smaller inputs.`,
+      );
+    }
     const bound = tensors.filter((_, i) => table.bindings[i] !== ".");
     const letters = table.bindings.replaceAll(".", "");
     for (let i = 0; i < bound.length; i++) {
@@ -346,12 +369,15 @@ export class ProgramRecorder {
     if (tensor.last < at) tensor.last = at;
   }
 
-  /** @param {number} bytes */
-  #limit(bytes) {
+  /**
+   * @param {number} bytes
+   * @param {string} [what]
+   */
+  #limit(bytes, what = "a tensor") {
     if (bytes <= this.#context.maxBinding) return;
     throw new ModelError(
       "device",
-      `Cannot run the model on these inputs: a tensor takes ${bytes} bytes, this GPU binds at ` +
+      `Cannot run the model on these inputs: ${what} takes ${bytes} bytes, this GPU binds at ` +
         `most ${this.#context.maxBinding}. Run it on smaller inputs.`,
     );
   }
