@@ -90,7 +90,8 @@ export async function prepareInputs(
   }
 
   const unknowns = unknownsOf(ports, roles, hints).map((unknown) => bounded(unknown, extents));
-  const choice = await findFit(session, ports, roles, unknowns, given, seed, signal);
+  const settled = new Map(Object.entries(extents.fixed));
+  const choice = await findFit(session, ports, roles, { settled, unknowns }, given, seed, signal);
   if (choice instanceof RuntimeFault) throw noFit(model, ports, hints, choice);
   const { assignment, variants } = choice;
   const sample = (index: number) => makeSample(ports, roles, variants, assignment, seed, index);
@@ -143,7 +144,11 @@ async function findFit(
   session: Session,
   ports: readonly Port[],
   roles: ReadonlyMap<string, Role>,
-  unknowns: readonly Unknown[],
+  { settled, unknowns }: {
+    /** Extents that are known beforehand, which sums of names may have as a term. */
+    readonly settled: ReadonlyMap<string, number>;
+    readonly unknowns: readonly Unknown[];
+  },
   given: ReadonlyMap<string, Given>,
   seed: number,
   signal: AbortSignal | undefined,
@@ -156,7 +161,7 @@ async function findFit(
     for (const choice of choices(unknowns.filter(({ key }) => !fixed.has(key)))) {
       if (trials++ >= MOST_TRIALS) break;
       await checkpoint(signal);
-      const assignment = new Map([...fixed, ...choice]);
+      const assignment = new Map([...settled, ...fixed, ...choice]);
       try {
         await session.run(makeSample(ports, roles, variants, assignment, seed, 0), fetches);
         return { assignment, variants };

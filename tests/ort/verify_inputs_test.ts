@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { decodeCtc, parseKeys } from "../../fixtures/recognize.ts";
 import { InputError } from "../../src/error.ts";
+import { int, makeNode } from "../../src/ir.ts";
 import { verifyModels } from "../../src/verify.ts";
 import { decodePicture, pictureValues } from "../../src/verify/picture.ts";
 import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
@@ -133,6 +134,37 @@ Deno.test("NumPy files: cast, a batch axis added, and errors that name what is w
         return true;
       });
     }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("extents that a result fixes or limits hold for made-up inputs, sums of names too", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = await write(folder, "past.onnx", {
+      nodes: [
+        makeNode("Concat", "", ["past", "x"], ["all"], [int("axis", 1)]),
+        op("Mul", ["all", "mask"], "y"),
+      ],
+      inputs: [
+        value("x", "float32", "batch", "new"),
+        value("past", "float32", "batch", "before"),
+        value("mask", "float32", "batch", "before + new"),
+      ],
+      outputs: [value("y", "float32", "batch", "before + new")],
+    });
+    const dimsWith = async (fixed: Record<string, number>, largest: Record<string, number>) => {
+      const extents = { fixed, largest };
+      const { inputs } = await verifyModels({ original: path, result: path, runs: 0, extents });
+      return inputs.map(({ dims }) => dims);
+    };
+    const [x, past, mask] = await dimsWith({ new: 3, batch: 2 }, { before: 4 });
+    assert.deepEqual(x, [2, 3]);
+    assert.equal(past![0], 2);
+    assert.ok(past![1]! <= 4);
+    assert.deepEqual(mask, [2, 3 + past![1]!]);
+    assert.deepEqual((await dimsWith({}, { new: 1 }))[0]![1], 1);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
