@@ -48,13 +48,32 @@ export interface WasmEngineOptions {
 }
 
 /**
- * An engine of workers, which start with the first job.
+ * An engine of workers, which start now: they are ready when the first job comes.
  * Throws a `MissingToolError` when the kernels have not been built.
  */
 export async function createWasmEngine(options: WasmEngineOptions = {}): Promise<Engine> {
-  let bytes: Uint8Array<ArrayBuffer>;
+  const count = Math.max(1, Math.floor(options.workers ?? navigator.hardwareConcurrency));
+  const kernels = loadKernels();
+  // Starting a worker takes as long as compiling.
+  const workers = Array.from(
+    { length: count },
+    () =>
+      new Worker(new URL("./wasm_worker.ts", import.meta.url).href, {
+        type: "module",
+        name: "quantize",
+      }),
+  );
   try {
-    bytes = await Deno.readFile(KERNELS);
+    return new WasmEngine(await kernels, workers, options.budget ?? 192 * 1024 * 1024);
+  } catch (error) {
+    for (const worker of workers) worker.terminate();
+    throw error;
+  }
+}
+
+async function loadKernels(): Promise<WebAssembly.Module> {
+  try {
+    return await WebAssembly.compile(await Deno.readFile(KERNELS));
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
     throw new MissingToolError(
@@ -63,12 +82,6 @@ export async function createWasmEngine(options: WasmEngineOptions = {}): Promise
       { cause },
     );
   }
-  const workers = Math.max(1, Math.floor(options.workers ?? navigator.hardwareConcurrency));
-  return new WasmEngine(
-    await WebAssembly.compile(bytes),
-    workers,
-    options.budget ?? 192 * 1024 * 1024,
-  );
 }
 
 interface Waiting {
@@ -86,22 +99,47 @@ interface Running {
 
 class WasmEngine implements Engine {
   readonly name = "wasm";
-  readonly #module: WebAssembly.Module;
-  readonly #workerCount: number;
   readonly #budget: number;
   readonly #heap = new SharedMemory();
   readonly #waiting: Waiting[] = [];
   readonly #running = new Map<number, Running>();
-  #workers: Worker[] = [];
-  #powers = 0;
+  readonly #workers: readonly Worker[];
+  readonly #powers: number;
   #allocated = 0;
   #jobs = 0;
   #fault: string | null = null;
 
-  constructor(module: WebAssembly.Module, workers: number, budget: number) {
-    this.#module = module;
-    this.#workerCount = workers;
+  constructor(module: WebAssembly.Module, workers: readonly Worker[], budget: number) {
     this.#budget = budget;
+    this.#workers = workers;
+    const { memory } = this.#heap;
+    const scratchBytes = instantiate(module, memory).scratchBytes();
+    const table = powerTable();
+    this.#powers = this.#reserve(table.byteLength);
+    new Float32Array(memory.buffer, this.#powers, table.length).set(table);
+    for (const worker of workers) {
+      worker.onmessage = ({ data }: MessageEvent<WorkerReply>) => this.#reply(data);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        this.#fail(`A worker of the wasm engine failed: ${event.message}`);
+      };
+      worker.postMessage(
+        {
+          kind: "start",
+          module,
+          memory,
+          scratch: this.#reserve(scratchBytes),
+          buffer: this.#reserve(BUFFER_BYTES),
+        } satisfies WorkerRequest,
+      );
+    }
+  }
+
+  /** Takes memory for as long as the engine lives. */
+  #reserve(byteLength: number): number {
+    const offset = this.#heap.allocate(byteLength);
+    if (offset === null) throw outOfMemory(byteLength);
+    return offset;
   }
 
   allocate(byteLength: number): Promise<{ bytes: Uint8Array; release(): void }> {
@@ -172,7 +210,6 @@ class WasmEngine implements Engine {
     };
     const release = () => owned.splice(0).forEach((offset) => this.#heap.free(offset));
     try {
-      this.#startWorkers();
       const place = (weights: Uint8Array | FileMatrix): WeightPlace => {
         if (!(weights instanceof Uint8Array)) return weights;
         let offset = this.#heap.offsetOf(weights);
@@ -281,41 +318,6 @@ class WasmEngine implements Engine {
         const worker = this.#workers[(id + i) % this.#workers.length]!;
         worker.postMessage({ kind: "run", id, job } satisfies WorkerRequest);
       }
-    });
-  }
-
-  #startWorkers(): void {
-    if (this.#workers.length > 0) return;
-    const { memory } = this.#heap;
-    const scratchBytes = instantiate(this.#module, memory).scratchBytes();
-    const table = powerTable();
-    const reserve = (byteLength: number): number => {
-      const offset = this.#heap.allocate(byteLength);
-      if (offset === null) throw outOfMemory(byteLength);
-      return offset;
-    };
-    this.#powers = reserve(table.byteLength);
-    new Float32Array(memory.buffer, this.#powers, table.length).set(table);
-    this.#workers = Array.from({ length: this.#workerCount }, () => {
-      const worker = new Worker(new URL("./wasm_worker.ts", import.meta.url).href, {
-        type: "module",
-        name: "quantize",
-      });
-      worker.onmessage = ({ data }: MessageEvent<WorkerReply>) => this.#reply(data);
-      worker.onerror = (event) => {
-        event.preventDefault();
-        this.#fail(`A worker of the wasm engine failed: ${event.message}`);
-      };
-      worker.postMessage(
-        {
-          kind: "start",
-          module: this.#module,
-          memory,
-          scratch: reserve(scratchBytes),
-          buffer: reserve(BUFFER_BYTES),
-        } satisfies WorkerRequest,
-      );
-      return worker;
     });
   }
 
