@@ -10,6 +10,7 @@ import choices from "./runtime/choices.js" with { type: "text" };
 import device from "./runtime/device.js" with { type: "text" };
 import execute from "./runtime/execute.js" with { type: "text" };
 import inputs from "./runtime/inputs.js" with { type: "text" };
+import layout from "./runtime/layout.js" with { type: "text" };
 import load from "./runtime/load.js" with { type: "text" };
 import memory from "./runtime/memory.js" with { type: "text" };
 import model from "./runtime/model.js" with { type: "text" };
@@ -21,6 +22,7 @@ import pipelines from "./runtime/pipelines.js" with { type: "text" };
 import profile from "./runtime/profile.js" with { type: "text" };
 import queue from "./runtime/queue.js" with { type: "text" };
 import recorder from "./runtime/recorder.js" with { type: "text" };
+import reservation from "./runtime/reservation.js" with { type: "text" };
 import run from "./runtime/run.js" with { type: "text" };
 import selection from "./runtime/selection.js" with { type: "text" };
 import smallFloats from "./runtime/small_floats.js" with { type: "text" };
@@ -37,6 +39,7 @@ const FILES: readonly string[] = [
   smallFloats,
   values,
   arena,
+  reservation,
   device,
   memory,
   arenaMemory,
@@ -45,6 +48,7 @@ const FILES: readonly string[] = [
   pipelines,
   selection,
   recorder,
+  layout,
   execute,
   profile,
   passTimer,

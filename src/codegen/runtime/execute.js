@@ -4,9 +4,10 @@
  * writes all parameters at once, encodes one compute pass, and reads results through staging
  * buffers that are kept for the next run.
  */
-import { planArena } from "./arena.js";
 import { ArenaMemory } from "./arena_memory.js";
+import { layOut } from "./layout.js";
 import { ModelError } from "./model_error.js";
+import { Reservation } from "./reservation.js";
 import { StagingBuffers } from "./staging.js";
 import { arrayOfStorage } from "./values.js";
 
@@ -39,7 +40,6 @@ import { arrayOfStorage } from "./values.js";
  * @typedef {{ buffer: GPUBuffer, offset: number }} Location
  */
 
-const PARAMETER_SLOT = 256;
 /** Bind groups that are kept before all are made anew. */
 const KEPT_BIND_GROUPS = 8192;
 /** The same for those with buffers that are not the model's own. */
@@ -57,6 +57,7 @@ export class SegmentExecutor {
   #externalGroups = new Map();
   /** @type {WeakMap<GPUBuffer, number>} */
   #externalIds = new WeakMap();
+  #reservation = new Reservation();
   #generation = 0;
   #ids = 0;
   #device;
@@ -100,43 +101,31 @@ export class SegmentExecutor {
     const fills = tensors.filter((tensor) => tensor.kind !== "activation" && !tensor.place);
     const alignment = Math.max(16, limits.minStorageBufferOffsetAlignment);
     const capacity = Math.floor(limits.maxBufferSize / alignment) * alignment;
-    const { places, bins, bound } = planArena(tensors, alignment, capacity);
+    const { places, bins, bound } = this.#reservation.plan(tensors, alignment, capacity);
     tensors.forEach((tensor, i) => tensor.place = places[i] ?? null);
 
-    const { commands } = segment;
-    const slots = new Uint32Array(commands.length);
-    const grids = new Uint32Array(2 * commands.length);
-    let bytes = 0;
-    commands.forEach(({ parameters, groups }, i) => {
-      slots[i] = bytes;
-      bytes += Math.ceil(4 * parameters.length / PARAMETER_SLOT) * PARAMETER_SLOT;
-      const most = limits.maxComputeWorkgroupsPerDimension;
-      const rows = Math.ceil(groups / most);
-      if (rows > most) {
-        throw new ModelError("device", `Cannot run the model: ${groups} workgroups are too many.`);
-      }
-      grids[2 * i] = Math.ceil(groups / rows);
-      grids[2 * i + 1] = rows;
-    });
-    const parameters = new Int32Array(bytes / 4);
-    commands.forEach((command, i) => parameters.set(command.parameters, Number(slots[i]) / 4));
-    /** @type {number[]} */
-    const external = [];
-    commands.forEach((command, i) => {
-      if (command.tensors.some((tensor) => tensor.external >= 0)) external.push(i);
-    });
     return {
       segment,
       bins,
       bound,
       fills,
-      parameters,
-      slots,
-      grids,
+      ...layOut(segment.commands, limits),
       groups: [],
-      external,
       generation: -1,
     };
+  }
+
+  /**
+   * Makes all memory for a segment that no run goes beyond.
+   * @param {RecordedSegment} segment
+   * @param {number} resultBytes what is read of it
+   */
+  async reserveLargest(segment, resultBytes) {
+    const prepared = this.prepare(segment);
+    await this.reserve(prepared);
+    const staging = await this.#staging.take(resultBytes);
+    if (staging !== null) this.#staging.give(staging);
+    this.#reservation.keep(segment.tensors, prepared.bins);
   }
 
   /**

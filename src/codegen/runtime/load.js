@@ -75,8 +75,11 @@ export async function loadModel(tables, options = {}, defaultWeights = tables.we
     });
     const [made, save] = await Promise.race([work, lost, aborted]);
     signal?.throwIfAborted();
+    const model = new LoadedModel(tables, device, own, memory, made, weights, selection, save);
+    await model.reserve();
+    signal?.throwIfAborted();
     report("ready", 1, 1);
-    return new LoadedModel(tables, device, own, memory, made, weights, selection, save);
+    return model;
   } catch (error) {
     stop.abort(error);
     memory.destroyAll();

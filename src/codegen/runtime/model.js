@@ -86,6 +86,11 @@ export class LoadedModel {
     }
   }
 
+  /** Makes the memory of the largest run, where that is known. */
+  async reserve() {
+    await this.#runner.reserve();
+  }
+
   /**
    * Runs the model. Runs are queued: as many calls as one likes may wait.
    * @param {Readonly<Record<string, InputValue>>} inputs

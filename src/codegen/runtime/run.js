@@ -1,6 +1,7 @@
 // @ts-check
 /** Executes runs: records the program or finds its plan, submits segments, gathers outputs. */
 import { planKey } from "./bound_inputs.js";
+import { roundedBytes } from "./execute.js";
 import { ModelError, quoted } from "./model_error.js";
 import { OutputBuffers } from "./output_buffers.js";
 import { profileSegment } from "./profile.js";
@@ -188,6 +189,38 @@ export class ModelRunner {
   }
 
   /**
+   * Makes the memory of the largest run, where every dimension is fixed or limited and a run depends
+   * on nothing else: then no run makes buffers. Where this GPU has not so much, runs take what they need.
+   */
+  async reserve() {
+    const { inputs, outputs } = this.#tables;
+    const dims = inputs.flatMap((table) => {
+      const largest = largestDims(table);
+      return largest === null || table.host ? [] : [largest];
+    });
+    if (dims.length < inputs.length) return;
+    const recorder = new ProgramRecorder(this.#tables, {
+      dims,
+      host: () => [],
+      external: inputs.map(() => false),
+      maxBinding: this.#device.limits.maxStorageBufferBindingSize,
+      selection: this.#selection,
+    });
+    try {
+      const { done } = this.#tables.program(recorder).next();
+      if (!done || recorder.readsHost) return;
+      const segment = recorder.cut(null);
+      const bytes = outputs.map((_, i) =>
+        4 * (recorder.outputs[i]?.dims ?? [0]).reduce((a, b) => a * b, 1)
+      );
+      const resultBytes = bytes.reduce((sum, own) => sum + (own && roundedBytes(own, 16)), 0);
+      await this.#executor.reserveLargest(segment, resultBytes);
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+    }
+  }
+
+  /**
    * Reads GPU inputs whose values the program wants.
    * @param {BoundInput[]} bound
    */
@@ -212,6 +245,18 @@ export class ModelRunner {
     const name = quoted(String(this.#tables.inputs[index]?.name));
     throw new ModelError("internal", `Cannot read input ${name} on the host: it is a GPUBuffer.`);
   }
+}
+
+/**
+ * The largest dims that an input may have; null where there is no telling.
+ * @param {import("../module.ts").InputTable} table
+ * @returns {number[] | null}
+ */
+function largestDims({ dims, limits }) {
+  const largest = dims.flatMap((dim, axis) =>
+    typeof dim === "number" ? [dim] : limits?.[axis] ?? []
+  );
+  return largest.length === dims.length ? largest : null;
 }
 
 /** What one run has submitted so far, and how long it took. */
