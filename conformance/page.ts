@@ -61,9 +61,9 @@ export function renderPage(record: ConformanceRecord): string {
   if (models !== undefined) {
     parts.push(
       "## Whole models\n\n" +
-        "Largest relative L2 error of an output over all data sets, to ONNX Runtime on the same file. Quantized\n" +
-        "to 2 bits the detector finds no text in any picture: what is expected is 0 nearly everywhere, and is\n" +
-        "met to 6e-8, which is as far as ONNX Runtime's sigmoid is exact.\n",
+        "Largest relative L2 error of an output over all data sets, to ONNX Runtime on the same file.\n" +
+        "Quantized to 2 bits the detector finds no text in any picture: what is expected is 0 nearly\n" +
+        "everywhere, and is met to 6e-8, which is as far as ONNX Runtime's sigmoid is exact.\n",
       totals(models),
       ...missing(models),
       ...hosts(models),
