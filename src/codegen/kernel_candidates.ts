@@ -19,7 +19,10 @@ export interface Candidate {
  * taking.
  */
 export function candidatesOf(unit: KernelUnit, family: Family): Candidate[] {
+  const isHalf = Object.values(unit.use.stores).every(({ dtype }) => dtype === "float16");
   const candidates = family.variants.flatMap((variant) => {
+    // Where the model computes in float32, its operands are not to be rounded.
+    if (!isHalf && variant.features?.includes("shader-f16")) return [];
     const limits = limitsOf(unit, family, variant.limits);
     return limits === null ? [] : [{ variant, limits }];
   });

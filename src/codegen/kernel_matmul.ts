@@ -6,6 +6,7 @@ import matmulRow from "../../kernels/ops/matmul_row.wgsl" with { type: "text" };
 import matmulSplit from "../../kernels/ops/matmul_split.wgsl" with { type: "text" };
 import matmulSubgroups from "../../kernels/ops/matmul_subgroups.wgsl" with { type: "text" };
 import matmulSum from "../../kernels/ops/matmul_sum.wgsl" with { type: "text" };
+import matmulTiledF16 from "../../kernels/ops/matmul_tiled_f16.wgsl" with { type: "text" };
 import matmulTiled from "../../kernels/ops/matmul_tiled.wgsl" with { type: "text" };
 import type { Family, Variant } from "./kernel_family.ts";
 
@@ -113,6 +114,33 @@ export const MATMUL: Family = {
       adapter: "hardware",
       workgroupBytes: 0,
     }),
+    {
+      ...OPERANDS,
+      name: "matmul_tiled_f16_16",
+      file: "matmul_tiled_f16",
+      text: matmulTiledF16,
+      overrides: { SIDE: 16, PART: 32 },
+      groups: tilesOf(64, 64, 1),
+      limits: [
+        { size: "rows", is: "at least", number: 128 },
+        { size: "columns", is: "at least", number: 128 },
+      ],
+      adapter: "hardware",
+      workgroupBytes: 8192,
+      features: ["shader-f16"],
+    },
+    {
+      ...OPERANDS,
+      name: "matmul_tiled_f16_8",
+      file: "matmul_tiled_f16",
+      text: matmulTiledF16,
+      overrides: { SIDE: 8, PART: 32 },
+      groups: tilesOf(32, 32, 1),
+      limits: [],
+      adapter: "hardware",
+      workgroupBytes: 4096,
+      features: ["shader-f16"],
+    },
     {
       ...OPERANDS,
       name: "matmul_tiled_16",

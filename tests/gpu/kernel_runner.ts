@@ -39,7 +39,9 @@ export class KernelRunner {
   static async open(): Promise<KernelRunner> {
     const adapter = await navigator.gpu.requestAdapter();
     assert.ok(adapter !== null, "these tests need a WebGPU adapter");
-    return new KernelRunner(await adapter.requestDevice(), adapter.info.description);
+    const requiredFeatures = (["shader-f16"] as const).filter((name) => adapter.features.has(name));
+    const device = await adapter.requestDevice({ requiredFeatures });
+    return new KernelRunner(device, adapter.info.description);
   }
 
   /** The pipeline of a text; fails with the compiler's message. */

@@ -15,16 +15,21 @@ import { int, makeGraph, makeModel, makeNode, makeTensor, makeValueInfo } from "
 type Dims = readonly (number | string)[];
 
 /** A module of `y = x w`, w a constant. */
-async function product(x: Dims, w: readonly [number, number], transposed = false) {
-  const bytes = new Uint8Array(4 * w[0] * w[1]);
+async function product(
+  x: Dims,
+  w: readonly [number, number],
+  transposed = false,
+  dtype: "float32" | "float16" = "float32",
+) {
+  const bytes = new Uint8Array((dtype === "float32" ? 4 : 2) * w[0] * w[1]);
   const node = transposed
     ? makeNode("Gemm", "", ["x", "w"], ["y"], [int("transB", 1)])
     : makeNode("MatMul", "", ["x", "w"], ["y"]);
   const graph = makeGraph("product", {
     nodes: [node],
-    initializers: [makeTensor("w", "float32", w, { kind: "memory", bytes })],
-    inputs: [makeValueInfo("x", "float32", x)],
-    outputs: [makeValueInfo("y", "float32", null)],
+    initializers: [makeTensor("w", dtype, w, { kind: "memory", bytes })],
+    inputs: [makeValueInfo("x", dtype, x)],
+    outputs: [makeValueInfo("y", dtype, null)],
   });
   return await compileModel(makeModel("product.onnx", 14, new Map([["", 28]]), graph));
 }
@@ -38,6 +43,16 @@ async function kernelOf(x: Dims, w: readonly [number, number]): Promise<KernelTa
 
 const namesOf = ({ candidates }: KernelTable) => candidates.map(({ variant }) => variant.name);
 const isSmall = (name: string) => name.startsWith("matmul_lanes") || name.startsWith("matmul_row");
+
+Deno.test("tiles of float16 are for products of float16", async () => {
+  for (const dtype of ["float32", "float16"] as const) {
+    const { kernels: [kernel] } = await product(["n", 64], [64, 64], false, dtype);
+    const halves = kernel!.candidates.filter(({ variant }) =>
+      variant.features.includes("shader-f16")
+    );
+    assert.equal(halves.length > 0, dtype === "float16", dtype);
+  }
+});
 
 Deno.test("what is proved not to fit is not emitted", async () => {
   const few = await kernelOf([2, 300], [300, 500]);

@@ -1,0 +1,144 @@
+// Matrix product of float16 values by tiles in workgroup memory, which holds them as such: SIDE by
+// SIDE threads, 4 rows by 4 columns each. Sums are of float32. A value past float16's range becomes
+// infinite, as in the model.
+enable f16;
+
+struct Parameters { batches: i32, rows: i32, columns: i32, depth: i32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read_write> left_values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> right_values: array<f32>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+fn batches() -> i32 { return parameters.batches; }
+fn rows() -> i32 { return parameters.rows; }
+fn columns() -> i32 { return parameters.columns; }
+fn depth() -> i32 { return parameters.depth; }
+// True where depth is known to be a multiple of 4.
+const WHOLE_DEPTH: bool = false;
+
+// 4 values along k; row < rows, k a multiple of 4. Those past the last k are not used.
+fn a4(batch: i32, row: i32, k: i32) -> vec4f {
+  let i = (batch * rows() + row) * depth() + k;
+  return vec4f(left_values[i], left_values[i + 1], left_values[i + 2], left_values[i + 3]);
+}
+
+// 4 values of k, each with 4 columns; k and column multiples of 4. Those past the last are not used.
+fn b44(batch: i32, k: i32, column: i32) -> mat4x4f {
+  var values = mat4x4f();
+  for (var i = 0; i < 16; i++) {
+    let at = (batch * depth() + k + (i >> 2u)) * columns() + column + (i & 3);
+    values[i >> 2u][i & 3] = right_values[at];
+  }
+  return values;
+}
+
+fn store(batch: i32, row: i32, column: i32, value: f32) {
+  result[(batch * rows() + row) * columns() + column] = value;
+}
+
+// ---- core
+// Threads a side, and the part of k that workgroup memory holds: a multiple of 4.
+override SIDE: u32 = 8u;
+override PART: u32 = 32u;
+
+// [row of the tile][k / 4] and [k][column of the tile / 4].
+var<workgroup> core_left: array<vec4h, SIDE * PART>;
+var<workgroup> core_right: array<vec4h, SIDE * PART>;
+
+@compute @workgroup_size(SIDE, SIDE)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_id) thread: vec3u,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let side = 4 * i32(SIDE);
+  let column_tiles = (columns() + side - 1) / side;
+  let row_tiles = (rows() + side - 1) / side;
+  let tile = i32(group.x + group.y * groups.x);
+  let row_tile = tile / column_tiles;
+  let first_column = (tile - row_tile * column_tiles) * side;
+  let batch = row_tile / row_tiles;
+  let first_row = (row_tile - batch * row_tiles) * side;
+  // The same for every thread of a workgroup.
+  if (batch >= batches()) { return; }
+  let row = i32(thread.y) * 4;
+  var sum0 = vec4f();
+  var sum1 = vec4f();
+  var sum2 = vec4f();
+  var sum3 = vec4f();
+  for (var start = 0; start < depth(); start += i32(PART)) {
+    for (var i = index; i < SIDE * PART; i += SIDE * SIDE) {
+      let left_row = first_row + i32(i / (PART / 4u));
+      core_left[i] = vec4h(core_load_left(batch, left_row, start + i32(i % (PART / 4u)) * 4));
+    }
+    for (var i = index; i < SIDE * PART / 4u; i += SIDE * SIDE) {
+      let k = i / SIDE * 4u;
+      let right = core_load_right(batch, start + i32(k), first_column + i32(i % SIDE) * 4);
+      core_right[k * SIDE + i % SIDE] = vec4h(right[0]);
+      core_right[(k + 1u) * SIDE + i % SIDE] = vec4h(right[1]);
+      core_right[(k + 2u) * SIDE + i % SIDE] = vec4h(right[2]);
+      core_right[(k + 3u) * SIDE + i % SIDE] = vec4h(right[3]);
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < PART; k += 4u) {
+      let right = mat4x4f(
+        vec4f(core_right[k * SIDE + thread.x]),
+        vec4f(core_right[(k + 1u) * SIDE + thread.x]),
+        vec4f(core_right[(k + 2u) * SIDE + thread.x]),
+        vec4f(core_right[(k + 3u) * SIDE + thread.x]),
+      );
+      let left = (thread.y * 4u * PART + k) / 4u;
+      sum0 = core_added(sum0, vec4f(core_left[left]), right);
+      sum1 = core_added(sum1, vec4f(core_left[left + PART / 4u]), right);
+      sum2 = core_added(sum2, vec4f(core_left[left + PART / 2u]), right);
+      sum3 = core_added(sum3, vec4f(core_left[left + PART / 4u * 3u]), right);
+    }
+    workgroupBarrier();
+  }
+  let column = first_column + i32(thread.x) * 4;
+  core_store4(batch, first_row + row, column, sum0);
+  core_store4(batch, first_row + row + 1, column, sum1);
+  core_store4(batch, first_row + row + 2, column, sum2);
+  core_store4(batch, first_row + row + 3, column, sum3);
+}
+
+// Zeros past the last row and the last k, which add nothing.
+fn core_load_left(batch: i32, row: i32, k: i32) -> vec4f {
+  if (row >= rows() || k >= depth()) { return vec4f(); }
+  return core_cut(k, a4(batch, row, k));
+}
+
+fn core_load_right(batch: i32, k: i32, column: i32) -> mat4x4f {
+  if (k >= depth() || column >= columns()) { return mat4x4f(); }
+  return core_cut_right(k, b44(batch, k, column));
+}
+
+fn core_store4(batch: i32, row: i32, column: i32, values: vec4f) {
+  if (row >= rows()) { return; }
+  for (var i = 0; i < 4; i++) {
+    if (column + i < columns()) { store(batch, row, column + i, values[i]); }
+  }
+}
+
+// The sum with what 4 values of a row, one for each k, give in 4 columns.
+fn core_added(sum: vec4f, values: vec4f, right: mat4x4f) -> vec4f {
+  return sum + values.x * right[0] + values.y * right[1] + values.z * right[2] +
+    values.w * right[3];
+}
+
+// Zeros in place of what lies past the last k.
+fn core_cut(k: i32, values: vec4f) -> vec4f {
+  if (WHOLE_DEPTH) { return values; }
+  return select(vec4f(), values, vec4i(k) + vec4i(0, 1, 2, 3) < vec4i(depth()));
+}
+
+fn core_cut_right(k: i32, values: mat4x4f) -> mat4x4f {
+  if (WHOLE_DEPTH) { return values; }
+  return mat4x4f(
+    values[0],
+    select(vec4f(), values[1], k + 1 < depth()),
+    select(vec4f(), values[2], k + 2 < depth()),
+    select(vec4f(), values[3], k + 3 < depth()),
+  );
+}
