@@ -207,8 +207,15 @@ for (const timestamps of [true, false]) {
     device.addEventListener("uncapturederror", (event) => {
       errors.push((event as GPUUncapturedErrorEvent).error.message);
     });
+    let late = false;
+    const { createComputePipelineAsync } = GPUDevice.prototype;
+    device.createComputePipelineAsync = (descriptor) => {
+      assert.ok(!late, "a pipeline is made after load");
+      return createComputePipelineAsync.call(device, descriptor);
+    };
     const options: LoadOptions = { device, cache, adapter: "hardware", tune: true };
     await using(tables, options, async (model) => {
+      late = true;
       assert.equal(model.stats().tuned, 0);
       await check(model, shapeOf(5), false);
       const { buffers, bytes } = model.stats();
@@ -229,6 +236,7 @@ for (const timestamps of [true, false]) {
       await check(model, shapeOf(200), false);
       await model.tuned();
       assert.equal(model.stats().tuned, 2);
+      late = false;
     });
     assert.equal(cache.entries.size, 1);
     await using(tables, options, async (model) => {
