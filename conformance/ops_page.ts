@@ -60,15 +60,10 @@ const OPTIONAL = "an optional that is made in the model is known only when it ru
 
 /** The ops of ONNX's default domain that are not compiled, and why. */
 export const REFUSED: Readonly<Record<string, string>> = {
-  Bernoulli: RANDOM,
   ConcatFromSequence: SEQUENCE,
   ImageDecoder: "pictures are decoded by the page, which hands over their pixels",
   Multinomial: RANDOM,
   Optional: OPTIONAL,
-  RandomNormal: RANDOM,
-  RandomNormalLike: RANDOM,
-  RandomUniform: RANDOM,
-  RandomUniformLike: RANDOM,
   RegexFullMatch: TEXT,
   SequenceAt: SEQUENCE,
   SequenceConstruct: SEQUENCE,

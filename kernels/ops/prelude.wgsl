@@ -453,6 +453,14 @@ fn floorModF32(x: f32, y: f32) -> f32 {
   return select(r, r + y, ((bitcast<u32>(r) ^ bitcast<u32>(y)) >> 31u) == 1u);
 }
 
+// Bits that look random, of a number: the hash that is called PCG (Jarzynski and Olano, "Hash functions
+// for GPU rendering", 2020). Exact.
+fn pcgHash(x: u32) -> u32 {
+  let state = x * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+  return (word >> 22u) ^ word;
+}
+
 // x^y modulo 2^32. A negative y gives the whole part: 0 but for x = 1 and -1, and 0 for x = 0.
 fn powI32(x: i32, y: i32) -> i32 {
   if (y < 0) {

@@ -4,34 +4,11 @@
  * implementation drops, by numbers that the host draws; without one, by a hash of their position.
  */
 import { type Integer, multiply, ZERO } from "../expr/integer.ts";
-import {
-  apply,
-  bitcast,
-  constant,
-  convert,
-  fromInteger,
-  select,
-  type Value,
-} from "../expr/value.ts";
+import { apply, constant, fromInteger, select, type Value } from "../expr/value.ts";
 import { float, minus, over, times } from "./arithmetic.ts";
 import { rowMajor } from "./offsets.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
-
-const word = (value: number): Value => constant("u32", value);
-
-/** A number from 0 up to 1 that `seed` and `position` decide (a PCG hash, Jarzynski and Olano 2020). */
-function uniform(seed: number, position: Integer): Value {
-  const start = apply("add", bitcast("u32", fromInteger(position)), word(seed >>> 0));
-  const state = apply("add", apply("mul", start, word(747796405)), word(2891336453));
-  const distance = apply("add", apply("shiftRight", state, word(28)), word(4));
-  const mixed = apply(
-    "mul",
-    apply("bitXor", apply("shiftRight", state, distance), state),
-    word(277803737),
-  );
-  const bits = apply("bitXor", apply("shiftRight", mixed, word(22)), mixed);
-  return times(convert("f32", apply("shiftRight", bits, word(8))), float(2 ** -24));
-}
+import { uniform } from "./random.ts";
 
 /** The scalar input `i`, or `fallback` where it is missing. */
 function scalar(call: OpCall, i: number, fallback: Value): Value {

@@ -30,6 +30,7 @@ import { POOLING_OPS } from "./pooling.ts";
 import { PROJECTED_ATTENTION_OPS } from "./projected_attention.ts";
 import { QLINEAR_OPS } from "./qlinear.ts";
 import { QUANTIZE_OPS } from "./quantize.ts";
+import { RANDOM_OPS } from "./random.ts";
 import { RECURRENT_OPS } from "./recurrent.ts";
 import { REDUCTION_OPS } from "./reduction.ts";
 import { REGION_OPS } from "./regions.ts";
@@ -77,6 +78,7 @@ const RECORDS: readonly OpRecord[] = [
   ...PROJECTED_ATTENTION_OPS,
   ...QLINEAR_OPS,
   ...QUANTIZE_OPS,
+  ...RANDOM_OPS,
   ...RECURRENT_OPS,
   ...REDUCTION_OPS,
   ...REGION_OPS,

@@ -93,3 +93,14 @@ export function roundEven(x) {
   // From -0.5 up it is -0.
   return floor === -1 ? -0 : Number.isFinite(x) ? floor + 1 : x;
 }
+
+/**
+ * Bits that look random, of a number (PCG's hash).
+ * @param {number} x
+ * @returns {number}
+ */
+export function pcgHash(x) {
+  const state = (Math.imul(x, 747796405) + 2891336453) >>> 0;
+  const word = Math.imul((state >>> ((state >>> 28) + 4)) ^ state, 277803737) >>> 0;
+  return ((word >>> 22) ^ word) >>> 0;
+}
