@@ -69,6 +69,19 @@ function lowerGraph(
   );
 }
 
+/**
+ * What control flow may assign: each of `tensors` if it is made by the block being filled and comes
+ * once, else a copy. A dispatch binds a tensor once, so it may have no second name.
+ */
+function owned(lowering: Lowering, call: NodeCall, tensors: readonly Tensor[]): Tensor[] {
+  const seen = new Set<Tensor>();
+  return tensors.map((tensor) => {
+    const isOwn = tensor.block === lowering.block && !seen.has(tensor);
+    seen.add(tensor);
+    return isOwn ? tensor : lowering.copy(tensor, call.label);
+  });
+}
+
 /** https://onnx.ai/onnx/operators/onnx__If.html */
 export function lowerIf(lowering: Lowering, call: NodeCall, names: Names): readonly Operand[] {
   const condition = scalarOnHost(call, call.inputs[0] ?? call.fail("its condition is missing"));
@@ -100,12 +113,15 @@ export function lowerIf(lowering: Lowering, call: NodeCall, names: Names): reado
     const dims = left.dims.map((extent, k) => extent === right.dims[k] ? extent : null);
     return assigned(lowering, call, left.dtype, dims);
   });
+  const given = branches.map(({ block, result }) =>
+    lowering.within(block, () => owned(lowering, call, result))
+  );
   lowering.push({
     kind: "if",
     condition,
-    branches: branches.map(({ block, result }) => ({
+    branches: branches.map(({ block }, k) => ({
       block,
-      assign: results.map((to, i) => ({ to, from: result[i]! })),
+      assign: results.map((to, i) => ({ to, from: given[k]![i]! })),
     })),
   });
   return results.map(({ tensor }) => tensor);
@@ -177,8 +193,18 @@ function turn(
     }
     const assignments = (from: readonly Tensor[]): Assignment[] =>
       carried.map((to, i) => ({ to, from: from[i]! }));
+    const next = lowering.within(block, () => owned(lowering, call, result.carried));
+    // What the first turn begins with may be read in the loop as well.
+    const start = turning.initial.map((tensor) => lowering.copy(tensor, call.label));
     for (const entry of carried) lowering.define(entry.tensor, call.label);
-    const collected = result.collected.map((from, i) => {
+    const kept = lowering.within(
+      block,
+      () =>
+        result.collected.map((tensor) =>
+          tensor.origin.kind === "weight" ? lowering.copy(tensor, call.label) : tensor
+        ),
+    );
+    const collected = kept.map((from, i) => {
       const count = new Variable();
       const dims = from.dims.map((extent) => isOfInputs(extent) ? null : new Variable());
       const extents = from.dims.map((extent, k) =>
@@ -197,8 +223,8 @@ function turn(
       condition: turning.condition,
       turn: variable,
       block,
-      start: assignments(turning.initial),
-      next: assignments(result.carried),
+      start: assignments(start),
+      next: assignments(next),
       goOn: result.goOn?.kind === "constant" && result.goOn.value !== 0 ? null : result.goOn,
       collected,
     });

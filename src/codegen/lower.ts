@@ -12,13 +12,14 @@ import {
   type Tensor as Initializer,
   type ValueInfo,
 } from "../ir.ts";
-import type { DType } from "../dtype.ts";
+import { type DType, DTYPES } from "../dtype.ts";
 import {
   type Axis,
   constant,
   fromAtom,
   type Integer,
   integer,
+  load,
   ONE,
   symbol,
   ZERO,
@@ -30,6 +31,7 @@ import { lowerIf, lowerLoop, lowerScan } from "./control_flow.ts";
 import { decodeElements } from "./elements.ts";
 import { expressionElements } from "./host_values.ts";
 import { Names } from "./names.ts";
+import { packedDtype } from "./storage.ts";
 import { columnWeights, cutOf, keepsCut, planCut } from "./weight_parts.ts";
 import { BUFFER_BYTES } from "./weights_file.ts";
 import { MOST_AXES, NodeCall } from "./op_call.ts";
@@ -97,7 +99,7 @@ export class Lowering {
     const outputs = graph.outputs.map((info) => ({
       name: info.name,
       dims: info.shape ?? [],
-      tensor: this.#outputOf(names, info.name),
+      tensor: this.activation(this.#outputOf(names, info.name), "output"),
     }));
     return { inputs, outputs, block };
   }
@@ -120,6 +122,13 @@ export class Lowering {
       );
     }
     return dtype;
+  }
+
+  /** `tensor`, which the host reads; a constant is packed, and perhaps in parts. */
+  activation(tensor: Tensor, label: string): Tensor {
+    if (tensor.origin.kind !== "weight") return tensor;
+    const isWhole = tensor.cut === null && DTYPES[packedDtype(tensor.dtype)].bits === 32;
+    return isWhole ? tensor : this.copy(tensor, label);
   }
 
   #outputOf(names: Names, name: string): Tensor {
@@ -204,11 +213,16 @@ export class Lowering {
 
   /** Runs `fill` with a new block inside the one being filled; gives that block. */
   inside<T>(fill: () => T): { block: Block; result: T } {
+    const block: Block = { steps: [], parent: this.#block };
+    return { block, result: this.within(block, fill) };
+  }
+
+  /** Runs `fill` with `block`, made by {@link inside}, the one being filled. */
+  within<T>(block: Block, fill: () => T): T {
     const outer = this.#block;
-    const block: Block = { steps: [], parent: outer };
     this.#block = block;
     try {
-      return { block, result: fill() };
+      return fill();
     } finally {
       this.#block = outer;
     }
@@ -268,6 +282,19 @@ export class Lowering {
   /** An axis of one position is position 0. */
   #position(entry: Axis): Integer {
     return entry.extent === ONE ? ZERO : fromAtom(entry);
+  }
+
+  /** The block being filled. */
+  get block(): Block {
+    return this.#block;
+  }
+
+  /** `tensor` stored once more, by the block being filled: as an activation, and one of its own. */
+  copy(tensor: Tensor, label: string): Tensor {
+    return this.materialize(
+      { dtype: tensor.dtype, dims: tensor.dims, at: (indices) => load(tensor, indices) },
+      label,
+    );
   }
 
   /** A constant of the model. */

@@ -187,7 +187,12 @@ export class NodeCall implements OpCall {
     const step: HostStep = {
       kind: "host",
       name,
-      inputs: inputs.map((input) => input && this.lowering.materialize(input, this.label)),
+      inputs: inputs.map((input) =>
+        input && this.lowering.activation(
+          this.lowering.materialize(input, this.label),
+          this.label,
+        )
+      ),
       settings,
       outputs: [],
       label: this.label,

@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { compileModel } from "../../src/codegen/mod.ts";
-import { int, ints, makeGraph, makeValueInfo } from "../../src/ir.ts";
+import { int, ints, makeGraph, makeTensor, makeValueInfo } from "../../src/ir.ts";
+import { noise } from "../encoding_models.ts";
 import {
   branch,
   compareRuns,
@@ -185,5 +186,108 @@ Deno.test("a slice that a run ends at the largest int64 goes to the end", async 
       inputs: { x, starts: int64([most, -1]), ends: int64([least, least]), steps: int64([-1, -2]) },
     },
     { inputs: { x, starts: int64([least, 0]), ends: int64([2, 3]), steps: int64([1, 1]) } },
+  ]);
+});
+
+const table = (name: string, count: number) =>
+  makeTensor(name, "float32", [count], {
+    kind: "memory",
+    bytes: new Uint8Array(Float32Array.from(noise(count, count)).buffer),
+  });
+
+Deno.test("a branch gives a constant, or what is read beside it", async () => {
+  const model = modelOf(
+    [
+      node("If", ["c"], ["a", "b"], [
+        graph(
+          "then_branch",
+          branch([node("Identity", ["w"], ["t"]), node("Identity", ["x"], ["u"])], ["t", "u"]),
+        ),
+        graph(
+          "else_branch",
+          branch([node("Add", ["x", "x"], ["e"]), node("Identity", ["e"], ["f"])], ["e", "f"]),
+        ),
+      ]),
+      node("Add", ["a", "x"], ["s"]),
+      node("Add", ["s", "b"], ["y"]),
+    ],
+    { x: ["float32", [2000]], c: ["bool", []] },
+    { y: "float32", a: "float32" },
+    [table("w", 2000)],
+  );
+  await compareRuns(
+    model,
+    [true, false].map((value) => ({ inputs: { x: floats(2000), c: truth(value) } })),
+  );
+});
+
+Deno.test("a loop begins with constants and inputs, one of them twice, that it reads as well", async () => {
+  const body = makeGraph("body", {
+    nodes: [
+      node("Add", ["p", "q"], ["sum"]),
+      node("Add", ["sum", "x"], ["with_x"]),
+      node("Add", ["with_x", "r"], ["next"]),
+      node("Identity", ["next"], ["again"]),
+      node("Identity", ["x"], ["r_next"]),
+      node("Identity", ["w"], ["each"]),
+      node("Identity", ["goes"], ["on"]),
+    ],
+    inputs: [
+      makeValueInfo("i", "int64", []),
+      makeValueInfo("goes", "bool", []),
+      ...["p", "q", "r"].map((name) => makeValueInfo(name, "float32", ["k"])),
+    ],
+    outputs: [
+      makeValueInfo("on", "bool", []),
+      ...["next", "again", "r_next", "each"].map((name) => makeValueInfo(name, "float32", ["k"])),
+    ],
+  });
+  const model = modelOf(
+    [node("Loop", ["turns", "", "x", "x", "w"], ["y", "z", "r_", "all"], [graph("body", body)])],
+    { x: ["float32", ["k"]], turns: ["int64", []] },
+    { y: "float32", z: "float32", r_: "float32", all: "float32" },
+    [table("w", 2000)],
+  );
+  await compareRuns(
+    model,
+    [0, 1, 3, 12].map((turns) => ({ inputs: { x: floats(2000), turns: int64(turns) } })),
+  );
+});
+
+Deno.test("constants are outputs, packed ones too", async () => {
+  const half = new Uint8Array(Float16Array.from(noise(5, 2001)).buffer);
+  const model = modelOf(
+    [node("Identity", ["w"], ["y"]), node("Identity", ["h"], ["z"]), node("Relu", ["x"], ["o"])],
+    { x: ["float32", [2]] },
+    { y: "float32", z: "float16", o: "float32" },
+    [table("w", 2000), makeTensor("h", "float16", [2001], { kind: "memory", bytes: half })],
+  );
+  await compareRuns(model, [{ inputs: { x: floats(2) } }]);
+});
+
+Deno.test("nothing at all goes through", async () => {
+  const model = modelOf(
+    [
+      node("NonZero", ["x"], ["i"]),
+      node("Transpose", ["i"], ["t"]),
+      node("GatherND", ["x", "t"], ["g"]),
+      node("ScatterND", ["x", "t", "g"], ["y"]),
+      node("Compress", ["x", "c"], ["rows"], [int("axis", 0)]),
+      node("Softmax", ["rows"], ["soft"]),
+      node("MatMul", ["rows", "x"], ["product"]),
+      node("Concat", ["soft", "product", "x"], ["joined"], [int("axis", 0)]),
+      node("ReduceSum", ["g"], ["sum"]),
+    ],
+    { x: ["float32", ["n", "n"]], c: ["bool", ["n"]] },
+    { i: "int64", g: "float32", y: "float32", soft: "float32", joined: "float32", sum: "float32" },
+  );
+  const choice = (...values: number[]) =>
+    ({ dtype: "bool", dims: [values.length], data: Uint8Array.from(values) }) as const;
+  const zeros = { dtype: "float32", dims: [2, 2], data: new Float32Array(4) } as const;
+  await compareRuns(model, [
+    { inputs: { x: floats(3, 3), c: choice(1, 0, 1) } },
+    { inputs: { x: zeros, c: choice(0, 0) } },
+    { inputs: { x: floats(0, 0), c: choice() } },
+    { inputs: { x: floats(1, 1), c: choice(1) } },
   ]);
 });
