@@ -39,10 +39,12 @@ function denormalized(x: Value, extent: Integer, aligned: boolean): Value {
 function brought(x: Value, extent: Integer, padding: Padding, aligned: boolean): Value {
   if (padding === "zeros") return x;
   const last = floatOf(subtract(extent, ONE));
+  // Indices are brought back one by one, as PyTorch and ONNX Runtime do it: a cubic past a border is
+  // no constant before its fourth element.
+  if (padding === "border") return clamp(x, float(-4), plus(last, float(4)));
   const half = float(0.5);
   const [low, high] = aligned ? [float(0), last] : [float(-0.5), minus(floatOf(extent), half)];
   const isOutside = apply("or", apply("less", x, low), apply("greater", x, high));
-  if (padding === "border") return select(isOutside, clamp(x, float(0), last), x);
   const range = minus(high, low);
   const turn = apply("floorMod", minus(x, low), times(float(2), range));
   const back = plus(low, apply("min", turn, minus(times(float(2), range), turn)));
