@@ -5,25 +5,30 @@
 import { join } from "node:path";
 import { InputError } from "../error.ts";
 import { publishTogether, uncreatable } from "./files.ts";
-import { LOCK, lock, removeLitter, temporaryPath } from "./temporary.ts";
+import { exclusively, LOCK, lock, removeLitter, sweep, temporaryPath } from "./temporary.ts";
 
 /** A folder beside a target for files that are still being made. */
 export class StagingFolder {
   readonly path: string;
+  readonly #target: string;
   readonly #lock: Deno.FsFile;
   readonly #onUnload = () => this.discard();
 
   /** Makes the folder, and removes what killed processes left for the same target. */
   constructor(target: string) {
+    this.#target = target;
     removeLitter(target);
     this.path = temporaryPath(target, "partial");
     try {
       Deno.mkdirSync(this.path);
-      this.#lock = Deno.openSync(join(this.path, LOCK), { createNew: true, write: true });
+      // It gets its name when it is locked, so that none is ever seen that isn't.
+      const unnamed = join(this.path, `${LOCK}.new`);
+      this.#lock = Deno.openSync(unnamed, { createNew: true, write: true });
+      lock(this.#lock);
+      Deno.renameSync(unnamed, join(this.path, LOCK));
     } catch (cause) {
       throw uncreatable(target, cause);
     }
-    lock(this.#lock);
     globalThis.addEventListener("unload", this.#onUnload);
   }
 
@@ -36,8 +41,7 @@ export class StagingFolder {
   publish(
     files: readonly { readonly path: string; readonly target: string; readonly head?: boolean }[],
   ): void {
-    for (const { target } of files) removeLitter(target);
-    publishTogether(files.map(({ path, target, head = false }) => {
+    const complete = files.map(({ path, target, head = false }) => {
       const info = Deno.lstatSync(path);
       if (!info.isFile) {
         throw new InputError(
@@ -51,7 +55,11 @@ export class StagingFolder {
         );
       }
       return { path, target, byteLength: info.size, head };
-    }));
+    });
+    exclusively(this.#target, () => {
+      for (const { target } of files) sweep(target);
+      publishTogether(complete);
+    });
   }
 
   /** Removes the folder with what is left in it. */

@@ -113,6 +113,26 @@ Deno.test("a process killed at any moment leaves no model that goes with another
   assert.deepEqual([...states].sort(), ["absent", "new", "old"]);
 });
 
+test("processes that publish for one target at once don't mix their files", async (folder) => {
+  const script = fileURLToPath(new URL("publish_often.ts", import.meta.url));
+  const ended = await Promise.all(["a", "b", "c"].map((name) =>
+    run({
+      program: Deno.execPath(),
+      args: ["run", "--quiet", "--no-check", "-A", script, folder, name, "60"],
+      inheritEnv: ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"],
+      install: "",
+    })
+  ));
+  for (const { code, stdout, stderr } of ended) {
+    assert.equal(code, 0, stderr);
+    assert.equal(new TextDecoder().decode(stdout), "");
+  }
+  const left = ["model.d.ts", "model.js", "model.safetensors"];
+  assert.deepEqual(names(folder), left);
+  const contents = left.map((name) => Deno.readTextFileSync(`${folder}/${name}`));
+  assert.equal(new Set(contents).size, 1, contents.join());
+});
+
 test("a folder is never replaced", (folder) => {
   for (const name of ["empty", "full/inside"]) {
     Deno.mkdirSync(`${folder}/${name}`, { recursive: true });
