@@ -2,8 +2,8 @@
  * The entry points: quantization of a piece of a job, and what workers need to share a job.
  */
 import { addCounts, beginCounts, quantizeBlock, sampleBlocks } from "./block.ts";
-import { Job, PANEL, SCRATCH_BYTES } from "./job.ts";
-import { weightBytes } from "./load.ts";
+import { CHUNK, Job, PANEL, SCRATCH_BYTES } from "./job.ts";
+import { touchBlocks, weightBytes } from "./load.ts";
 import { plainBlocks } from "./plain.ts";
 import { quantizePlainColumns } from "./plain_columns.ts";
 import { quantizePlainRow } from "./plain_rows.ts";
@@ -62,6 +62,9 @@ export function quantize(
   addCounts(statistics);
 }
 
+/** Rows whose blocks are brought into the cache together: a few lines that follow each other. */
+const TOUCHED_ROWS: u32 = 64;
+
 /** Quantizes blocks of rows the general way. */
 function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): void {
   if (!job.columnsOrder) {
@@ -74,8 +77,12 @@ function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): v
   // eight at a time so that a row's codes fill cache lines.
   for (let index = firstBlock; index < endBlock; index += 8) {
     const last = min(index + 8, endBlock);
-    for (let row = first; row < end; row += 16) {
-      for (let each = index; each < last; each++) quantizeBlock(row, end, each, false);
+    for (let row = first; row < end; row += TOUCHED_ROWS) {
+      const until = min(row + TOUCHED_ROWS, end);
+      for (let each = index; each < last; each++) {
+        if (job.blockLength <= CHUNK) touchBlocks(row, until, each);
+        for (let strip = row; strip < until; strip += 16) quantizeBlock(strip, until, each, false);
+      }
     }
   }
 }

@@ -4,7 +4,18 @@
  */
 import { constant, MAGIC, ONE } from "./constants.ts";
 import { roundToEven } from "./float.ts";
-import { CHUNK, DOWN, EXTENT, INTEGERS, PLAIN_STEPS, SCALE, TILE, TILE_STRIDE, UNIT, WEIGHTED } from "./job.ts";
+import {
+  CHUNK,
+  DOWN,
+  EXTENT,
+  INTEGERS,
+  PLAIN_STEPS,
+  SCALE,
+  TILE,
+  TILE_STRIDE,
+  UNIT,
+  WEIGHTED,
+} from "./job.ts";
 import { range, signedLargest } from "./rtn.ts";
 import { block, job, scratch, sumScale } from "./strip.ts";
 

@@ -22,7 +22,10 @@ export class Job {
   /** 0: float16, 1: float32. */
   wideScales: u32;
   method: u32;
-  /** How much each column counts, padding included, as f32: what its weights' integers are multiplied by; or 0. */
+  /**
+   * How much each column counts, padding included, as f32: what the integers of its weights are
+   * multiplied by; or 0.
+   */
   importance: usize;
   /** The same as 16-bit integers of up to 64. */
   shares: usize;

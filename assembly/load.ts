@@ -2,7 +2,19 @@
  * Fills the tile from the matrix, in either order and from any type of weight, and finds the
  * extremes of a block.
  */
-import { BFLOAT16, CHUNK, FLOAT16, FLOAT32, FLOAT64, HIGH, LOW, NON_FINITE, TILE, TILE_STRIDE } from "./job.ts";
+import {
+  BFLOAT16,
+  BYTE_COLUMNS,
+  CHUNK,
+  FLOAT16,
+  FLOAT32,
+  FLOAT64,
+  HIGH,
+  LOW,
+  NON_FINITE,
+  TILE,
+  TILE_STRIDE,
+} from "./job.ts";
 import { widenFloat16 } from "./float.ts";
 import { block, chunkCount, chunkLength, firstRow, job, lanes, origin, pitch, quads, scratch } from "./strip.ts";
 
@@ -37,6 +49,24 @@ function knownCount(start: u32, count: u32): u32 {
 @inline
 function padTile(known: u32, count: u32, tile: usize): void {
   if (known < count) memory.fill(tile + known * TILE_STRIDE, 0, (count - known) * TILE_STRIDE);
+}
+
+/**
+ * Reads a weight of every cache line that block `index` of the rows from `row` to before `end` has,
+ * where columns are outermost. Reads that wait for nothing else wait for memory together.
+ */
+export function touchBlocks(row: u32, end: u32, index: u32): void {
+  const column = index * job.blockLength;
+  const stride = <usize>pitch * weightBytes();
+  const bytes = <usize>(end - row) * weightBytes();
+  let sum: u32 = 0;
+  let at = origin + <usize>column * stride + <usize>row * weightBytes();
+  for (let i = knownCount(column, job.blockLength); i > 0; i--) {
+    for (let line: usize = 0; line < bytes; line += 64) sum |= load<u16>(at + line);
+    at += stride;
+  }
+  // Kept, or the reads would be left out.
+  store<u32>(scratch, sum, BYTE_COLUMNS);
 }
 
 /** Loads chunk `chunk` of the current block. */
