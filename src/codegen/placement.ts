@@ -144,6 +144,11 @@ export function sharesRows(unit: ExpressionUnit, tensor: Tensor): boolean {
   );
 }
 
+/** How many places of `unit` load `tensor`. */
+export function reads(unit: Unit, tensor: Tensor): number {
+  return bodiesOf(unit).reduce((sum, body) => sum + occurrences(body, tensor).length, 0);
+}
+
 /** How much oftener than once an element of `tensor` would be computed inside `unit`. */
 export function repeated(unit: Unit, tensor: Tensor): number {
   const count = estimateCount(tensor.dims);

@@ -10,6 +10,8 @@ import {
   fromAtom,
   fromInteger,
   load,
+  multiply,
+  ONE,
   rewrite,
   substitute,
   symbol,
@@ -37,6 +39,7 @@ import {
   isOfKernel,
   isOfWeights,
   isView,
+  reads,
   repeated,
   sharesRows,
   solved,
@@ -53,6 +56,9 @@ const MOST_REPEATED = 24;
 
 /** The extent of an index that nothing is known of. It is never printed. */
 const UNBOUNDED = symbol("unbounded");
+
+/** Elementwise steps that are followed back to a kernel file's result at most. */
+const MOST_EPILOGUE_STEPS = 6;
 
 /** A value so cheap is computed wherever it is read. */
 const CHEAP = 4;
@@ -176,6 +182,8 @@ class Scheduler {
   #inlined(tensor: Tensor, block: Block): boolean {
     if (tensor.hostRead || this.#kept.has(tensor)) return false;
     const readers = [...this.#readers.get(tensor) ?? []];
+    const isReadOften = readers.length > 1 || readers.some((unit) => reads(unit, tensor) > 1);
+    if (isReadOften && this.#endsKernel(tensor, block)) return false;
     if (!readers.every((unit) => this.#fits(tensor, block, unit, readers.length))) return false;
     for (const unit of readers) {
       for (const [body, replace] of slotsOf(unit)) {
@@ -185,6 +193,24 @@ class Scheduler {
     }
     this.#readers.delete(tensor);
     return true;
+  }
+
+  /**
+   * True where `tensor`, stored, would be the epilogue of a kernel file whose result nothing else
+   * reads: one of the two has to be stored.
+   */
+  #endsKernel(tensor: Tensor, block: Block, depth = MOST_EPILOGUE_STEPS): boolean {
+    if (tensor.origin.kind !== "expression" || depth === 0) return false;
+    const { cost, hasReduce, sources } = census(tensor.origin.body);
+    if (hasReduce || (cost === 0 && depth === MOST_EPILOGUE_STEPS)) return false;
+    const count = multiply(ONE, ...tensor.dims);
+    return [...sources].some((source) => {
+      if (source.block !== block || this.#isRead(source)) return false;
+      if (multiply(ONE, ...source.dims) !== count) return false;
+      const { origin } = source;
+      if (origin.kind === "kernel") return Object.keys(origin.use.stores).length === 1;
+      return this.#endsKernel(source, block, depth - 1);
+    });
   }
 
   #fits(tensor: Tensor, block: Block, unit: Unit, readers: number): boolean {
