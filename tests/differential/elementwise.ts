@@ -278,7 +278,7 @@ export const ELEMENTWISE: Generators = {
   },
   CastLike: (draw) => {
     const [from, to] = [draw.pick(TYPES), draw.pick(TYPES)];
-    const x = draw.tensor(from, draw.shape(0, 3), 0, 99);
+    const x = draw.tensor(from, draw.shape(0, 3), 0, from === "bool" ? 1 : 99);
     const like = draw.maybeFixed(draw.tensor(to, draw.shape(0, 2)));
     return { op: "CastLike", operands: [x, like], outputs: [to] };
   },
