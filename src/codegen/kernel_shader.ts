@@ -77,6 +77,9 @@ export function kernelShaders(unit: KernelUnit): KernelShaders {
   })).filter(({ passes }) =>
     passes.every(({ bindings }) => bindings.replaceAll(".", "").length <= MOST_BINDINGS)
   );
+  if (candidates.length === 0) {
+    throw new Error(`${unit.label} reads and stores more than ${MOST_BINDINGS} tensors at once`);
+  }
   return {
     tensors: declarations.tensors,
     bindings: declarations.bindings(),

@@ -84,8 +84,9 @@ function runLayer(call: OpCall, layer: Layer, inputs: RecurrentInputs): Operand[
     place: ({ batch, row, column }) => [...batch, ...row, ...column],
     position: ([d, time, n, row]) => ({ batch: [d!], row: [time!, n!], column: [row!] }),
   });
+  // Stored even if it sums nothing: the kernel has bindings for one tensor.
   const contributed = bias === null
-    ? product
+    ? call.stored(product)
     : call.stored(operand(product.dtype, product.dims, (indices) => {
       const [d, row] = [indices[0]!, indices[3]!];
       const own = bias.at([d, add(rows, row)]);
