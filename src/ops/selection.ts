@@ -2,7 +2,8 @@
  * ArgMax, ArgMin and TopK (https://onnx.ai/onnx/operators/). TopK ranks every element by counting
  * those ahead of it, or sorts rows, so ties go to the lower index and each rank is taken once.
  */
-import { asNumber, type Integer, multiply, ONE } from "../expr/integer.ts";
+import { divide, divideUp, minimum, modulo } from "../expr/bounds.ts";
+import { add, asNumber, type Integer, integer, multiply, ONE } from "../expr/integer.ts";
 import {
   apply,
   bitcast,
@@ -16,6 +17,8 @@ import {
 } from "../expr/value.ts";
 import { axisOf } from "./broadcast.ts";
 import { equal, int } from "./extents.ts";
+import { choose } from "./indices.ts";
+import { rowMajor } from "./offsets.ts";
 import { type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 import { reshapedIndices } from "./reshape.ts";
 
@@ -103,7 +106,24 @@ function counted(
   return call.stored(operand("int64", data.dims.with(axis, extentOf(count)), at));
 }
 
-/** The same by the kernel files that sort rows. */
+/** Positions along an axis that may be among the first. */
+interface Candidates {
+  readonly count: Integer;
+  /** By row and number; the extent of the axis, where there is none. */
+  readonly at: (row: Integer, number: Integer) => Integer;
+}
+
+/** What rows of several thousand are cut into: what workgroup memory holds. */
+const CHUNK = 2048;
+/** Chunks pay where fewer than half of each is kept. */
+const MOST_KEPT = CHUNK / 2;
+/** Sorting takes the square of a length, so that chunks go on until it is an eighth. */
+const LEAST_GAIN = 8;
+
+/**
+ * The same by the kernel files that sort rows. Long rows are cut into chunks, of which each gives the
+ * first that it has, and so on with what is left. Whatever is equal keeps its order in that.
+ */
 function sorted(
   call: OpCall,
   data: Operand,
@@ -111,15 +131,30 @@ function sorted(
   count: Integer,
   largest: boolean,
 ): Operand {
+  const extent = data.dims[axis]!;
   const others = data.dims.toSpliced(axis, 1);
-  const rows = [multiply(...others)];
+  const rows = multiply(...others);
   const place = (row: Integer, along: Integer): readonly Integer[] =>
-    reshapedIndices(others, rows, [row]).toSpliced(axis, 0, along);
+    reshapedIndices(others, [rows], [row]).toSpliced(axis, 0, along);
+  const keyAt = (from: Candidates, row: Integer, number: Integer): Value => {
+    const index = from.at(row, number);
+    const isThere = apply("less", fromInteger(index), fromInteger(extent));
+    return select(isThere, keyOf(data.at(place(row, index)), largest), constant("u32", ALL));
+  };
   const kept = extentOf(count);
+
+  let from: Candidates = { count: extent, at: (_, number) => number };
+  const most = asNumber(kept) ?? Infinity;
+  if ((asNumber(extent) ?? Infinity) > 2 * CHUNK && most >= 1 && most <= MOST_KEPT) {
+    for (let gain = 1; gain < LEAST_GAIN; gain *= CHUNK / most) {
+      from = firstOfChunks(call, rows, extent, kept, from, keyAt);
+    }
+  }
+
   const { store } = call.kernel({
     core: "sort",
-    sizes: { rows: rows[0]!, length: data.dims[axis]!, kept },
-    loads: { key: ([row, i]) => keyOf(data.at(place(row!, i!)), largest) },
+    sizes: { rows, length: from.count, kept },
+    loads: { key: ([row, i]) => keyAt(from, row!, i!) },
     stores: {
       store: {
         dtype: "int64" as const,
@@ -128,7 +163,58 @@ function sorted(
       },
     },
   });
-  return store;
+  if (from.count === extent) return store;
+  return operand("int64", store.dims, (indices) => {
+    const row = rowMajor(others, indices.toSpliced(axis, 1));
+    return fromInteger(from.at(row, toInteger(store.at(indices))));
+  });
+}
+
+/** The first `kept` of each chunk of what `from` has, of an axis of that extent. */
+function firstOfChunks(
+  call: OpCall,
+  rows: Integer,
+  extent: Integer,
+  kept: Integer,
+  from: Candidates,
+  keyAt: (from: Candidates, row: Integer, number: Integer) => Value,
+): Candidates {
+  const length = extentOf(minimum(from.count, integer(CHUNK)));
+  const chunks = extentOf(divideUp(from.count, length));
+  const { store } = call.kernel({
+    core: "sort",
+    sizes: { rows: extentOf(multiply(rows, chunks)), length, kept },
+    loads: {
+      key: ([chunk, i]) => {
+        const number = add(multiply(modulo(chunk!, chunks), length), i!);
+        const isThere = apply("less", fromInteger(number), fromInteger(from.count));
+        const key = keyAt(from, divide(chunk!, chunks), number);
+        return select(isThere, key, constant("u32", ALL));
+      },
+    },
+    stores: {
+      store: {
+        dtype: "int64" as const,
+        dims: [rows, chunks, kept],
+        place: ([chunk, rank]: readonly Integer[]) => [
+          divide(chunk!, chunks),
+          modulo(chunk!, chunks),
+          rank!,
+        ],
+      },
+    },
+  });
+  return {
+    count: extentOf(multiply(chunks, kept)),
+    // What lies past the end of the last chunk comes behind all that is there, so is never taken.
+    at: (row, number) => {
+      const chunk = divide(number, kept);
+      const place = toInteger(store.at([row, chunk, modulo(number, kept)]));
+      const inside = add(multiply(chunk, length), place);
+      const isThere = apply("less", fromInteger(inside), fromInteger(from.count));
+      return choose(isThere, from.at(row, inside), extent);
+    },
+  };
 }
 
 const TOP_K: OpRecord = {

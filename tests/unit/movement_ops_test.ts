@@ -350,6 +350,39 @@ Deno.test("CumSum and CumProd along an axis that only the run knows", () => {
   );
 });
 
+Deno.test("TopK of long rows is that of their chunks", () => {
+  for (
+    const [length, k, as] of [[4100, 3, "input"], [4099, 700, "input"], [
+      2500,
+      4,
+      "symbolic",
+    ]] as const
+  ) {
+    for (const largest of [0, 1]) {
+      // Few values, so that most are equal, and the greatest key in the last chunk.
+      const along = (i: number): number => i === length - 1 ? 99 : (i * 7919) % 61;
+      const x = build([length, 2], ([i, column]) => column === 0 ? along(i!) : -along(i!));
+      const [values, indices] = runOp(
+        "TopK",
+        [{ ...x, as }, integers([k])],
+        { axis: 0, largest },
+        2,
+      );
+      const orders = [0, 1].map((column) =>
+        Array.from({ length }, (_, i) => i).sort((a, b) => {
+          const [first, second] = [elementAt(x, [a, column]), elementAt(x, [b, column])];
+          return (largest === 1 ? second - first : first - second) || a - b;
+        })
+      );
+      same(indices, build([k, 2], ([rank, column]) => orders[column!]![rank!]!));
+      same(
+        values,
+        build([k, 2], ([rank, column]) => elementAt(x, [orders[column!]![rank!]!, column!])),
+      );
+    }
+  }
+});
+
 Deno.test("TopK sorts, ties by position and NaN as the greatest", () => {
   const number = fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(NaN));
   const cases = fc.record({
