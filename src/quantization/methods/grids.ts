@@ -64,7 +64,10 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
   ],
 };
 
-/** Asymmetric candidates; each is tried with three zero points. */
+/**
+ * Asymmetric candidates. A row that is one block tries each with three zero points; other blocks try
+ * every second one, from the second on, and then those on both sides of the best.
+ */
 export const ASYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<Grid>>> = {
   2: [grid(2.5, 0.25, 8), grid(2.75, 0.375, 8), grid(3.75, 0.375, 8), grid(4.25, 0.5, 8)],
   3: [grid(5.5, 0.25, 12), grid(6.25, 0.375, 8), grid(7.5, 0.375, 8), grid(8, 0.75, 8)],
