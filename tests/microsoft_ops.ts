@@ -510,6 +510,22 @@ export const MICROSOFT_CASES: readonly OpCase[] = [
     "",
   ),
   call(
+    "ConvInteger, long sums",
+    "ConvInteger",
+    [some("uint8", 1, 140, 8, 7), fixed(some("uint8", 16, 140, 3, 3)), zero("uint8", 1)],
+    [["int32", 4]],
+    [ints("pads", [1, 1, 1, 1])],
+    "",
+  ),
+  call(
+    "ConvInteger, long sums of two groups",
+    "ConvInteger",
+    [some("uint8", 2, 130, 5, 6), fixed(some("int8", 8, 65, 3, 3)), zero("uint8", 3)],
+    [["int32", 4]],
+    [int("group", 2), ints("strides", [2, 1])],
+    "",
+  ),
+  call(
     "QLinearConv",
     "QLinearConv",
     [

@@ -1,6 +1,7 @@
 /** Convolutions of quantized tensors: QLinearConv and ConvInteger. */
-import { asNumber, type Integer, multiply } from "../expr/integer.ts";
-import type { Value } from "../expr/value.ts";
+import { divide, modulo } from "../expr/bounds.ts";
+import { add, asNumber, type Integer, integer, multiply } from "../expr/integer.ts";
+import { apply, type Value } from "../expr/value.ts";
 import { asFloat, over, plus, times } from "./arithmetic.ts";
 import { channelsLast, channelsSecond } from "./channels_last.ts";
 import { convolution } from "./convolution.ts";
@@ -34,14 +35,45 @@ function movedWeight(weight: Operand, zero: Operand | null): Operand {
   );
 }
 
-/** Sums are exact: in floats where they must be, else as integers. */
+/** `count` channels of each group of `x`, which has `each`, from the one numbered `start`. */
+function channelsOf(x: Operand, groups: number, each: number, start: number, count: number) {
+  const channel = (c: Integer): Integer =>
+    add(
+      multiply(divide(c, integer(count)), integer(each)),
+      modulo(c, integer(count)),
+      integer(start),
+    );
+  return operand(
+    x.dtype,
+    x.dims.with(1, integer(groups * count)),
+    (indices) => x.at(indices.with(1, channel(indices[1]!))),
+  );
+}
+
+/** Sums are of floats, of as many channels as leave them exact; these are added as integers. */
 function convInteger(call: OpCall): Operand {
   const [x, weight] = [call.input(0), call.input(1)];
-  const terms = asNumber(multiply(...weight.dims.slice(1)));
+  const each = asNumber(weight.dims[1]!);
+  const terms = asNumber(multiply(...weight.dims.slice(2)));
+  if (each === null || terms === null) call.fail("its weight's extents aren't known beforehand");
   const [input, kernel] = [moved(x, call.optional(2)), movedWeight(weight, call.optional(3))];
-  return terms !== null && terms <= exactTerms(call, x, 2, weight, 3)
-    ? wholes(convolution(call, floats(input), floats(kernel), null))
-    : convolution(call, input, kernel, null);
+  const most = Math.max(1, Math.floor(exactTerms(call, x, 2, weight, 3) / terms));
+  const groups = call.int("group", 1);
+  const sums: Operand[] = [];
+  for (let start = 0; start < each || start === 0; start += most) {
+    const count = Math.min(most, each - start);
+    const whole = count === each;
+    sums.push(wholes(convolution(
+      call,
+      floats(whole ? input : channelsOf(input, groups, each, start, count)),
+      floats(whole ? kernel : channelsOf(kernel, 1, each, start, count)),
+      null,
+    )));
+  }
+  return operand("int32", sums[0]!.dims, (indices) => {
+    const [first, ...rest] = sums.map((sum) => sum.at(indices));
+    return rest.reduce((total, sum) => apply("add", total, sum), first!);
+  });
 }
 
 /**
