@@ -49,7 +49,7 @@ export async function measureModel<M extends Measure>(
     const { code, stdout, stderr } = await run({
       program: "deno",
       args: [
-        ...["run", "-q", "--no-prompt", "-P=bench"],
+        ...["run", "-q", "--no-prompt", "--v8-flags=--expose-gc", "-P=bench"],
         ...[`${ROOT}/bench/webgpu/child.ts`, measure, label, folder],
       ],
       cwd: ROOT,

@@ -20,7 +20,7 @@ export const memory: Part = {
       return names.map((name) => ({ ...notMeasured(name, "", answered.failure), pass: false }));
     }
     const { settled, last, live, complaints } = answered.answer;
-    const growth = (name: string, ours: number, rival: number): Row => ({
+    const growth = (name: string, ours: number, rival: number, note: string): Row => ({
       name,
       ours: ours / 1e6,
       rival: rival / 1e6,
@@ -28,7 +28,7 @@ export const memory: Part = {
       ratio: ours / rival,
       bar: `at most ${MOST_GROWTH}x`,
       pass: ours / rival <= MOST_GROWTH,
-      note: "",
+      note,
     });
     const none = (name: string, count: number, note: string): Row => ({
       ...notMeasured(name, "none", note),
@@ -37,8 +37,8 @@ export const memory: Part = {
       pass: count === 0,
     });
     return [
-      growth(names[0], last.resident, settled.resident),
-      growth(names[1], last.gpu, settled.gpu),
+      growth(names[0], last.resident, settled.resident, "garbage is collected before each"),
+      growth(names[1], last.gpu, settled.gpu, ""),
       none(names[2], live, "each createBuffer and destroy counted"),
       none(names[3], complaints.length, complaints[0] ?? ""),
     ];
