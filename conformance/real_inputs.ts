@@ -72,7 +72,12 @@ export async function realInputs(
   for (const set of SETS[label]) {
     if ("picture" in set) {
       const source = { kind: "file", path: set.picture } as const;
-      const given = (await prepareInputs(model, session, { source, seed: Number(SEED) })).sample(
+      const given = (await prepareInputs(model, session, {
+        source,
+        extents: undefined,
+        seed: Number(SEED),
+        signal: undefined,
+      })).sample(
         0,
       );
       const { columns } = set;

@@ -122,7 +122,7 @@ async function memory(real: RealModel, folder: string): Promise<Answers["memory"
   for (let run = 1; run <= RUNS; run++) {
     await model.run(given);
     if (run === SETTLED_RUNS || run === RUNS) {
-      collectGarbage();
+      await collectGarbage();
       marks.push({ resident: Deno.memoryUsage().rss, gpu: model.stats().bytes });
     }
   }
@@ -136,11 +136,14 @@ async function memory(real: RealModel, folder: string): Promise<Answers["memory"
 }
 
 /** What no one holds any more counts as nobody's, whenever V8 would have come to it. */
-function collectGarbage(): void {
+async function collectGarbage(): Promise<void> {
   const collect: unknown = Reflect.get(globalThis, "gc");
   if (typeof collect !== "function") {
     throw new Error("there is no gc(): run with --v8-flags=--expose-gc");
   }
+  collect();
+  // V8 gives pages back a while later.
+  await new Promise((resolve) => setTimeout(resolve, 2000));
   collect();
 }
 
