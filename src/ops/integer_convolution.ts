@@ -50,13 +50,16 @@ function channelsOf(x: Operand, groups: number, each: number, start: number, cou
   );
 }
 
-/** Sums are of floats, of as many channels as leave them exact; these are added as integers. */
+/**
+ * Sums are of floats, of as many channels as leave them exact; these are added as integers. No kernel
+ * file takes a weight whose extents a run gives: its sums are of integers.
+ */
 function convInteger(call: OpCall): Operand {
   const [x, weight] = [call.input(0), call.input(1)];
   const each = asNumber(weight.dims[1]!);
   const terms = asNumber(multiply(...weight.dims.slice(2)));
-  if (each === null || terms === null) call.fail("its weight's extents aren't known beforehand");
   const [input, kernel] = [moved(x, call.optional(2)), movedWeight(weight, call.optional(3))];
+  if (each === null || terms === null) return convolution(call, input, kernel, null);
   const most = Math.max(1, Math.floor(exactTerms(call, x, 2, weight, 3) / terms));
   const groups = call.int("group", 1);
   const sums: Operand[] = [];
