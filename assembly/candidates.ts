@@ -13,7 +13,6 @@ import {
   INTEGERS,
   PARTS,
   PLAIN_STEPS,
-  WEIGHTED,
   ZERO_POINT,
 } from "./job.ts";
 import { job, scratch } from "./strip.ts";
@@ -51,7 +50,7 @@ function codesOf(x: v128, steps: v128, lowest: v128, top: v128): v128 {
 
 /**
  * Sums of two candidates of a quad over the first `count` integers of chunk `chunk`, into PARTS: A of
- * both, then B of both, as i32. A is the sum of weighted integers times codes, B of shares times
+ * both, then B of both, as i32. A is the sum of shares times integers times codes, B of shares times
  * squares of codes.
  */
 export function sumPair(
@@ -71,18 +70,19 @@ export function sumPair(
   let otherB = i32x4.splat(0);
   let at = scratch + INTEGERS + quad * 128;
   const end = at + (count << 3);
-  if (job.importance) {
+  if (job.shares) {
     let shares = sharesAt(chunk);
     while (at < end) {
       const x = v128.load(at);
-      const weighted = v128.load(at, WEIGHTED - INTEGERS);
       const share = v128.load32_splat(shares);
       const q = codesOf(x, steps, lowest, top);
-      a = i32x4.add(a, i32x4.dot_i16x8_s(weighted, q));
-      b = i32x4.add(b, i32x4.dot_i16x8_s(i16x8.mul(share, q), q));
+      const counted = i16x8.mul(share, q);
+      a = i32x4.add(a, i32x4.dot_i16x8_s(x, counted));
+      b = i32x4.add(b, i32x4.dot_i16x8_s(q, counted));
       const p = codesOf(x, otherSteps, otherLowest, otherTop);
-      otherA = i32x4.add(otherA, i32x4.dot_i16x8_s(weighted, p));
-      otherB = i32x4.add(otherB, i32x4.dot_i16x8_s(i16x8.mul(share, p), p));
+      const otherCounted = i16x8.mul(share, p);
+      otherA = i32x4.add(otherA, i32x4.dot_i16x8_s(x, otherCounted));
+      otherB = i32x4.add(otherB, i32x4.dot_i16x8_s(p, otherCounted));
       at += 16;
       shares += 4;
     }
@@ -138,6 +138,44 @@ export function keepBetter(quad: usize, a: v128, b: v128, value: v128, field: us
   v128.store(at, select(b, bestB, better), BEST_B);
   v128.store(at + field, select(value, v128.load(at + field), better));
   return better;
+}
+
+/**
+ * The same of both candidates whose sums {@link sumPair} left, one after the other; a candidate counts
+ * only where its mask is all ones.
+ */
+// @ts-ignore: decorator
+@inline
+export function keepBetterOfPair(
+  quad: usize,
+  mask: v128,
+  value: v128,
+  otherMask: v128,
+  otherValue: v128,
+  field: usize,
+): void {
+  const at = scratch + quad;
+  let bestSquare = v128.load(at, BEST_SQUARE);
+  let bestA = v128.load(at, BEST_A);
+  let bestB = v128.load(at, BEST_B);
+  let best = v128.load(at + field);
+  // With a sum of zero a candidate is never better.
+  const a = v128.and(pairSum(0), mask);
+  const b = pairSum(32);
+  const square = f32x4.mul(a, a);
+  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b));
+  bestSquare = select(square, bestSquare, better);
+  bestA = select(a, bestA, better);
+  bestB = select(b, bestB, better);
+  best = select(value, best, better);
+  const otherA = v128.and(pairSum(16), otherMask);
+  const otherB = pairSum(48);
+  const otherSquare = f32x4.mul(otherA, otherA);
+  const otherBetter = f32x4.gt(f32x4.mul(otherSquare, bestB), f32x4.mul(bestSquare, otherB));
+  v128.store(at, select(otherSquare, bestSquare, otherBetter), BEST_SQUARE);
+  v128.store(at, select(otherA, bestA, otherBetter), BEST_A);
+  v128.store(at, select(otherB, bestB, otherBetter), BEST_B);
+  v128.store(at + field, select(otherValue, best, otherBetter));
 }
 
 /** The lanes of `a` where `mask` is all ones, those of `b` where it is zeros. */

@@ -63,7 +63,7 @@ export function quantize(
 }
 
 /** Rows whose blocks are brought into the cache together: a few lines that follow each other. */
-const TOUCHED_ROWS: u32 = 64;
+const TOUCHED_ROWS: u32 = 512;
 
 /** Quantizes blocks of rows the general way. */
 function quantizeBlocks(first: u32, end: u32, firstBlock: u32, endBlock: u32): void {

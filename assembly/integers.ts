@@ -14,7 +14,6 @@ import {
   TILE,
   TILE_STRIDE,
   UNIT,
-  WEIGHTED,
 } from "./job.ts";
 import { range, signedLargest } from "./rtn.ts";
 import { block, job, scratch, sumScale } from "./strip.ts";
@@ -26,18 +25,11 @@ function span(): f32 {
   return job.bits == 8 ? 16384 : 4096;
 }
 
-/** Importance, of 64, by which a weight's integer stays as it is. */
+/** The share of a typical column, 1 where all count alike. */
 // @ts-ignore: decorator
 @inline
-function shareUnit(): f32 {
-  return job.bits == 8 ? 64 : 16;
-}
-
-/** The share of a weight where all count alike: sums leave it out. */
-// @ts-ignore: decorator
-@inline
-function commonShare(): f32 {
-  return job.importance ? shareUnit() : 1;
+function typicalShare(): f32 {
+  return job.shares ? 16 : 1;
 }
 
 /** Begins the search of a quad: what its candidates span, its unit, and the plain scale in steps. */
@@ -68,20 +60,19 @@ export function scaleOfSums(quad: usize, a: v128, b: v128): v128 {
   const extent = v128.load(scratch + quad, EXTENT);
   return f32x4.mul(
     f32x4.mul(f32x4.div(a, b), extent),
-    f32x4.splat(commonShare() / span()),
+    f32x4.splat(1 / span()),
   );
 }
 
 /** How far the squared error falls by codes of the sums A and B with `scale`. */
 export function gainOf(a: v128, b: v128, scale: v128): v128 {
-  const twice = f32x4.mul(a, f32x4.splat(2 * commonShare()));
-  return f32x4.mul(scale, f32x4.sub(twice, f32x4.mul(scale, b)));
+  return f32x4.mul(scale, f32x4.sub(f32x4.add(a, a), f32x4.mul(scale, b)));
 }
 
 /** What the result of a search must gain, in squares of the plain scale. */
 export function requiredGain(): f32 {
   const weight: f32 = job.bits == 8 ? 0.0078125 : 0.00048828125;
-  return weight * commonShare() * <f32>job.blockLength * sumScale();
+  return weight * typicalShare() * <f32>job.blockLength * sumScale();
 }
 
 /** Where the shares of a chunk's columns are, two in 32 bits. */
@@ -91,34 +82,19 @@ export function sharesAt(chunk: u32): usize {
   return job.shares + (block * job.blockLength + chunk * CHUNK) * 2;
 }
 
-/** Makes integers of the first `count` weights of a quad of the tile, which are chunk `chunk`. */
-export function makeIntegers(quad: usize, chunk: u32, count: u32): void {
+/** Makes integers of the first `count` weights of a quad of the tile. */
+export function makeIntegers(quad: usize, count: u32): void {
   const magic = constant(MAGIC);
   const unit = f32x4.mul(v128.load(scratch + quad, UNIT), v128.load(scratch + quad, DOWN));
   let at = scratch + TILE + quad;
   let to = scratch + INTEGERS + quad * 128;
   const end = at + count * TILE_STRIDE;
-  if (job.importance == 0) {
-    while (at < end) {
-      const first = f32x4.add(f32x4.mul(v128.load(at), unit), magic);
-      const second = f32x4.add(f32x4.mul(v128.load(at, TILE_STRIDE), unit), magic);
-      v128.store(to, pairOf(first, second));
-      at += 2 * TILE_STRIDE;
-      to += 16;
-    }
-    return;
-  }
-  let importance = job.importance + (block * job.blockLength + chunk * CHUNK) * 4;
   while (at < end) {
     const first = f32x4.add(f32x4.mul(v128.load(at), unit), magic);
     const second = f32x4.add(f32x4.mul(v128.load(at, TILE_STRIDE), unit), magic);
     v128.store(to, pairOf(first, second));
-    const even = f32x4.mul(f32x4.sub(first, magic), v128.load32_splat(importance));
-    const odd = f32x4.mul(f32x4.sub(second, magic), v128.load32_splat(importance, 4));
-    v128.store(to, pairOf(f32x4.add(even, magic), f32x4.add(odd, magic)), WEIGHTED - INTEGERS);
     at += 2 * TILE_STRIDE;
     to += 16;
-    importance += 8;
   }
 }
 

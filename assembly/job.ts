@@ -22,12 +22,7 @@ export class Job {
   /** 0: float16, 1: float32. */
   wideScales: u32;
   method: u32;
-  /**
-   * How much each column counts, padding included, as f32: what the integers of its weights are
-   * multiplied by; or 0.
-   */
-  importance: usize;
-  /** The same as 16-bit integers of up to 64. */
+  /** How much each column counts, padding included, as 16-bit integers of up to 64; or 0. */
   shares: usize;
   /** 0: measure no block; n, a power of two: every n-th. */
   measure: u32;
@@ -37,7 +32,8 @@ export class Job {
   zeroPoints: usize;
   /**
    * Candidate steps, each twice as 16 bits of 2^-15 code steps a unit of a weight's integer.
-   * Symmetric: those of `lower`, then as many of `upper`, negative.
+   * Symmetric: those of `lower`, then as many of `upper`, negative. In stages: the coarse ones, then
+   * what the last stage adds and takes away.
    */
   steps: usize;
   stepCount: u32;
@@ -70,11 +66,10 @@ const QUADS: usize = 64;
 
 // Parts of a worker's scratch, as offsets from its beginning.
 export const TILE: usize = 0;
-/** The tile in integers, and these times importance: [quad][pair along K][4 rows] of two i16 each. */
+/** The tile in integers: [quad][pair along K][4 rows] of two i16 each. */
 export const INTEGERS: usize = TILE + 256 * 64;
-export const WEIGHTED: usize = INTEGERS + 256 * 32;
 /** Sums of the candidates: [candidate][A, B][quad]. */
-export const SUMS: usize = WEIGHTED + 256 * 32;
+export const SUMS: usize = INTEGERS + 256 * 32;
 /** Sixteen byte columns of codes: [byte][16 rows]. */
 export const BYTE_COLUMNS: usize = SUMS + 48 * 128;
 /** Vectors of the strip, below. */

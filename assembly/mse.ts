@@ -45,7 +45,7 @@ export function searchByError(): void {
   for (let chunk: u32 = 0; chunk < chunks; chunk++) {
     if (chunks > 1) loadChunk(chunk);
     for (let quad: usize = 0; quad < quads << 4; quad += 16) {
-      makeIntegers(quad, chunk, chunkLength(chunk));
+      makeIntegers(quad, chunkLength(chunk));
       if (!staged) sumCandidates(quad, chunk);
     }
   }

@@ -6,7 +6,7 @@
 import {
   beginSelection,
   isZeroPoint,
-  keepBetter,
+  keepBetterOfPair,
   lowestCodes,
   pairSum,
   stepsAt,
@@ -24,17 +24,17 @@ export function searchInStages(): void {
   for (let quad: usize = 0; quad < end; quad += 16) {
     const at = scratch + quad;
     beginSelection(quad);
-    trySteps(quad, v128.load(at, PLAIN_STEPS), stepsAt(1));
+    trySteps(quad, v128.load(at, PLAIN_STEPS), stepsAt(0));
     v128.store(at, pairSum(0), SUM_0);
     v128.store(at, pairSum(32), SUM_1);
   }
-  for (let step: u32 = 3; step < job.stepCount; step += 4) {
+  for (let step: u32 = 1; step < job.stepCount; step += 2) {
     // The second of an odd one's pair is the first again, which is not better than itself.
-    const other = step + 2 < job.stepCount ? step + 2 : step;
+    const other = step + 1 < job.stepCount ? step + 1 : step;
     for (let quad: usize = 0; quad < end; quad += 16) trySteps(quad, stepsAt(step), stepsAt(other));
   }
   for (let quad: usize = 0; quad < end; quad += 16) tryZeroPoints(quad);
-  const distance = i16x8.sub(stepsAt(1), stepsAt(0));
+  const distance = stepsAt(job.stepCount);
   for (let quad: usize = 0; quad < end; quad += 16) {
     const steps = v128.load(scratch + quad, BEST_STEPS);
     trySteps(quad, i16x8.sub(steps, distance), i16x8.add(steps, distance));
@@ -45,8 +45,8 @@ export function searchInStages(): void {
 function trySteps(quad: usize, steps: v128, otherSteps: v128): void {
   const lowest = v128.load(scratch + quad, BEST_LOWEST);
   sumPair(quad, 0, chunkLength(0), steps, lowest, otherSteps, lowest);
-  keepBetter(quad, pairSum(0), pairSum(32), steps, BEST_STEPS);
-  keepBetter(quad, pairSum(16), pairSum(48), otherSteps, BEST_STEPS);
+  const always = i32x4.splat(-1);
+  keepBetterOfPair(quad, always, steps, always, otherSteps, BEST_STEPS);
 }
 
 /** Tries the zero points beside those of a quad with the best steps so far. */
@@ -56,7 +56,5 @@ function tryZeroPoints(quad: usize): void {
   const less = i16x8.add(lowest, i16x8.splat(1));
   const more = i16x8.sub(lowest, i16x8.splat(1));
   sumPair(quad, 0, chunkLength(0), steps, less, steps, more);
-  // With a sum of zero a candidate is never better.
-  keepBetter(quad, v128.and(pairSum(0), isZeroPoint(less)), pairSum(32), less, BEST_LOWEST);
-  keepBetter(quad, v128.and(pairSum(16), isZeroPoint(more)), pairSum(48), more, BEST_LOWEST);
+  keepBetterOfPair(quad, isZeroPoint(less), less, isZeroPoint(more), more, BEST_LOWEST);
 }

@@ -17,6 +17,8 @@ const FLOAT16 = 1u;
 const BFLOAT16 = 2u;
 
 struct Matrix {
+  // Coarse candidates of a search in stages.
+  coarse: array<vec4f, 2>,
   rows: u32,
   columns: u32,
   // Runs a row.
@@ -43,7 +45,8 @@ struct Matrix {
   // Columns of the whole row.
   row_columns: u32,
   // Candidates of the search: lower + i * step, and symmetric also upper + i * step, for i < count;
-  // reciprocals of scales of a block's integers, times STEP.
+  // in stages the first `count` coarse ones, and step is the last stage's. All are reciprocals of
+  // scales of a block's integers, times STEP.
   grid_lower: f32,
   grid_upper: f32,
   grid_step: f32,
@@ -56,13 +59,9 @@ struct Matrix {
   weighted: u32,
   // Power of two that sums over a block are multiplied by.
   sum_scale: f32,
-  // Units that the extent of a block has in integers.
+  // Units that the extent of a block has in integers, a power of two, and its reciprocal.
   span: f32,
-  // The share of a column by which a weight's integer stays as it is, 1 where all count alike; its
-  // reciprocal; and what it is of span.
-  share_unit: f32,
-  share_factor: f32,
-  share_of_span: f32,
+  span_inverse: f32,
   // What the result of a search must gain, in squares of the plain scale.
   required_gain: f32,
 }

@@ -109,8 +109,7 @@ fn better(best: Best, sums: Sums, candidate: Candidate) -> Best {
 
 // How far the squared error falls by codes of these sums with `scale`.
 fn gain_of(sums: Sums, scale: f32) -> f32 {
-  let twice = sums.xq * (2.0 * matrix.share_unit);
-  return opaque(scale * opaque(twice - opaque(scale * sums.qq)));
+  return opaque(scale * opaque(sums.xq * 2.0 - opaque(scale * sums.qq)));
 }
 
 // The choice that a search led to, where it gains more than the integers are off; else `plain`, whose
@@ -120,7 +119,7 @@ fn choice_of(best: Best, plain: Choice, plain_sums: Sums, magnitude: u32, intege
     return plain;
   }
   let normalized = opaque(divide(best.sums.xq, best.sums.qq) * integers.extent);
-  let scale = opaque(normalized * matrix.share_of_span) * up_of(magnitude);
+  let scale = opaque(normalized * matrix.span_inverse) * up_of(magnitude);
   let searched = store_choice(scale, best.zero_point);
   if (searched.scale == 0.0) {
     return plain;
@@ -155,8 +154,7 @@ fn candidate_sums(run: u32, lane: u32, candidate: Candidate, integers: Integers)
     let codes = min(max(floor(values * candidate.inverse * (1.0 / STEP) + 0.5), least), most);
     if (matrix.weighted == 1u) {
       let shares = importance_at(i, run);
-      let weighted = round(values * shares * matrix.share_factor);
-      sum_xq += vec4i(weighted * codes);
+      sum_xq += vec4i(values * shares * codes);
       sum_qq += vec4i(shares * codes * codes);
     } else {
       sum_xq += vec4i(values * codes);

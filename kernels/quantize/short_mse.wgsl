@@ -1,21 +1,21 @@
 // Method `mse` of a short block, whose weights are staged and normalized.
 
-// The best asymmetric candidate: of every second step of the grid, then of the neighbouring zero
-// points with the best steps, then of the steps beside the best.
+// The best asymmetric candidate: of the coarse steps, then of the neighbouring zero points with the
+// best steps, then of the steps beside the best.
 fn search_in_stages(plain: Best, run: u32, lane: u32, integers: Integers) -> Best {
-  let half = matrix.grid_count / 2u;
+  let coarse = matrix.grid_count;
   var best = plain;
   var center_of_stage = plain;
-  for (var index = 0u; index < half + 4u; index++) {
-    if (index == half || index == half + 2u) {
+  for (var index = 0u; index < coarse + 4u; index++) {
+    if (index == coarse || index == coarse + 2u) {
       center_of_stage = best;
     }
     var inverse = center_of_stage.inverse;
     var zero_point = i32(center_of_stage.zero_point);
-    let sign = select(-1, 1, ((index - half) & 1u) == 1u);
-    if (index < half) {
-      inverse = matrix.grid_lower + f32(2u * index + 1u) * matrix.grid_step;
-    } else if (index < half + 2u) {
+    let sign = select(-1, 1, ((index - coarse) & 1u) == 1u);
+    if (index < coarse) {
+      inverse = matrix.coarse[index / 4u][index % 4u];
+    } else if (index < coarse + 2u) {
       zero_point += sign;
     } else {
       inverse += f32(sign) * matrix.grid_step;

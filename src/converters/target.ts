@@ -92,7 +92,8 @@ export async function prepareTarget(
   });
   const plan = raiseModel(model, planned);
   const importance = new Map<Weight, Float32Array | null>();
-  if (options.method === "mse") {
+  // Of 8 bits none counts: see `isWeighted`.
+  if (options.method === "mse" && bits !== 8) {
     for (const { weight, view } of plan.weights) {
       // A whole tensor as one block is seen as one row, in which columns are no channels.
       if (view.columns !== weight.view.columns) continue;

@@ -18,7 +18,7 @@ import {
   zeroChoice,
 } from "./methods/block.ts";
 import { chooseByError } from "./methods/mse.ts";
-import { sharesOf } from "./methods/integers.ts";
+import { isWeighted, sharesOf } from "./methods/integers.ts";
 import { chooseByHalfQuadratic } from "./methods/hqq.ts";
 import { chooseByRounding } from "./methods/rtn.ts";
 import { widen } from "./widen.ts";
@@ -52,7 +52,7 @@ export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
   let nonFinite = 0;
   let saturated = 0;
   const matrix = widen(job.weights, job.weightType);
-  const shares = job.importance ? sharesOf(job.importance, layout.blockLength) : null;
+  const shares = isWeighted(job) ? sharesOf(job.importance!, layout.blockLength) : null;
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < layout.blocks; block++) {
       const index = row * layout.blocks + block;

@@ -15,13 +15,14 @@ import {
   type QuantizeJob,
   type QuantizeResult,
 } from "./engine.ts";
+import { isWeighted } from "./methods/integers.ts";
 import { SharedMemory } from "./shared_memory.ts";
 import {
   JOB_BYTES,
   METHOD_NUMBERS,
   powerTable,
   searchSteps,
-  shareTables,
+  shareTable,
   UNIT_STATISTICS,
   WEIGHT_TYPE_NUMBERS,
   writeJob,
@@ -104,6 +105,9 @@ class WasmEngine implements Engine {
   readonly #waiting: Waiting[] = [];
   readonly #running = new Map<number, Running>();
   readonly #workers: readonly Worker[];
+  /** Jobs that wait to be posted, for each worker. */
+  readonly #queues: WorkerJob[][];
+  #posting = false;
   readonly #powers: number;
   #allocated = 0;
   #jobs = 0;
@@ -112,6 +116,7 @@ class WasmEngine implements Engine {
   constructor(module: WebAssembly.Module, workers: readonly Worker[], budget: number) {
     this.#budget = budget;
     this.#workers = workers;
+    this.#queues = workers.map(() => []);
     const { memory } = this.#heap;
     const scratchBytes = instantiate(module, memory).scratchBytes();
     const table = powerTable();
@@ -240,13 +245,8 @@ class WasmEngine implements Engine {
       this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
       const counter = take(4);
       this.#heap.bytes(counter, 4).fill(0);
-      const shares = job.method === "mse" && job.importance
-        ? shareTables(
-          job.importance,
-          format,
-          layout.blockLength,
-          layout.blocks * layout.blockLength,
-        )
+      const shares = isWeighted(job)
+        ? shareTable(job.importance!, layout.blockLength, layout.blocks * layout.blockLength)
         : null;
       const stepsAt = store(steps);
       const record = take(JOB_BYTES);
@@ -261,8 +261,7 @@ class WasmEngine implements Engine {
         blocks: layout.blocks,
         wideScales: format.scaleType === "float32" ? 1 : 0,
         method: METHOD_NUMBERS[job.method],
-        importance: shares ? store(shares.numbers) : 0,
-        shares: shares ? store(shares.integers) : 0,
+        shares: shares ? store(shares) : 0,
         measure: job.measure ? samplingOf(job.method, rows * layout.blocks) : 0,
         codes,
         scales,
@@ -303,7 +302,7 @@ class WasmEngine implements Engine {
   }
 
   /** Has as many workers as there are units work on `job`. */
-  #run(job: WorkerJob): Promise<void> {
+  #run(job: Omit<WorkerJob, "id">): Promise<void> {
     const id = this.#jobs++;
     const workers = Math.min(job.plan.units, this.#workers.length);
     return new Promise((resolve, reject) => {
@@ -315,18 +314,34 @@ class WasmEngine implements Engine {
       this.#running.set(id, { left: workers, fault: null, settle });
       // Jobs in flight start at different workers, so that small ones spread.
       for (let i = 0; i < workers; i++) {
-        const worker = this.#workers[(id + i) % this.#workers.length]!;
-        worker.postMessage({ kind: "run", id, job } satisfies WorkerRequest);
+        this.#queues[(id + i) % this.#workers.length]!.push({ ...job, id });
+      }
+      // The first job begins at once; those that come with it follow in one message.
+      if (this.#running.size === 1) this.#post();
+      else if (!this.#posting) {
+        this.#posting = true;
+        queueMicrotask(() => this.#post());
       }
     });
   }
 
-  #reply({ id, fault }: WorkerReply): void {
-    const running = this.#running.get(id);
-    if (running === undefined) return;
-    running.left--;
-    running.fault ??= fault;
-    if (running.left === 0) running.settle(running.fault);
+  /** Hands over the jobs that wait. */
+  #post(): void {
+    this.#posting = false;
+    this.#queues.forEach((jobs, i) => {
+      if (jobs.length === 0) return;
+      this.#workers[i]!.postMessage({ kind: "run", jobs: jobs.splice(0) } satisfies WorkerRequest);
+    });
+  }
+
+  #reply(replies: WorkerReply): void {
+    for (const { id, fault } of replies) {
+      const running = this.#running.get(id);
+      if (running === undefined) continue;
+      running.left--;
+      running.fault ??= fault;
+      if (running.left === 0) running.settle(running.fault);
+    }
   }
 
   /** Ends the engine: every job and allocation in flight is rejected. */

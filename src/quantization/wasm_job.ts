@@ -4,7 +4,13 @@
  */
 import type { BlockFormat } from "../formats.ts";
 import type { Method, WeightType } from "./engine.ts";
-import { ASYMMETRIC_GRIDS, type Grid, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
+import {
+  ASYMMETRIC_GRIDS,
+  ASYMMETRIC_STAGES,
+  type Grid,
+  lengthClass,
+  SYMMETRIC_GRIDS,
+} from "./methods/grids.ts";
 import { integerUnits, sharesOf } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
@@ -21,7 +27,6 @@ const JOB_FIELDS = [
   "blocks",
   "wideScales",
   "method",
-  "importance",
   "shares",
   "measure",
   "codes",
@@ -62,7 +67,7 @@ export function writeJob(target: Uint8Array, record: JobRecord): void {
  * integer; `count` is that of one grid.
  */
 export function searchSteps(
-  { bits, symmetric }: BlockFormat,
+  { bits, symmetric, blockSize }: BlockFormat,
   blockLength: number,
 ): { steps: Int16Array; count: number } {
   const length = lengthClass(blockLength);
@@ -70,6 +75,11 @@ export function searchSteps(
   const stepsOf = ({ first, step, count }: Grid, sign: 1 | -1) =>
     Array.from({ length: count }, (_, i) => sign * unit * (first + step * i));
   const twice = (steps: number[]) => Int16Array.from(steps.flatMap((one) => [one, one]));
+  if (!symmetric && blockSize !== 0) {
+    const { coarse, fine } = ASYMMETRIC_STAGES[bits][length];
+    const steps = [...coarse, fine].map((one) => one * unit);
+    return { steps: twice(steps), count: coarse.length };
+  }
   if (!symmetric) {
     const steps = stepsOf(ASYMMETRIC_GRIDS[bits][length], 1);
     return { steps: twice(steps), count: steps.length };
@@ -78,20 +88,15 @@ export function searchSteps(
   return { steps: twice([...stepsOf(lower, 1), ...stepsOf(upper, -1)]), count: lower.count };
 }
 
-/**
- * The shares of `columns` columns, padding included, which has none: as 16-bit integers, and in units
- * of the integers' own.
- */
-export function shareTables(
+/** The shares of `columns` columns, padding included, which has none. */
+export function shareTable(
   importance: Float32Array,
-  { bits }: BlockFormat,
   blockLength: number,
   columns: number,
-): { numbers: Float32Array; integers: Int16Array } {
-  const integers = new Int16Array(columns);
-  integers.set(sharesOf(importance, blockLength));
-  const { shareUnit } = integerUnits(bits);
-  return { numbers: Float32Array.from(integers, (share) => share / shareUnit), integers };
+): Int16Array {
+  const shares = new Int16Array(columns);
+  shares.set(sharesOf(importance, blockLength));
+  return shares;
 }
 
 /** x^-0.3 by exponent and fraction, then the shrinkages of the iterations. */

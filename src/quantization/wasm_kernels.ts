@@ -36,6 +36,7 @@ export interface WeightPlace {
 
 /** One job, for all workers; numbers are offsets in the shared memory. */
 export interface WorkerJob {
+  readonly id: number;
   readonly record: number;
   readonly plan: UnitPlan;
   readonly weights: WeightPlace;
@@ -56,10 +57,7 @@ export type WorkerRequest =
     /** Offset of the memory that this worker reads into. */
     readonly buffer: number;
   }
-  | { readonly kind: "run"; readonly id: number; readonly job: WorkerJob };
+  | { readonly kind: "run"; readonly jobs: readonly WorkerJob[] };
 
-/** To the engine, once a job has no unit left for this worker; `fault` when it failed. */
-export interface WorkerReply {
-  readonly id: number;
-  readonly fault: string | null;
-}
+/** To the engine: jobs that have no unit left for this worker; `fault` where one failed. */
+export type WorkerReply = readonly { readonly id: number; readonly fault: string | null }[];

@@ -45,7 +45,8 @@ export function planUnits(
   let unitBlocks = columnsOrder ? lengthBlocks : blocks;
   if (!inFile) {
     // Searches take long: many small units keep workers evenly busy.
-    unitRows = method === "rtn" ? (columnsOrder ? 1024 : 64) : (columnsOrder ? 128 : 32);
+    unitRows = method === "rtn" ? (columnsOrder ? 1024 : 64) : (columnsOrder ? 512 : 32);
+    if (method !== "rtn" && columnsOrder) unitBlocks = Math.ceil(unitBlocks / 2);
     if (columns > UNIT_LENGTH * 64) unitRows = Math.min(unitRows, 256);
   } else if (columnsOrder || bufferRows >= 16) {
     unitRows = bufferRows - bufferRows % 16;

@@ -47,14 +47,30 @@ scope.onmessage = ({ data }) => {
     };
     return;
   }
-  let fault: string | null = null;
-  try {
-    if (tools !== null) run(tools, data.job);
-  } catch (error) {
-    fault = String(error);
-  }
-  scope.postMessage({ id: data.id, fault });
+  if (tools !== null) runAll(tools, data.jobs);
 };
+
+/** Milliseconds for which a reply may wait for the next. */
+const PATIENCE = 2;
+
+/** Works on jobs in order. A message takes as long as a small job: replies go together. */
+function runAll(tools: Tools, jobs: readonly WorkerJob[]): void {
+  let replies: WorkerReply[number][] = [];
+  let since = performance.now();
+  for (const [index, job] of jobs.entries()) {
+    let fault: string | null = null;
+    try {
+      run(tools, job);
+    } catch (error) {
+      fault = String(error);
+    }
+    replies.push({ id: job.id, fault });
+    if (index < jobs.length - 1 && performance.now() - since < PATIENCE) continue;
+    scope.postMessage(replies);
+    replies = [];
+    since = performance.now();
+  }
+}
 
 /** Works on a job until no unit of it is left. */
 function run({ kernels, scratch, buffer }: Tools, job: WorkerJob): void {

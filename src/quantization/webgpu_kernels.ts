@@ -3,8 +3,14 @@
  * the parameters, and the order of the passes.
  */
 import type { Method, QuantizeJob, WeightType } from "./engine.ts";
-import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
-import { integerUnits } from "./methods/integers.ts";
+import {
+  ASYMMETRIC_GRIDS,
+  ASYMMETRIC_STAGES,
+  lengthClass,
+  MOST_COARSE,
+  SYMMETRIC_GRIDS,
+} from "./methods/grids.ts";
+import { integerUnits, isWeighted, TYPICAL_SHARES } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 import type { ComputeDevice } from "./webgpu_device.ts";
@@ -201,9 +207,12 @@ export class Kernels {
     const grids = format.symmetric
       ? SYMMETRIC_GRIDS[format.bits][length]
       : { lower: ASYMMETRIC_GRIDS[format.bits][length], upper: { first: 0 } };
-    const { span, shareUnit, requiredGain } = integerUnits(format.bits);
+    const { coarse, fine } = ASYMMETRIC_STAGES[format.bits][length];
+    const staged = !format.symmetric && format.blockSize !== 0;
+    const { span, requiredGain } = integerUnits(format.bits);
     const step = 2 ** 15 / span;
-    const share = isWeighted(job) ? shareUnit : 1;
+    const weighted = isWeighted(job);
+    const gain = requiredGain * (weighted ? TYPICAL_SHARES : 1);
     const sumScale = 2 ** -Math.ceil(Math.log2(Math.ceil(blockLength / LONG_RUN)));
     const bytes = new Uint8Array(PARAMETER_BYTES);
     const view = new DataView(bytes.buffer);
@@ -223,22 +232,21 @@ export class Kernels {
       this.groupsOf(kernels, job, part),
       rows.columns,
     ];
-    words.forEach((word, index) => view.setUint32(index * 4, word, true));
-    const grid = words.length * 4;
+    coarse.forEach((steps, index) => view.setFloat32(index * 4, steps * step, true));
+    words.forEach((word, index) => view.setUint32(MOST_COARSE * 4 + index * 4, word, true));
+    const grid = (MOST_COARSE + words.length) * 4;
     view.setFloat32(grid, grids.lower.first * step, true);
     view.setFloat32(grid + 4, grids.upper.first * step, true);
-    view.setFloat32(grid + 8, grids.lower.step * step, true);
-    view.setUint32(grid + 12, grids.lower.count, true);
+    view.setFloat32(grid + 8, (staged ? fine : grids.lower.step) * step, true);
+    view.setUint32(grid + 12, staged ? coarse.length : grids.lower.count, true);
     view.setUint32(grid + 16, format.bits, true);
     view.setUint32(grid + 20, kernels.run, true);
     view.setUint32(grid + 24, symmetryOf(job), true);
-    view.setUint32(grid + 28, Number(isWeighted(job)), true);
+    view.setUint32(grid + 28, Number(weighted), true);
     view.setFloat32(grid + 32, sumScale, true);
     view.setFloat32(grid + 36, span, true);
-    view.setFloat32(grid + 40, share, true);
-    view.setFloat32(grid + 44, 1 / share, true);
-    view.setFloat32(grid + 48, share / span, true);
-    view.setFloat32(grid + 52, requiredGain * share * blockLength * sumScale, true);
+    view.setFloat32(grid + 40, 1 / span, true);
+    view.setFloat32(grid + 44, gain * blockLength * sumScale, true);
     return bytes;
   }
 
@@ -344,11 +352,6 @@ export class Kernels {
     }
     return pipeline;
   }
-}
-
-/** Whether the columns of `job` count differently. */
-export function isWeighted(job: QuantizeJob): boolean {
-  return job.method === "mse" && job.importance !== undefined;
 }
 
 /** IS_SYMMETRIC or IS_ASYMMETRIC of matrix.wgsl. */

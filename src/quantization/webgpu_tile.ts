@@ -4,12 +4,11 @@
  */
 import { blockLayout } from "../formats.ts";
 import { EngineFault, type ErrorSums, type QuantizeJob } from "./engine.ts";
-import { sharesOf } from "./methods/integers.ts";
+import { isWeighted, sharesOf } from "./methods/integers.ts";
 import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
 import type { BufferRequest, ComputeDevice } from "./webgpu_device.ts";
 import {
   type Bindings,
-  isWeighted,
   type JobKernels,
   type Kernels,
   PARAMETER_BYTES,
@@ -315,15 +314,15 @@ function bindingsOf(
 
 /** Shares of the importance that the tile's columns have, 0 for the padding. */
 function sharesOfTile(
-  { importance }: QuantizeJob,
+  job: QuantizeJob,
   blockLength: number,
   kernels: JobKernels,
   tile: Tile,
 ): Float32Array<ArrayBuffer> {
   const padded = new Float32Array(Math.ceil(tile.columns / kernels.run) * kernels.run);
   const { firstColumn, columns } = tile;
-  if (importance !== undefined) {
-    padded.set(sharesOf(importance.subarray(firstColumn, firstColumn + columns), blockLength));
+  if (isWeighted(job)) {
+    padded.set(sharesOf(job.importance!.subarray(firstColumn, firstColumn + columns), blockLength));
   }
   return padded;
 }

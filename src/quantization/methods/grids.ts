@@ -64,13 +64,51 @@ export const SYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<SymmetricGrids>>> =
   ],
 };
 
-/**
- * Asymmetric candidates. A row that is one block tries each with three zero points; other blocks try
- * every second one, from the second on, and then those on both sides of the best.
- */
+/** Asymmetric candidates of rows that are one block, each tried with three zero points. */
 export const ASYMMETRIC_GRIDS: Readonly<Record<Bits, PerClass<Grid>>> = {
   2: [grid(2.5, 0.25, 8), grid(2.75, 0.375, 8), grid(3.75, 0.375, 8), grid(4.25, 0.5, 8)],
   3: [grid(5.5, 0.25, 12), grid(6.25, 0.375, 8), grid(7.5, 0.375, 8), grid(8, 0.75, 8)],
   4: [grid(11.75, 0.25, 16), grid(11.875, 0.5, 10), grid(14.25, 0.375, 12), grid(15, 0.625, 12)],
   8: [grid(244, 1, 12), grid(244, 1, 12), grid(246, 1, 12), grid(250, 2, 8)],
+};
+
+/** Coarse steps that a search in stages has at most. */
+export const MOST_COARSE = 8;
+
+/** Steps of a search in stages. All are multiples of 1/8. */
+export interface Stages {
+  /** What is tried first, beside those of rounding to nearest. */
+  readonly coarse: readonly number[];
+  /** How far from the best of these the last stage goes. */
+  readonly fine: number;
+}
+
+const stages = (fine: number, ...coarse: number[]): Stages => ({ coarse, fine });
+
+/** Asymmetric candidates of other blocks: coarse ones, zero points, then those beside the best. */
+export const ASYMMETRIC_STAGES: Readonly<Record<Bits, PerClass<Stages>>> = {
+  2: [
+    stages(0.25, 2.75, 3.25, 3.75, 4.25),
+    stages(0.375, 3.125, 3.875, 4.625, 5.375),
+    stages(0.375, 4.125, 4.875, 5.625, 6.375),
+    stages(0.5, 4.75, 5.75, 6.75, 7.75),
+  ],
+  3: [
+    stages(0.25, 5.75, 6.25, 6.75, 7.25, 7.75, 8.25),
+    stages(0.375, 6.625, 7.375, 8.125, 8.875),
+    stages(0.375, 7.875, 8.625, 9.375, 10.125),
+    stages(0.75, 8.75, 10.25, 11.75, 13.25),
+  ],
+  4: [
+    stages(0.25, 12, 12.5, 13, 13.5, 14, 14.5, 15, 15.5),
+    stages(0.5, 12.375, 13.375, 14.375, 15.375, 16.375),
+    stages(0.375, 14.625, 15.375, 16.125, 16.875, 17.625, 18.375),
+    stages(0.625, 15.625, 16.875, 18.125, 19.375, 20.625, 21.875),
+  ],
+  8: [
+    stages(1, 245, 247, 249, 251, 253, 255),
+    stages(1, 245, 247, 249, 251, 253, 255),
+    stages(1, 247, 249, 251, 253, 255, 257),
+    stages(2, 252, 256, 260, 264),
+  ],
 };

@@ -3,14 +3,13 @@
  * their products are exact in 32 bits, in whatever order an engine adds them.
  */
 import type { Bits } from "../../formats.ts";
+import type { QuantizeJob } from "../engine.ts";
 import { IMPORTANCE_BOUNDS } from "./block.ts";
 
 /** Units of the integers. */
 export interface IntegerUnits {
   /** Units that the extent of a block has: its range, or symmetric its largest magnitude. */
   readonly span: number;
-  /** Importance, of {@link MOST_SHARES}, by which a weight's integer stays as it is. */
-  readonly shareUnit: number;
   /**
    * What a search's result must gain for each weight to be taken, in squares of the plain scale:
    * more than the error of a weight is off, which is about 1/12 of that square.
@@ -19,13 +18,26 @@ export interface IntegerUnits {
 }
 
 /** Importance of the column of a block that counts most. */
-export const MOST_SHARES = 64;
+const MOST_SHARES = 64;
+
+/** That of a typical one, which what is required counts with. */
+export const TYPICAL_SHARES = 16;
 
 /** The units for codes of `bits`: a step of 8 bits needs a finer one. */
 export function integerUnits(bits: Bits): IntegerUnits {
   return bits === 8
-    ? { span: 16384, shareUnit: 64, requiredGain: 2 ** -7 }
-    : { span: 4096, shareUnit: 16, requiredGain: 2 ** -11 };
+    ? { span: 16384, requiredGain: 2 ** -7 }
+    : { span: 4096, requiredGain: 2 ** -11 };
+}
+
+/**
+ * Whether the columns of a job count differently. With 8 bits they never do: their sums would not fit
+ * in 32 bits, and there is next to nothing to gain.
+ */
+export function isWeighted(
+  { method, importance, format }: Pick<QuantizeJob, "method" | "importance" | "format">,
+): boolean {
+  return method === "mse" && importance !== undefined && format.bits !== 8;
 }
 
 /**

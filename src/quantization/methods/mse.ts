@@ -21,8 +21,14 @@ import {
   signedLargest,
   storeScale,
 } from "./block.ts";
-import { ASYMMETRIC_GRIDS, type Grid, lengthClass, SYMMETRIC_GRIDS } from "./grids.ts";
-import { integerUnits } from "./integers.ts";
+import {
+  ASYMMETRIC_GRIDS,
+  ASYMMETRIC_STAGES,
+  type Grid,
+  lengthClass,
+  SYMMETRIC_GRIDS,
+} from "./grids.ts";
+import { integerUnits, TYPICAL_SHARES } from "./integers.ts";
 import { chooseByRounding } from "./rtn.ts";
 
 const f = Math.fround;
@@ -50,8 +56,8 @@ export function chooseByError(block: Block): Choice {
   };
   if (searched.scale === 0) return plain;
   const required = f(f(plainScale * plainScale) * requiredGain);
-  const limit = f(gainOf(integers, rounded, plainScale) + required);
-  return gainOf(integers, best, scaleOf(searched)) > limit ? searched : plain;
+  const limit = f(gainOf(rounded, plainScale) + required);
+  return gainOf(best, scaleOf(searched)) > limit ? searched : plain;
 }
 
 /** Reciprocals of scales are multiples of 1 / STEP. */
@@ -75,10 +81,8 @@ interface IntegerBlock {
   /** What takes normalized weights and scales to those of `values`. */
   readonly unit: number;
   readonly values: readonly number[];
-  /** Weights times their share of the importance, in units of `shareUnit`. */
-  readonly weighted: readonly number[];
+  /** Shares of the importance; 1 where all count alike. */
   readonly shares: ArrayLike<number>;
-  readonly shareUnit: number;
   /** A scale of the normalized weights is A / B times `extent` times this. */
   readonly factor: number;
   /** What {@link gainOf} must grow by, in squares of the plain scale. */
@@ -91,26 +95,24 @@ function integersOf(block: NormalizedBlock): IntegerBlock {
   const extent = symmetric
     ? -f(signedLargest(extremes) * down)
     : f(f(Math.max(extremes.high, 0) * down) - f(Math.min(extremes.low, 0) * down));
-  const { span, shareUnit, requiredGain } = integerUnits(bits);
+  const { span, requiredGain } = integerUnits(bits);
   const unit = f(f(1 / extent) * span);
   const values = Array.from(block.values, (value) => roundToEven(f(value * unit)));
-  const shares = block.shares ?? new Uint8Array(values.length).fill(shareUnit);
+  const typical = block.shares === null ? 1 : TYPICAL_SHARES;
   return {
     block,
     extent,
     unit,
     values,
-    weighted: values.map((value, i) => roundToEven((value * shares[i]!) / shareUnit)),
-    shares,
-    shareUnit,
-    factor: shareUnit / span,
-    requiredGain: f(requiredGain * shareUnit * blockLength * sumScale),
+    shares: block.shares ?? new Uint8Array(values.length).fill(1),
+    factor: 1 / span,
+    requiredGain: f(requiredGain * typical * blockLength * sumScale),
   };
 }
 
 /** The candidate of these codes, with its sums. */
 function candidateOf(
-  { block, values, weighted, shares }: IntegerBlock,
+  { block, values, shares }: IntegerBlock,
   inverse: number,
   zeroPoint: number,
 ): Candidate {
@@ -118,14 +120,15 @@ function candidateOf(
   const [least, most] = signedBounds(format, zeroPoint);
   const code = (i: number) =>
     Math.min(Math.max(Math.floor((values[i]! * inverse) / STEP + 0.5), least), most);
-  const sumXQ = f(integerSum(values.length, (i) => weighted[i]! * code(i)) * sumScale);
-  const sumQQ = f(integerSum(values.length, (i) => shares[i]! * code(i) * code(i)) * sumScale);
+  const sum = (term: (i: number) => number) => f(integerSum(values.length, term) * sumScale);
+  const sumXQ = sum((i) => shares[i]! * values[i]! * code(i));
+  const sumQQ = sum((i) => shares[i]! * code(i) * code(i));
   return { inverse, zeroPoint, square: f(sumXQ * sumXQ), sumXQ, sumQQ };
 }
 
 /** How far below sum(x x) the squared error of a candidate's codes is with `scale`. */
-function gainOf({ shareUnit }: IntegerBlock, { sumXQ, sumQQ }: Candidate, scale: number): number {
-  return f(scale * f(f(2 * shareUnit * sumXQ) - f(scale * sumQQ)));
+function gainOf({ sumXQ, sumQQ }: Candidate, scale: number): number {
+  return f(scale * f(2 * sumXQ - f(scale * sumQQ)));
 }
 
 /** The best candidate; of equally good ones the first. Its `square` is 0 where there is none. */
@@ -150,18 +153,20 @@ function search(integers: IntegerBlock, plain: Candidate): Candidate {
     for (const steps of stepsOf(upper)) attempt(-steps * step, zeroPoint);
     return best;
   }
-  const grid = ASYMMETRIC_GRIDS[bits][length];
-  const inverses = [...stepsOf(grid)].map((steps) => steps * step);
   if (format.blockSize === 0) {
-    for (const offset of [0, -1, 1]) inverses.forEach((one) => attempt(one, zeroPoint + offset));
+    const grid = ASYMMETRIC_GRIDS[bits][length];
+    for (const offset of [0, -1, 1]) {
+      for (const steps of stepsOf(grid)) attempt(steps * step, zeroPoint + offset);
+    }
     return best;
   }
-  inverses.filter((_, i) => i % 2 === 1).forEach((one) => attempt(one, zeroPoint));
+  const { coarse, fine } = ASYMMETRIC_STAGES[bits][length];
+  for (const steps of coarse) attempt(steps * step, zeroPoint);
   const { inverse } = best;
   for (const offset of [-1, 1]) attempt(inverse, zeroPoint + offset);
   const middle = best;
   for (const sign of [-1, 1]) {
-    attempt(middle.inverse + sign * grid.step * step, middle.zeroPoint);
+    attempt(middle.inverse + sign * fine * step, middle.zeroPoint);
   }
   return best;
 }
