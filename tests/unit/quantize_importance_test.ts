@@ -17,8 +17,15 @@ import { findWeights } from "../../src/quantization/weights.ts";
 const K = 4;
 const SCALE = [1, 2, 0.5, 1];
 const BIAS = [0, 1, 0.5, -1];
-// (scale^2 + bias^2)^2 over its mean.
-const EXPECTED = [1, 25, 0.25, 4].map((value) => value / 7.5625);
+// scale^2 + bias^2
+const EXPECTED = importanceOf([1, 5, 0.5, 2]);
+
+/** Energies to the power 1.25 over their mean. */
+function importanceOf(energies: number[]): number[] {
+  const powers = energies.map((energy) => energy ** 1.25);
+  const mean = powers.reduce((sum, value) => sum + value) / powers.length;
+  return powers.map((value) => value / mean);
+}
 
 function constant(name: string, dims: number[], values: number[]) {
   const bytes = new Uint8Array(Float32Array.from(values).buffer);
@@ -32,6 +39,8 @@ function modelOf(nodes: Node[]): Model {
     initializers: [
       constant("scale", [K], SCALE),
       constant("bias", [K], BIAS),
+      constant("narrow", [2], [1, 2]),
+      constant("zero", [K], [0, 0, 0, 0]),
       constant("w", [K, 3], Array.from({ length: 3 * K }, (_, i) => i - 5)),
     ],
     inputs: [value("x"), value("y")],
@@ -77,16 +86,98 @@ Deno.test("skipping, root mean square and decomposed normalizations count too", 
     ["n"],
   );
   assertClose(await importanceIn([skip, product("n")]), EXPECTED);
-  const squares = [1, 16, 0.0625, 1];
-  const mean = squares.reduce((sum, value) => sum + value) / 4;
   const rms = makeNode("SimplifiedLayerNormalization", "", ["x", "scale"], ["n"]);
-  assertClose(await importanceIn([rms, product("n")]), squares.map((value) => value / mean));
+  assertClose(await importanceIn([rms, product("n")]), importanceOf([1, 4, 0.25, 1]));
   const parts = [
     makeNode("Div", "", ["x", "y"], ["q"]),
     makeNode("Mul", "", ["scale", "q"], ["m"]),
     makeNode("Add", "", ["m", "bias"], ["n"]),
   ];
   assertClose(await importanceIn([...parts, product("n")]), EXPECTED);
+});
+
+/** Energies after a second normalization of the stream that left one of SCALE and BIAS. */
+function energiesOfTwo(centered: boolean, bias = BIAS): number[] {
+  const center = centered ? bias.reduce((sum, value) => sum + value) / K : 0;
+  const means = bias.map((value) => value - center);
+  const variances = SCALE.map((value) => value * value);
+  const energy = means.reduce((sum, mean, i) => sum + mean * mean + variances[i]!, 0) / K;
+  // What is added has a quarter of the energy.
+  const spread = 1.25 * energy;
+  return SCALE.map((scale, i) =>
+    (scale * means[i]! / Math.sqrt(spread) + bias[i]!) ** 2 +
+    scale * scale * (variances[i]! + 0.25 * energy) / spread
+  );
+}
+
+Deno.test("a residual stream carries what one normalization leaves to the next", async () => {
+  const first = makeNode("LayerNormalization", "", ["x", "scale", "bias"], ["s"]);
+  const biased = makeNode("Add", "", ["bias", "y"], ["b"]);
+  const dropped = makeNode("Dropout", "", ["b"], ["d"]);
+  const sum = makeNode("Add", "", ["d", "s"], ["t"]);
+  const second = makeNode("LayerNormalization", "", ["t", "scale", "bias"], ["n"]);
+  const expected = importanceOf(energiesOfTwo(true));
+  const stream = [first, biased, dropped, sum];
+  assertClose(await importanceIn([...stream, second, product("n")]), expected);
+
+  const skip = makeNode(
+    "SkipLayerNormalization",
+    "com.microsoft",
+    ["y", "s", "scale", "bias"],
+    ["n"],
+  );
+  assertClose(await importanceIn([first, skip, product("n")]), expected);
+
+  const parts = [
+    makeNode("ReduceMean", "", ["t"], ["a"]),
+    makeNode("Sub", "", ["t", "a"], ["c"]),
+    makeNode("Div", "", ["c", "y"], ["q"]),
+    makeNode("Mul", "", ["q", "scale"], ["m"]),
+    makeNode("Add", "", ["m", "bias"], ["n"]),
+  ];
+  assertClose(await importanceIn([...stream, ...parts, product("n")]), expected);
+
+  const roots = ["s", "n"].map((output, i) =>
+    makeNode("SimplifiedLayerNormalization", "", [["x", "t"][i]!, "scale"], [output])
+  );
+  const [rms1, rms2] = roots;
+  assertClose(
+    await importanceIn([rms1!, biased, dropped, sum, rms2!, product("n")]),
+    importanceOf(energiesOfTwo(false, [0, 0, 0, 0])),
+  );
+});
+
+Deno.test("a stream that is not known counts as even", async () => {
+  const second = makeNode("LayerNormalization", "", ["t", "scale", "bias"], ["n"]);
+  const norm = (output: string, constants = ["scale", "bias"]) =>
+    makeNode("LayerNormalization", "", ["x", ...constants], [output]);
+  const add = (inputs: string[], output = "t") => makeNode("Add", "", inputs, [output]);
+  const cases = [
+    // Normalized before sublayers, not after.
+    [add(["x", "y"])],
+    // Two normalizations' results are added: neither is the stream.
+    [norm("s"), norm("u"), add(["s", "u"])],
+    // More additions than are followed.
+    [norm("s"), ...Array.from({ length: 9 }, (_, i) => add([i ? `t${i}` : "s", "y"], `t${i + 1}`))],
+    // Of another width, as one axis of a larger tensor may have.
+    [norm("s", ["narrow", "narrow"]), add(["s", "y"])],
+  ];
+  for (const [i, nodes] of cases.entries()) {
+    if (i === 2) nodes.push(makeNode("Identity", "", ["t9"], ["t"]));
+    assertClose(await importanceIn([...nodes, second, product("n")]), EXPECTED);
+  }
+});
+
+Deno.test("many normalizations in a row, and a stream of zeros, are no problem", async () => {
+  const chain = Array.from(
+    { length: 500 },
+    (_, i) => makeNode("LayerNormalization", "", [`n${i}`, "scale", "bias"], [`n${i + 1}`]),
+  );
+  const importance = await importanceIn([...chain, product("n500")]);
+  assert(importance !== null && importance.every((value) => value > 0));
+  const zeros = makeNode("LayerNormalization", "", ["x", "zero", "zero"], ["s"]);
+  const after = makeNode("LayerNormalization", "", ["s", "scale", "bias"], ["n"]);
+  assertClose(await importanceIn([zeros, after, product("n")]), EXPECTED);
 });
 
 Deno.test("where the graph tells nothing there is no importance", async () => {
