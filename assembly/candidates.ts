@@ -8,7 +8,6 @@ import {
   BEST_A,
   BEST_B,
   BEST_LOWEST,
-  BEST_SQUARE,
   BEST_STEPS,
   INTEGERS,
   PARTS,
@@ -53,6 +52,8 @@ function codesOf(x: v128, steps: v128, lowest: v128, top: v128): v128 {
  * both, then B of both, as i32. A is the sum of shares times integers times codes, B of shares times
  * squares of codes.
  */
+// @ts-ignore: decorator
+@inline
 export function sumPair(
   quad: usize,
   chunk: u32,
@@ -114,7 +115,6 @@ export function pairSum(offset: usize): v128 {
 /** Nothing is selected: an error of all there is, with the steps of the plain scale. */
 export function beginSelection(quad: usize): void {
   const at = scratch + quad;
-  v128.store(at, f32x4.splat(0), BEST_SQUARE);
   v128.store(at, f32x4.splat(0), BEST_A);
   v128.store(at, constant(ONE), BEST_B);
   v128.store(at, v128.load(at, PLAIN_STEPS), BEST_STEPS);
@@ -129,12 +129,11 @@ export function beginSelection(quad: usize): void {
 @inline
 export function keepBetter(quad: usize, a: v128, b: v128, value: v128, field: usize): v128 {
   const at = scratch + quad;
-  const square = f32x4.mul(a, a);
-  const bestSquare = v128.load(at, BEST_SQUARE);
+  const bestA = v128.load(at, BEST_A);
   const bestB = v128.load(at, BEST_B);
-  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b));
-  v128.store(at, select(square, bestSquare, better), BEST_SQUARE);
-  v128.store(at, select(a, v128.load(at, BEST_A), better), BEST_A);
+  const square = f32x4.mul(a, a);
+  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(f32x4.mul(bestA, bestA), b));
+  v128.store(at, select(a, bestA, better), BEST_A);
   v128.store(at, select(b, bestB, better), BEST_B);
   v128.store(at + field, select(value, v128.load(at + field), better));
   return better;
@@ -155,7 +154,6 @@ export function keepBetterOfPair(
   field: usize,
 ): void {
   const at = scratch + quad;
-  let bestSquare = v128.load(at, BEST_SQUARE);
   let bestA = v128.load(at, BEST_A);
   let bestB = v128.load(at, BEST_B);
   let best = v128.load(at + field);
@@ -163,16 +161,17 @@ export function keepBetterOfPair(
   const a = v128.and(pairSum(0), mask);
   const b = pairSum(32);
   const square = f32x4.mul(a, a);
-  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(bestSquare, b));
-  bestSquare = select(square, bestSquare, better);
+  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(f32x4.mul(bestA, bestA), b));
   bestA = select(a, bestA, better);
   bestB = select(b, bestB, better);
   best = select(value, best, better);
   const otherA = v128.and(pairSum(16), otherMask);
   const otherB = pairSum(48);
   const otherSquare = f32x4.mul(otherA, otherA);
-  const otherBetter = f32x4.gt(f32x4.mul(otherSquare, bestB), f32x4.mul(bestSquare, otherB));
-  v128.store(at, select(otherSquare, bestSquare, otherBetter), BEST_SQUARE);
+  const otherBetter = f32x4.gt(
+    f32x4.mul(otherSquare, bestB),
+    f32x4.mul(f32x4.mul(bestA, bestA), otherB),
+  );
   v128.store(at, select(otherA, bestA, otherBetter), BEST_A);
   v128.store(at, select(otherB, bestB, otherBetter), BEST_B);
   v128.store(at + field, select(otherValue, best, otherBetter));

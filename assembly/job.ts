@@ -133,8 +133,7 @@ export const BEST_SATURATED: usize = STATE + 21 * QUADS;
 export const INVERSE: usize = STATE + 22 * QUADS;
 /** Zero points of the strip's rows, 16 bits each. */
 export const SHORT_ZERO_POINTS: usize = STATE + 23 * QUADS;
-/** The best candidate of a search: A A, A and B; its steps and its lowest code, each twice as i16. */
-export const BEST_SQUARE: usize = STATE + 24 * QUADS;
+/** The best candidate of a search: A and B; its steps and its lowest code, each twice as i16. */
 export const BEST_A: usize = STATE + 25 * QUADS;
 export const BEST_B: usize = STATE + 26 * QUADS;
 export const BEST_STEPS: usize = STATE + 27 * QUADS;
