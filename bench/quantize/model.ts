@@ -16,7 +16,7 @@ import { openEngine } from "./engine.ts";
 import { COMPARED, startRival } from "./rival.ts";
 import { miniLmPath } from "../../tests/real_models.ts";
 
-const TURNS = 5;
+const TURNS = 15;
 const BAR = 50;
 
 /** MiniLM's MatMuls at 4 bits. */
