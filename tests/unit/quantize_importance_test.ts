@@ -17,14 +17,16 @@ import { findWeights } from "../../src/quantization/weights.ts";
 const K = 4;
 const SCALE = [1, 2, 0.5, 1];
 const BIAS = [0, 1, 0.5, -1];
-// scale^2 + bias^2
-const EXPECTED = importanceOf([1, 5, 0.5, 2]);
+// scale^2 + bias^2, and without the bias.
+const ENERGIES = [1, 5, 0.5, 2];
+const SQUARES = [1, 4, 0.25, 1];
+const EXPECTED = importanceOf(ENERGIES);
 
-/** Energies to the power 1.25 over their mean. */
-function importanceOf(energies: number[]): number[] {
-  const powers = energies.map((energy) => energy ** 1.25);
-  const mean = powers.reduce((sum, value) => sum + value) / powers.length;
-  return powers.map((value) => value / mean);
+/** Energies times the root of those of the last normalization by itself, over the mean of that. */
+function importanceOf(energies: number[], alone = energies): number[] {
+  const products = energies.map((energy, i) => energy * Math.sqrt(alone[i]!));
+  const mean = products.reduce((sum, value) => sum + value) / products.length;
+  return products.map((value) => value / mean);
 }
 
 function constant(name: string, dims: number[], values: number[]) {
@@ -87,7 +89,7 @@ Deno.test("skipping, root mean square and decomposed normalizations count too", 
   );
   assertClose(await importanceIn([skip, product("n")]), EXPECTED);
   const rms = makeNode("SimplifiedLayerNormalization", "", ["x", "scale"], ["n"]);
-  assertClose(await importanceIn([rms, product("n")]), importanceOf([1, 4, 0.25, 1]));
+  assertClose(await importanceIn([rms, product("n")]), importanceOf(SQUARES));
   const parts = [
     makeNode("Div", "", ["x", "y"], ["q"]),
     makeNode("Mul", "", ["scale", "q"], ["m"]),
@@ -116,7 +118,7 @@ Deno.test("a residual stream carries what one normalization leaves to the next",
   const dropped = makeNode("Dropout", "", ["b"], ["d"]);
   const sum = makeNode("Add", "", ["d", "s"], ["t"]);
   const second = makeNode("LayerNormalization", "", ["t", "scale", "bias"], ["n"]);
-  const expected = importanceOf(energiesOfTwo(true));
+  const expected = importanceOf(energiesOfTwo(true), ENERGIES);
   const stream = [first, biased, dropped, sum];
   assertClose(await importanceIn([...stream, second, product("n")]), expected);
 
@@ -143,7 +145,7 @@ Deno.test("a residual stream carries what one normalization leaves to the next",
   const [rms1, rms2] = roots;
   assertClose(
     await importanceIn([rms1!, biased, dropped, sum, rms2!, product("n")]),
-    importanceOf(energiesOfTwo(false, [0, 0, 0, 0])),
+    importanceOf(energiesOfTwo(false, [0, 0, 0, 0]), SQUARES),
   );
 });
 
