@@ -45,7 +45,7 @@ export interface Variant {
   readonly name: string;
   /** Name of the file in `kernels/ops`, without `.wgsl`. */
   readonly file: string;
-  /** The whole file, valid WGSL. */
+  /** The core: the whole file, valid WGSL below a header. */
   readonly text: string;
   /** Load hooks of the family that the core calls. */
   readonly loads: readonly string[];

@@ -10,7 +10,7 @@ import {
   vectorHook,
 } from "./kernel_hooks.ts";
 import type { Scalar } from "../expr/operations.ts";
-import { coreOf, type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
+import { type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
 import { withoutComments } from "./kernel_text.ts";
 import type { SizeLimit, VariantTable } from "./module.ts";
 import type { Tensor } from "./program.ts";
@@ -269,7 +269,7 @@ function finishedPass(
       `@group(0) @binding(${binding}) var<storage, read_write> ${between}: array<f32>;`,
     );
   }
-  lines.push(...functions.map(({ text }) => text), withoutComments(coreOf(variant)));
+  lines.push(...functions.map(({ text }) => text), withoutComments(variant.text));
   return {
     text: lines.join("\n"),
     prelude: new Set(functions.flatMap(({ declarations }) => [...declarations.prelude])),

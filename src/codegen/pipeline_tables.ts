@@ -20,6 +20,15 @@ const DIRECTIVES: Readonly<Record<string, string>> = {
   subgroups: "enable subgroups;",
 };
 
+/** The directives that take `features` into use, a line each. */
+export function directivesOf(features: readonly string[]): string[] {
+  return features.map((feature) => {
+    const directive = DIRECTIVES[feature];
+    if (directive === undefined) throw new Error(`no directive enables "${feature}"`);
+    return directive;
+  });
+}
+
 /** The pipelines and kernels of a module. */
 export class PipelineTables {
   readonly pipelines: PipelineTable[] = [];
@@ -30,12 +39,7 @@ export class PipelineTables {
   /** Index of the pipeline of `shader`. */
   pipeline(label: string, shader: PrintedShader, parameters: number): number {
     const { text, prelude, bindings, constants, features = [] } = shader;
-    const enabled = features.map((feature) => {
-      const directive = DIRECTIVES[feature];
-      if (directive === undefined) throw new Error(`no directive enables "${feature}"`);
-      return directive;
-    });
-    const code = [...enabled, preludeText(prelude), text].join("\n").trimStart();
+    const code = [...directivesOf(features), preludeText(prelude), text].join("\n").trimStart();
     const key = JSON.stringify([code, constants]);
     let at = this.#pipelineOf.get(key);
     if (at === undefined) {

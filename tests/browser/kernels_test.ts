@@ -3,9 +3,8 @@
  * that has it: each gives what plain JavaScript gives.
  */
 import assert from "node:assert/strict";
-import { groupCount } from "../../src/codegen/kernels.ts";
 import { kernelCases } from "../gpu/kernel_cases.ts";
-import type { KernelCase } from "../gpu/kernel_runner.ts";
+import { groupCount, type KernelCase } from "../gpu/kernel_runner.ts";
 import { fault } from "../gpu/kernels_child.ts";
 import { withBrowser } from "./browser.ts";
 

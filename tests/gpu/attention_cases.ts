@@ -1,5 +1,6 @@
 /** Attentions for the kernel tests: masks, rows that see nothing, sizes that fill no tile. */
 import { familyOf } from "../../src/codegen/kernels.ts";
+import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -95,7 +96,7 @@ export function* attentionCases(): Generator<Expectation> {
         const isReplaced = "select(0.0, 1.0, mask(batch, head, query, key) < -9000.0)";
         yield {
           label: `${variant.name} ${shape.join("x")} ${kind}`,
-          text: variant.text
+          text: textOf(variant)
             .replace(/^const HEAD_SIZE: i32 = \d+;/m, `const HEAD_SIZE: i32 = ${headSize};`)
             .replace(/^const VALUE_SIZE: i32 = \d+;/m, `const VALUE_SIZE: i32 = ${valueSize};`)
             .replace(/^(const UNDEFINED_ROWS: i32) = \d+;/m, `$1 = ${undefinedRows};`)

@@ -1,5 +1,6 @@
 /** Convolutions for the kernel tests: strides, dilations, pads, groups, one to three axes. */
 import { familyOf } from "../../src/codegen/kernels.ts";
+import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -114,7 +115,7 @@ export function* convCases(): Generator<Expectation> {
         expected[i] = sum;
         scale[i] = size;
       }
-      let text = variant.text;
+      let text = textOf(variant);
       for (const [i, name] of NAMES.entries()) {
         const literals = { KERNEL: kernel, STRIDE: strides, DILATION: dilations };
         for (const [what, values] of Object.entries(literals)) {

@@ -1,5 +1,6 @@
 /** What the kernel tests run: every kernel file on odd shapes, with what plain JavaScript gives. */
-import { FAMILIES, familyOf, type Variant } from "../../src/codegen/kernels.ts";
+import { familyOf, type Variant } from "../../src/codegen/kernels.ts";
+import { textOf } from "./kernel_texts.ts";
 import { attentionCases } from "./attention_cases.ts";
 import { convCases } from "./conv_cases.ts";
 import type { KernelCase } from "./kernel_runner.ts";
@@ -76,7 +77,7 @@ function* matmulCases(): Generator<Expectation> {
       yield {
         label: `${variant.name} ${batches}x${rows}x${columns}x${depth}`,
         features: variant.features ?? [],
-        text: variant.text,
+        text: textOf(variant),
         overrides: variant.overrides,
         parameters: sizes,
         groups: variant.groups,
@@ -128,6 +129,7 @@ function* splitCases(
   const shape = `${b}x${r}x${c}x${d}`;
   yield {
     ...parts,
+    text: textOf(parts),
     label: `${parts.name} ${shape}`,
     parameters: { batches: b, rows: r, columns: c, depth: d, splits },
     inputs: [left, right],
@@ -138,6 +140,7 @@ function* splitCases(
   };
   yield {
     ...sum,
+    text: textOf(sum),
     label: `${sum.name} ${shape}`,
     parameters: { batches: b, rows: r, columns: c, splits },
     inputs: [partial],
@@ -165,7 +168,7 @@ function* sortCases(): Generator<Expectation> {
       }
       yield {
         label: `${variant.name} ${rows}x${length} first ${kept}`,
-        text: variant.text,
+        text: textOf(variant),
         overrides: variant.overrides,
         parameters: { rows, length, kept },
         groups: variant.groups,
@@ -204,7 +207,7 @@ function* scanCases(): Generator<Expectation> {
         }
         yield {
           label: `${variant.name} ${rows}x${length} ${exclusive}${reverse}${whole ? " whole" : ""}`,
-          text: variant.text
+          text: textOf(variant)
             .replace("alias Element = f32;", `alias Element = ${whole ? "i32" : "f32"};`)
             .replace("const EXCLUSIVE: i32 = 0;", `const EXCLUSIVE: i32 = ${exclusive};`)
             .replace("const REVERSE: i32 = 0;", `const REVERSE: i32 = ${reverse};`),
@@ -232,16 +235,4 @@ export function* kernelCases(): Generator<Expectation> {
   yield* linearAttentionCases();
   yield* sortCases();
   yield* scanCases();
-}
-
-/** Every text that must compile as it stands. */
-export function* kernelTexts(): Generator<
-  Pick<Variant, "name" | "text" | "overrides" | "features">
-> {
-  for (const family of FAMILIES) {
-    for (const variant of family.variants) {
-      yield variant;
-      if (variant.after !== undefined) yield variant.after.variant;
-    }
-  }
 }

@@ -1,7 +1,6 @@
-/** Runs a kernel file of `kernels/ops` as it stands, with the tensors of its default header. */
+/** Runs a kernel file of `kernels/ops` below its header, with the tensors of that. */
 import assert from "node:assert/strict";
 import type { Groups } from "../../src/codegen/kernels.ts";
-import { groupCount } from "../../src/codegen/kernels.ts";
 
 /** A kernel to run. */
 export interface KernelCase {
@@ -19,6 +18,11 @@ export interface KernelCase {
   readonly outputs: readonly number[];
   /** The outputs are i32, f32 where absent. */
   readonly integers?: boolean;
+}
+
+/** The number of workgroups. 0 where a size is 0. */
+export function groupCount({ tiles, share }: Groups, size: (name: string) => number): number {
+  return Math.ceil(tiles.reduce((n, [name, tile]) => n * Math.ceil(size(name) / tile), 1) / share);
 }
 
 /** What a store must leave alone, beyond the end of an output. */

@@ -1,6 +1,7 @@
 /** Runs the cases of `kernel_cases.ts` on the adapter at hand and prints what became of them. */
-import { type Expectation, kernelCases, kernelTexts } from "./kernel_cases.ts";
+import { type Expectation, kernelCases } from "./kernel_cases.ts";
 import { KernelRunner } from "./kernel_runner.ts";
+import { kernelFiles, textOf } from "./kernel_texts.ts";
 
 /** The line of JSON that this prints. */
 export interface Answer {
@@ -36,11 +37,12 @@ if (import.meta.main) {
   const features: ReadonlySet<string> = new Set(runner.device.features);
   const isAble = (needed: readonly string[] = []): boolean =>
     needed.every((name) => features.has(name));
-  for (const { name, text, overrides, features: needed } of kernelTexts()) {
+  for (const { pass } of kernelFiles()) {
+    const { name, overrides, features: needed } = pass;
     if (!name.includes(only) || !isAble(needed)) continue;
     compiled++;
     try {
-      await runner.pipeline(text, overrides);
+      await runner.pipeline(textOf(pass), overrides);
     } catch (error) {
       failures.push(`${name}: ${error instanceof Error ? error.message : error}`);
     }

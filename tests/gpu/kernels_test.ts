@@ -1,21 +1,13 @@
 /**
- * The kernel files of `kernels/ops`: each compiles as it stands and gives what plain JavaScript
+ * The kernel files of `kernels/ops`: each compiles below its header and gives what plain JavaScript
  * gives, on every software adapter at hand; and the table of them says what the files say.
  */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import {
-  applies,
-  appliesSource,
-  coreOf,
-  FAMILIES,
-  familyOf,
-  groupCount,
-  groupCountSource,
-  type Variant,
-} from "../../src/codegen/kernels.ts";
+import { FAMILIES, familyOf } from "../../src/codegen/kernels.ts";
 import { run } from "../../src/process.ts";
 import { type Driver, driverEnvironment, drivers } from "./adapters.ts";
+import { headerOf, kernelFiles } from "./kernel_texts.ts";
 import type { Answer } from "./kernels_child.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -41,24 +33,29 @@ for (const driver of found) {
 }
 
 Deno.test("every kernel file is a row of the table, and every row a file", () => {
-  const files = [...Deno.readDirSync(`${ROOT}kernels/ops`)].map(({ name }) => name)
-    .filter((name) => !name.startsWith("prelude")).sort();
-  const named = new Set(rows().map(({ variant }) => `${variant.file}.wgsl`));
-  assert.deepEqual([...named].sort(), files);
+  const filesIn = (folder: string): string[] =>
+    [...Deno.readDirSync(`${ROOT}kernels/${folder}`)].filter(({ isFile }) => isFile)
+      .map(({ name }) => name).filter((name) => !name.startsWith("prelude")).sort();
+  const files = kernelFiles();
+  const named = new Set(files.map(({ pass }) => `${pass.file}.wgsl`));
+  assert.deepEqual([...named].sort(), filesIn("ops"));
+  const headers = new Set(files.map(({ header }) => `${header}.wgsl`));
+  assert.deepEqual([...headers].sort(), filesIn("ops/headers"));
   const names = FAMILIES.flatMap(({ variants }) => variants.map(({ name }) => name));
   assert.equal(new Set(names).size, names.length);
 });
 
 Deno.test("a core calls the hooks of its row, and nothing else of its header", () => {
-  for (const { variant, sizes, stores, constants, functions, more } of rows()) {
-    const core = coreOf(variant);
-    const header = variant.text.slice(0, variant.text.length - core.length);
+  for (const file of kernelFiles()) {
+    const { pass: variant, sizes, stores, more, family: { constants, functions } } = file;
+    const core = variant.text;
+    const header = headerOf(file);
     const hooks = new Set([
       ...sizes,
       ...variant.loads,
       ...variant.vectors.map(({ name }) => name),
       ...stores,
-      ...functions,
+      ...Object.keys(functions),
       ...more,
     ]);
     const defined = [...header.matchAll(/^fn (\w+)\(/gm)].map((match) => match[1]!);
@@ -86,58 +83,11 @@ Deno.test("a core calls the hooks of its row, and nothing else of its header", (
   }
 });
 
-Deno.test("the number of workgroups as JavaScript text is the number", () => {
-  const groups = { tiles: [["batches", 1], ["rows", 4], ["columns", 3]], share: 64 } as const;
-  const source = groupCountSource(groups, (name) => name);
-  assert.equal(source, "Math.ceil(batches * Math.ceil(rows / 4) * Math.ceil(columns / 3) / 64)");
-  const values: Record<string, number> = { batches: 3, rows: 9, columns: 301, depth: 0 };
-  assert.equal(groupCount(groups, (name) => values[name]!), Math.ceil(3 * 3 * 101 / 64));
-  assert.equal(groupCount({ tiles: [["depth", 4]], share: 8 }, (name) => values[name]!), 0);
-});
-
-Deno.test("the limits of a variant as JavaScript text hold where they hold", () => {
-  const limits = [
-    { size: "rows", is: "at most", number: 8 },
-    { size: "depth", is: "at least", number: 1024 },
-  ] as const;
-  assert.equal(appliesSource({ limits }, (name) => name), "rows <= 8 && depth >= 1024");
-  assert.equal(appliesSource({ limits: [] }, (name) => name), "true");
-  const of = (rows: number, depth: number) =>
-    applies({ limits }, (name) => name === "rows" ? rows : depth);
-  assert.deepEqual([of(8, 1024), of(9, 1024), of(8, 1023)], [true, false, false]);
-  // Whatever the sizes, some variant of a family without an alternative applies on any adapter.
+Deno.test("some variant of a family without an alternative applies, whatever the sizes", () => {
   for (const name of ["matmul", "sort", "scan", "attention"]) {
     assert.ok(familyOf(name).variants.some((one) => one.adapter === "any" && !one.limits.length));
   }
 });
-
-/** Every variant and first pass with what its family says of it. */
-function rows() {
-  return FAMILIES.flatMap((family) =>
-    family.variants.flatMap((variant) => {
-      const { constants, sizes } = family;
-      const functions = Object.keys(family.functions);
-      const stores = family.stores.map(({ name }) => name);
-      const own: Omit<Variant, "limits" | "adapter"> = variant;
-      const { after } = variant;
-      if (after === undefined) {
-        return [{ variant: own, sizes, stores, constants, functions, more: [] as string[] }];
-      }
-      const all = [...sizes, ...Object.keys(after.sizes)];
-      return [
-        { variant: own, sizes: all, stores, constants, functions, more: [after.load.name] },
-        {
-          variant: after.variant,
-          sizes: all,
-          stores: [after.store.name],
-          constants,
-          functions,
-          more: [],
-        },
-      ];
-    })
-  );
-}
 
 async function runCases(driver: Driver): Promise<Answer> {
   const { stdout, stderr } = await run({

@@ -1,5 +1,6 @@
 /** Linear attentions for the kernel tests: every update rule, shared heads, no steps at all. */
 import { familyOf } from "../../src/codegen/kernels.ts";
+import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -59,7 +60,7 @@ export function* linearAttentionCases(): Generator<Expectation> {
         const bound = (length: number): Float32Array => new Float32Array(length).fill(size + steps);
         yield {
           label: `${variant.name} ${shape.join("x")} ${gated}${delta}`,
-          text: variant.text
+          text: textOf(variant)
             .replace(/^const KEY_SIZE: i32 = \d+;/m, `const KEY_SIZE: i32 = ${size};`)
             .replace(/^const GATED: i32 = \d;/m, `const GATED: i32 = ${gated};`)
             .replace(/^const DELTA: i32 = \d;/m, `const DELTA: i32 = ${delta};`),

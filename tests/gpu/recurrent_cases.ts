@@ -1,5 +1,6 @@
 /** Recurrent layers for the kernel tests: directions, lengths, peepholes, both forms of the GRU. */
 import { type Family, familyOf } from "../../src/codegen/kernels.ts";
+import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
 
@@ -98,7 +99,7 @@ function* casesOf(family: Family, gateCount: number, extra: number): Generator<E
         last.set(h, i * hidden);
         if (states === 2) last.set(c, (directions * batches + i) * hidden);
       }
-      let text = variant.text;
+      let text = textOf(variant);
       for (const [name, value] of Object.entries({ HIDDEN: hidden, ...constants })) {
         text = text.replace(
           new RegExp(`^const ${name}: i32 = \\d+;`, "m"),

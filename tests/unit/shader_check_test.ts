@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { checkShader, shaderChecker } from "../../src/codegen/shader_check.ts";
+import { kernelFiles, textOf } from "../gpu/kernel_texts.ts";
 
 const GOOD = "@compute @workgroup_size(1) fn main() {}";
 
@@ -30,17 +31,16 @@ Deno.test("naga is built and is the one who checks", async () => {
   assert.equal(await shaderChecker(), "naga", "deno task build:shader-check");
 });
 
-Deno.test("every kernel file passes", async () => {
-  const folder = new URL("../../kernels/ops/", import.meta.url);
-  const files = [...Deno.readDirSync(folder)].filter(({ name }) => name.endsWith(".wgsl"));
-  assert.ok(files.length > 0);
-  const text = (name: string) => Deno.readTextFile(new URL(name, folder));
-  for (const { name } of files) {
-    // The small floats call the functions of the prelude, which they follow.
-    const before = name === "prelude_small_floats.wgsl" ? await text("prelude.wgsl") : "";
-    const code = before + await text(name);
-    assert.equal(await checkShader(code), null, name);
+Deno.test("every kernel file and the prelude pass", async () => {
+  for (const { pass } of kernelFiles()) {
+    assert.equal(await checkShader(textOf(pass)), null, pass.name);
   }
+  const folder = new URL("../../kernels/ops/", import.meta.url);
+  const text = (name: string) => Deno.readTextFile(new URL(name, folder));
+  const prelude = await text("prelude.wgsl");
+  assert.equal(await checkShader(prelude), null);
+  // The small floats call the functions of the prelude, which they follow.
+  assert.equal(await checkShader(prelude + await text("prelude_small_floats.wgsl")), null);
 });
 
 Deno.test("core WebGPU passes, and what an extension adds where it is enabled", async () => {
