@@ -20,6 +20,8 @@ import type { ModelView, Patch, Rule } from "./rule.ts";
 
 /** Nodes that calls grow to at most: a few functions that call each other twice make any number. */
 const MOST_NODES = 200_000;
+/** Calls within calls, as deep as messages may lie in a model. */
+const DEEPEST = 100;
 /** Number of the field `overload` of a node. */
 const OVERLOAD = 8;
 
@@ -46,7 +48,7 @@ export function inlineFunctions(model: Model): Rule {
     functions.size === 0 ? undefined : functions.get(
       keyOf(node.domain, node.opType, textField(node.carried, OVERLOAD)),
     );
-  for (const entry of model.functions) refuseRecursion(entry, find, [], model.path);
+  refuseEndless(model, find);
   let count = 0;
   return {
     name: "functions",
@@ -65,35 +67,47 @@ export function inlineFunctions(model: Model): Rule {
   };
 }
 
-/** A function that calls itself has no end. */
-function refuseRecursion(
-  definition: ModelFunction,
-  find: (node: Node) => ModelFunction | undefined,
-  trail: readonly ModelFunction[],
-  path: string,
-  done: Set<ModelFunction> = new Set(),
-): void {
-  if (trail.includes(definition)) {
-    throw new InputError(
-      `Cannot compile "${path}": its function "${definition.name}" calls itself. ONNX allows no ` +
-        `recursion; export the model again.`,
-    );
-  }
-  if (done.has(definition)) return;
-  const visit = (nodes: readonly Node[]): void => {
+/** Refuses functions of `model` that call themselves, which has no end, and calls too deep to follow. */
+function refuseEndless(model: Model, find: (node: Node) => ModelFunction | undefined): void {
+  /** Calls within calls that each function makes; null while it is looked at. */
+  const heights = new Map<ModelFunction, number | null>();
+  const heightOf = (definition: ModelFunction, depth: number): number => {
+    const known = heights.get(definition);
+    if (known === null) {
+      throw new InputError(
+        `Cannot compile "${model.path}": its function "${definition.name}" calls itself. ONNX ` +
+          `allows no recursion; export the model again.`,
+      );
+    }
+    if (known !== undefined && depth + known <= DEEPEST) return known;
+    if (depth + (known ?? 1) > DEEPEST) {
+      throw new InputError(
+        `Cannot compile "${model.path}": its function "${definition.name}" lies in calls more than ` +
+          `${DEEPEST} deep. Inline its functions before.`,
+      );
+    }
+    heights.set(definition, null);
+    const height = 1 + highest(definition.nodes, depth + 1);
+    heights.set(definition, height);
+    return height;
+  };
+  const highest = (nodes: readonly Node[], depth: number): number => {
+    let most = 0;
     for (const node of nodes) {
       const inner = find(node);
-      if (inner !== undefined) {
-        refuseRecursion(inner, find, [...trail, definition], path, done);
-      }
+      if (inner !== undefined) most = Math.max(most, heightOf(inner, depth));
       for (const { value } of node.attributes) {
-        if (value.type === "graph") visit(value.value.nodes);
-        else if (value.type === "graphs") { for (const graph of value.value) visit(graph.nodes); }
+        const graphs = value.type === "graph"
+          ? [value.value]
+          : value.type === "graphs"
+          ? value.value
+          : [];
+        for (const graph of graphs) most = Math.max(most, highest(graph.nodes, depth));
       }
     }
+    return most;
   };
-  visit(definition.nodes);
-  done.add(definition);
+  for (const entry of model.functions) heightOf(entry, 0);
 }
 
 /** The body of `definition` as the nodes of `call`. */

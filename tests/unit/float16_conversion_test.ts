@@ -675,6 +675,35 @@ Deno.test("a call of the model's own function is left alone and its result's typ
   ]);
 });
 
+Deno.test("functions that call each other deeper than the stack goes are left alone", async () => {
+  const model = modelOf({
+    inputs: [info("x", "float32")],
+    outputs: [info("y", "float32")],
+    nodes: [makeNode("F0", "own", ["x"], ["d"]), makeNode("Sigmoid", "", ["x"], ["y"])],
+  });
+  for (let i = 0; i < 20_000; i++) {
+    model.functions.push({
+      name: `F${i}`,
+      domain: "own",
+      overload: "",
+      opsets: new Map([["", 17], ["own", 1]]),
+      inputs: ["a"],
+      outputs: ["b"],
+      attributes: [],
+      nodes: [makeNode(`F${i + 1}`, "own", ["a"], ["b"])],
+      valueInfo: [],
+      carried: NOTHING_CARRIED,
+    });
+  }
+  await convert(model);
+  assert.deepEqual(text(model.graph), [
+    "Cast(x)->x_float16",
+    "F0(x)->d",
+    "Sigmoid(x_float16)->y_float16",
+    "Cast(y_float16)->y",
+  ]);
+});
+
 Deno.test("Casts that the source has and nothing needs any more are taken out", async () => {
   const model = modelOf({
     inputs: [info("x", "float32")],

@@ -249,6 +249,29 @@ Deno.test("functions without end are refused", async () => {
   await assert.rejects(runPasses(doubling), /grow to more than 200000 nodes/);
 });
 
+Deno.test("calls within calls are followed 100 deep, in whatever order the functions stand", async () => {
+  const chain = (length: number) => {
+    const model = modelOf([makeNode("F0", "own", ["x"], ["y"])]);
+    model.functions = Array.from(
+      { length },
+      (_, i) =>
+        definition(`F${i}`, ["u"], ["v"], [
+          makeNode(i === length - 1 ? "Relu" : `F${i + 1}`, i === length - 1 ? "" : "own", ["u"], [
+            "v",
+          ]),
+        ]),
+    );
+    return model;
+  };
+  for (const reversed of [false, true]) {
+    const [deep, deeper] = [chain(100), chain(20_000)];
+    if (reversed) { for (const model of [deep, deeper]) model.functions.reverse(); }
+    await runPasses(deep);
+    assert.equal(deep.graph.nodes.length, 1);
+    await assert.rejects(runPasses(deeper), /"F\d+" lies in calls more than 100 deep/);
+  }
+});
+
 Deno.test("identities and dead nodes go; an output keeps its name", async () => {
   const nodes = await passed(modelOf([
     makeNode("Identity", "", ["x"], ["a"]),

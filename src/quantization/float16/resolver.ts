@@ -30,13 +30,16 @@ export function typedGraph(model: Model): Scope {
 
 /** Distinct calls of functions that are looked into. */
 const MOST_CALLS = 1000;
+/** Calls within calls that are looked into. */
+const DEEPEST_CALL = 100;
 
 class Resolver {
   readonly #model: Model;
   readonly #functions: ReadonlyMap<string, ModelFunction>;
   /** Types of the values in functions' bodies, by function and argument types. */
   readonly #calls = new Map<string, ReadonlyMap<string, DType | null>>();
-  #insideFunction = false;
+  /** Calls around what is resolved. */
+  #depth = 0;
 
   constructor(model: Model) {
     this.#model = model;
@@ -181,7 +184,7 @@ class Resolver {
 
   /** A name that nothing defines: an error in the model, of no matter inside of functions. */
   #unknown(node: Node, name: string): void {
-    if (this.#insideFunction) return;
+    if (this.#depth > 0) return;
     throw new InputError(
       `Cannot infer the types in "${this.#model.path}": the ${node.opType} node ` +
         `"${node.name || node.outputs[0]}" ` +
@@ -224,9 +227,8 @@ class Resolver {
     if (known !== undefined) return known;
     // While a call is being looked at, and past any sensible number of them, its types are unknown.
     this.#calls.set(key, new Map());
-    if (this.#calls.size > MOST_CALLS) return new Map();
-    const outside = this.#insideFunction;
-    this.#insideFunction = true;
+    if (this.#calls.size > MOST_CALLS || this.#depth === DEEPEST_CALL) return new Map();
+    this.#depth++;
     const scope = this.#scope(
       {
         name: called.name,
@@ -242,7 +244,7 @@ class Resolver {
       null,
       called.opsets,
     );
-    this.#insideFunction = outside;
+    this.#depth--;
     infer(scope);
     const types = new Map([...scope.values].map(([name, value]) => [name, value.dtype]));
     this.#calls.set(key, types);
