@@ -5,6 +5,7 @@
  */
 import arena from "./runtime/arena.js" with { type: "text" };
 import arenaMemory from "./runtime/arena_memory.js" with { type: "text" };
+import bindGroups from "./runtime/bind_groups.js" with { type: "text" };
 import boundInputs from "./runtime/bound_inputs.js" with { type: "text" };
 import choices from "./runtime/choices.js" with { type: "text" };
 import device from "./runtime/device.js" with { type: "text" };
@@ -48,6 +49,7 @@ const FILES: readonly string[] = [
   pipelines,
   selection,
   recorder,
+  bindGroups,
   layout,
   execute,
   profile,

@@ -1,6 +1,6 @@
 // @ts-check
 /** Inputs of a run in the form that it takes them: GPU elements, or buffers that are bound. */
-import { roundedBytes } from "./execute.js";
+import { roundedBytes } from "./memory.js";
 import { checkInputs } from "./inputs.js";
 import { ModelError, quoted } from "./model_error.js";
 import { toNumbers, toStorage } from "./values.js";

@@ -1,11 +1,12 @@
 // @ts-check
 /**
- * Runs recorded segments on the GPU: gives tensors their places in the arena, keeps bind groups,
- * writes all parameters at once, encodes one compute pass, and reads results through staging
+ * Runs recorded segments on the GPU: gives tensors their places in the arena, writes all parameters at once, encodes one compute pass, and reads results through staging
  * buffers that are kept for the next run.
  */
 import { ArenaMemory } from "./arena_memory.js";
+import { BindGroups } from "./bind_groups.js";
 import { layOut } from "./layout.js";
+import { roundedBytes } from "./memory.js";
 import { ModelError } from "./model_error.js";
 import { Reservation } from "./reservation.js";
 import { StagingBuffers } from "./staging.js";
@@ -40,26 +41,13 @@ import { arrayOfStorage } from "./values.js";
  * @typedef {{ buffer: GPUBuffer, offset: number }} Location
  */
 
-/** Bind groups that are kept before all are made anew. */
-const KEPT_BIND_GROUPS = 8192;
-/** The same for those with buffers that are not the model's own. */
-const KEPT_EXTERNAL_GROUPS = 512;
-
 /** Runs segments on one device. */
 export class SegmentExecutor {
   /** @type {GPUBuffer | null} */
   #parameters = null;
   /** Whose parameters the parameter buffer holds. @type {PreparedSegment | null} */
   #written = null;
-  /** @type {Map<string, GPUBindGroup>} */
-  #groups = new Map();
-  /** @type {Map<string, GPUBindGroup>} */
-  #externalGroups = new Map();
-  /** @type {WeakMap<GPUBuffer, number>} */
-  #externalIds = new WeakMap();
   #reservation = new Reservation();
-  #generation = 0;
-  #ids = 0;
   #device;
   #tables;
   #memory;
@@ -67,6 +55,7 @@ export class SegmentExecutor {
   #weights;
   #arena;
   #staging;
+  #groups;
 
   /**
    * @param {GPUDevice} device
@@ -83,6 +72,7 @@ export class SegmentExecutor {
     this.#weights = weights;
     this.#arena = new ArenaMemory(memory);
     this.#staging = new StagingBuffers(memory);
+    this.#groups = new BindGroups(device, tables, made, (tensor, run) => this.#locate(tensor, run));
   }
 
   /** Bytes of the arena. */
@@ -136,14 +126,14 @@ export class SegmentExecutor {
     const { bins, parameters, segment, fills } = prepared;
     const carried = segment.tensors.filter((tensor) => tensor.first < 0 && !fills.includes(tensor));
     const { maxBufferSize } = this.#device.limits;
-    if (await this.#arena.reserve(bins, carried, maxBufferSize)) this.#forgetGroups();
+    if (await this.#arena.reserve(bins, carried, maxBufferSize)) this.#groups.forget();
     if (parameters.byteLength > (this.#parameters?.size ?? 0)) {
       if (this.#parameters !== null) this.#memory.destroy(this.#parameters);
       const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
       const [made] = await this.#memory.create([parameters.byteLength], usage, "parameters");
       this.#parameters = made ?? null;
       this.#written = null;
-      this.#forgetGroups();
+      this.#groups.forget();
     }
   }
 
@@ -165,7 +155,7 @@ export class SegmentExecutor {
     const staging = await this.#staging.take(bytes);
     const device = this.#device;
     if (profile !== null) {
-      this.#resolve(prepared, run);
+      this.#groups.resolve(prepared, run, this.#parameters);
       const fills = device.createCommandEncoder();
       this.encodeFills(fills, prepared, run);
       device.queue.submit([fills.finish()]);
@@ -177,7 +167,7 @@ export class SegmentExecutor {
       return { results: this.finish(run, staging, take, Promise.resolve(null)) };
     }
     device.pushErrorScope("validation");
-    this.#resolve(prepared, run);
+    this.#groups.resolve(prepared, run, this.#parameters);
     const encoder = device.createCommandEncoder();
     this.encodeFills(encoder, prepared, run);
     const pass = encoder.beginComputePass();
@@ -195,7 +185,7 @@ export class SegmentExecutor {
    */
   ready(prepared) {
     const run = { externals: [], inputs: [], reads: [], copies: [] };
-    this.#resolve(prepared, run);
+    this.#groups.resolve(prepared, run, this.#parameters);
     const encoder = this.#device.createCommandEncoder();
     this.encodeFills(encoder, prepared, run);
     this.#device.queue.submit([encoder.finish()]);
@@ -206,7 +196,7 @@ export class SegmentExecutor {
     this.#arena.destroy();
     if (this.#parameters !== null) this.#memory.destroy(this.#parameters);
     this.#parameters = null;
-    this.#forgetGroups();
+    this.#groups.forget();
   }
 
   /**
@@ -322,75 +312,6 @@ export class SegmentExecutor {
   }
 
   /**
-   * Finds or makes the bind groups of a segment.
-   * @param {PreparedSegment} prepared
-   * @param {SegmentRun} run
-   */
-  #resolve(prepared, run) {
-    if (this.#groups.size > KEPT_BIND_GROUPS) this.#forgetGroups();
-    if (this.#externalGroups.size > KEPT_EXTERNAL_GROUPS) this.#externalGroups.clear();
-    if (prepared.generation !== this.#generation) {
-      prepared.generation = this.#generation;
-      prepared.groups = prepared.segment.commands.map((_, i) => this.#group(prepared, i, run));
-    } else {
-      for (const i of prepared.external) prepared.groups[i] = this.#group(prepared, i, run);
-    }
-  }
-
-  /**
-   * @param {PreparedSegment} prepared
-   * @param {number} i
-   * @param {SegmentRun} run
-   * @returns {GPUBindGroup}
-   */
-  #group(prepared, i, run) {
-    const command = prepared.segment.commands[i];
-    if (command === undefined) throw new RangeError(`command ${i}`);
-    const { pipeline, tensors, parameters } = command;
-    const layout = this.#made.layouts[pipeline];
-    let key = `${layout?.id}`;
-    let external = false;
-    for (const tensor of tensors) {
-      if (tensor.kind === "weight") key += `,w${tensor.index}`;
-      else if (tensor.external < 0) {
-        const place = tensor.place;
-        key += `,${place?.bin}:${place?.offset}:${tensor.bytes}`;
-      } else {
-        external = true;
-        key += `,x${this.#externalId(run.externals[tensor.external])}:${tensor.bytes}`;
-      }
-    }
-    const groups = external ? this.#externalGroups : this.#groups;
-    const known = groups.get(key);
-    if (known !== undefined) return known;
-    /** @type {GPUBindGroupEntry[]} */
-    const entries = [];
-    if (parameters.length > 0 && this.#parameters !== null) {
-      const size = roundedBytes(4 * parameters.length, 16);
-      entries.push({ binding: 0, resource: { buffer: this.#parameters, size } });
-    }
-    const letters = [...(this.#tables.pipelines[pipeline]?.bindings ?? "")];
-    const bindings = letters.flatMap((letter, i) => letter === "." ? [] : i + 1);
-    tensors.forEach((tensor, i) => {
-      const location = this.#locate(tensor, run);
-      const size = roundedBytes(tensor.bytes, 16);
-      entries.push({ binding: Number(bindings[i]), resource: { ...location, size } });
-    });
-    if (!layout) throw new RangeError(`pipeline ${pipeline}`);
-    const made = this.#device.createBindGroup({ layout: layout.layout, entries });
-    groups.set(key, made);
-    return made;
-  }
-
-  /** @param {GPUBuffer | null | undefined} buffer */
-  #externalId(buffer) {
-    if (!buffer) throw new RangeError("an external buffer is missing");
-    let id = this.#externalIds.get(buffer);
-    if (id === undefined) this.#externalIds.set(buffer, id = ++this.#ids);
-    return id;
-  }
-
-  /**
    * @param {RecordedTensor} tensor
    * @param {SegmentRun} run
    * @returns {Location}
@@ -409,21 +330,6 @@ export class SegmentExecutor {
     }
     throw new RangeError("a tensor has no place");
   }
-
-  #forgetGroups() {
-    this.#groups.clear();
-    this.#externalGroups.clear();
-    this.#generation++;
-  }
-}
-
-/**
- * Bytes rounded up, and at least one unit.
- * @param {number} bytes
- * @param {number} unit
- */
-export function roundedBytes(bytes, unit) {
-  return Math.max(1, Math.ceil(bytes / unit)) * unit;
 }
 
 /**

@@ -2,8 +2,7 @@
 /** Loads a model: `loadModel` makes one out of a module's tables. */
 import { recallChoices } from "./choices.js";
 import { adapterInfo, isSoftware, openModelDevice } from "./device.js";
-import { roundedBytes } from "./execute.js";
-import { GpuMemory } from "./memory.js";
+import { GpuMemory, roundedBytes } from "./memory.js";
 import { LoadedModel, lostError } from "./model.js";
 import { makePipelines } from "./pipelines.js";
 import { KernelSelection } from "./selection.js";

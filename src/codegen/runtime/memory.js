@@ -76,3 +76,12 @@ export class GpuMemory {
     return buffer;
   }
 }
+
+/**
+ * Bytes rounded up, and at least one unit.
+ * @param {number} bytes
+ * @param {number} unit
+ */
+export function roundedBytes(bytes, unit) {
+  return Math.max(1, Math.ceil(bytes / unit)) * unit;
+}

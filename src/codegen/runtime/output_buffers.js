@@ -1,6 +1,6 @@
 // @ts-check
 /** The buffers of outputs that stay on the GPU, kept for reuse once they are disposed of. */
-import { roundedBytes } from "./execute.js";
+import { roundedBytes } from "./memory.js";
 
 const KEPT_GPU_OUTPUTS = 8;
 

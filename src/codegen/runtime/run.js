@@ -1,7 +1,7 @@
 // @ts-check
 /** Executes runs: records the program or finds its plan, submits segments, gathers outputs. */
 import { planKey } from "./bound_inputs.js";
-import { roundedBytes } from "./execute.js";
+import { roundedBytes } from "./memory.js";
 import { ModelError, quoted } from "./model_error.js";
 import { OutputBuffers } from "./output_buffers.js";
 import { profileSegment } from "./profile.js";
