@@ -25,6 +25,7 @@ import { Tensor } from "./program.ts";
 import type { ExpressionUnit } from "./units.ts";
 import { Declarations, type Parameter, Scope } from "./shader_parts.ts";
 import { flatLoad } from "./weight_parts.ts";
+import { combine } from "./reductions.ts";
 import { Printer } from "./wgsl.ts";
 
 /** Threads of a workgroup that computes an element each. */
@@ -285,7 +286,8 @@ function collective(
   const type = value.body.type === "bool" ? "u32" : value.body.type;
   shared.add(type);
   const name = printer.reductionOver(value, scope, "lane", "i32(LANES)");
-  const combine = printer.combine(
+  const step = combine(
+    printer.declarations,
     value.reduction,
     type,
     `shared_${type}[thread]`,
@@ -296,7 +298,7 @@ function collective(
   shared_${type}[thread] = ${name};
   workgroupBarrier();
   for (var step = LANES / 2u; step > 0u; step /= 2u) {
-    if (thread < step) { ${combine}; }
+    if (thread < step) { ${step}; }
     workgroupBarrier();
   }
   ${name} = shared_${type}[0];

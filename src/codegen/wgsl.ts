@@ -16,28 +16,16 @@ import {
   isNotNegative,
   operation,
   partsOf,
-  type Reduction,
-  type Scalar,
   type Value,
 } from "../expr/mod.ts";
 import { DTYPES } from "../dtype.ts";
 import { census } from "./cost.ts";
 import { isHostInteger, isHostValue } from "./host_values.ts";
 import { FlatTensor, Tensor } from "./program.ts";
+import { combine, initial, isBetter } from "./reductions.ts";
 import { flatOffset, StoredValue } from "./units.ts";
 import { type Declarations, isPacked, literal, Scope, smallFloatName } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
-
-const INITIAL: Record<Reduction, Record<"f32" | "i32" | "u32", string>> = {
-  sum: { f32: "0.0", i32: "0", u32: "0u" },
-  product: { f32: "1.0", i32: "1", u32: "1u" },
-  min: { f32: "bitcast<f32>(0x7f800000u + zero())", i32: "2147483647", u32: "4294967295u" },
-  max: { f32: "bitcast<f32>(0xff800000u + zero())", i32: "-2147483648", u32: "0u" },
-  argmin: { f32: "", i32: "", u32: "" },
-  argmax: { f32: "", i32: "", u32: "" },
-  argminLast: { f32: "", i32: "", u32: "" },
-  argmaxLast: { f32: "", i32: "", u32: "" },
-};
 
 /** Prints the values of one shader. */
 export class Printer {
@@ -306,7 +294,7 @@ export class Printer {
     const type = body.type === "bool" ? "u32" : body.type;
     const extents = over.map((entry) => this.integerOf(entry.extent, scope));
     if (arg) scope.lines.push(`var ${name} = 0;`, `var ${name}_best: ${type};`);
-    else scope.lines.push(`var ${name}: ${type} = ${this.initial(reduction, type)};`);
+    else scope.lines.push(`var ${name}: ${type} = ${initial(this.declarations, reduction, type)};`);
     let inner = scope;
     const opened: string[] = [];
     for (const [i, entry] of over.entries()) {
@@ -323,14 +311,14 @@ export class Printer {
     if (arg) {
       const places = over.map((entry) => inner.find(entry.id)!);
       const position = places.reduce((outer, place, i) => `(${outer} * ${extents[i]} + ${place})`);
-      const test = this.better(reduction, type, text, `${name}_best`);
+      const test = isBetter(this.declarations, reduction, type, text, `${name}_best`);
       inner.lines.push(
         `let ${name}_now = ${text};`,
         `if (${position} == ${start} || ${test.replaceAll(text, `${name}_now`)}) { ` +
           `${name} = ${position}; ${name}_best = ${name}_now; }`,
       );
     } else {
-      inner.lines.push(`${this.combine(reduction, type, name, text)};`);
+      inner.lines.push(`${combine(this.declarations, reduction, type, name, text)};`);
     }
     for (let i = over.length - 1; i >= 0; i--) {
       const parent = inner.parent!;
@@ -340,41 +328,9 @@ export class Printer {
     return name;
   }
 
-  /** Whether `now` takes the place of `best`. */
-  better(reduction: Reduction, type: Scalar, now: string, best: string): string {
-    const sign = reduction.startsWith("argmin") ? "<" : ">";
-    const test = `${now} ${sign}${reduction.endsWith("Last") ? "=" : ""} ${best}`;
-    if (type !== "f32") return test;
-    const nan = (text: string): string => this.declarations.call("isNan", text);
-    return `((${test}) | (${nan(now)} & !${nan(best)}))`;
-  }
-
   /** An extent of a loop. */
   integerOf(extent: Integer, scope: Scope): string {
     return isHostInteger(extent) ? this.declarations.extent(extent) : this.integer(extent, scope);
-  }
-
-  /** What a reduction begins with. */
-  initial(reduction: Reduction, type: "f32" | "i32" | "u32"): string {
-    const text = INITIAL[reduction][type];
-    if (text.includes("zero()")) this.declarations.prelude.add("zero");
-    return text;
-  }
-
-  /** The statement that takes `text` into `name`. */
-  combine(reduction: Reduction, type: Scalar, name: string, text: string): string {
-    switch (reduction) {
-      case "sum":
-        return `${name} += ${text}`;
-      case "product":
-        return `${name} *= ${text}`;
-      default: {
-        const made = type === "f32"
-          ? this.declarations.call(reduction === "min" ? "nanMin" : "nanMax", name, text)
-          : `${reduction}(${name}, ${text})`;
-        return `${name} = ${made}`;
-      }
-    }
   }
 }
 
