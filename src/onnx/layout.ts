@@ -8,7 +8,7 @@
  * (https://github.com/onnx/onnx/blob/main/docs/ExternalData.md); a smaller one at a multiple of 64.
  * Tensors that share bytes in the source share them in the output.
  */
-import { basename } from "node:path";
+import { basename, dirname, relative } from "node:path";
 import { byteLength, DTYPES } from "../dtype.ts";
 import { InputError } from "../error.ts";
 import {
@@ -151,6 +151,26 @@ export function planModel(
     `Cannot write "${target}": the file would pass 2 GiB, which ONNX's file format does not allow` +
       (externalData === "never" ? ". Allow external data." : ", even with external data."),
   );
+}
+
+/**
+ * Lays out the model file of `model` alone for the file `target`: its external data stay where they
+ * are, called by what `rename` makes of the names that they had.
+ */
+export function planModelFile(
+  model: Model,
+  target: string,
+  rename: (name: string) => string,
+): ModelLayout {
+  const external = new ExternalData(target, {});
+  const folder = dirname(model.path);
+  for (const { tensor: { external: apart, data }, tensor } of modelTensors(model)) {
+    if (!apart || data.kind !== "file") continue;
+    const { path, offset, length } = data;
+    external.places.set(tensor, { location: rename(relative(folder, path)), offset, length });
+  }
+  const rope = encodeModel(model, (tensor) => external.places.get(tensor));
+  return new ModelLayout(model, target, rope, external);
 }
 
 type Role = "initializer" | "attribute";
