@@ -4,7 +4,7 @@
  */
 import { type Bits, type BlockFormat, blockLayout, symmetricZeroPoint } from "../../src/formats.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
-import { plainCodes } from "../../src/quantization/encodings/packing.ts";
+import { plainCodes } from "../../src/quantization/encodings/code_bytes.ts";
 import type { Engine, Method, QuantizeResult } from "../../src/quantization/engine.ts";
 import { float16ToNumber } from "../../src/quantization/half.ts";
 import type { MatrixView } from "../../src/quantization/pipeline.ts";
