@@ -22,6 +22,7 @@ import {
   collect,
   collectExtent,
   dtypes,
+  errorLimit,
   memorySize,
   positiveInteger,
   precision,
@@ -197,6 +198,11 @@ function addVerification(command: Command): void {
     .option("--inputs <file>", "verify on these inputs: .npz, .npy or a picture")
     .option("--provider <name>", "ONNX Runtime's execution provider to verify on", "cpu")
     .option("--seed <n>", "seed of the generated inputs", positiveInteger, 1)
+    .option(
+      "--max-error <number>",
+      "fail with exit code 3 past this relative L2 error of any output, such as 0.1",
+      errorLimit,
+    )
     .option("--per-op", "find the first node where the original and the result part");
 }
 
@@ -262,15 +268,20 @@ function requestOf(options: ConvertOptions, precisions: readonly Precision[]): C
     compile: options.compile ?? null,
     dims: options.dim ?? DEFAULTS.dims,
     maxDims: options.maxDim ?? DEFAULTS.maxDims,
-    // Who names inputs, or asks for the node where two models part, asks for the comparison.
-    verify: options.verify ?? (options.inputs !== undefined || options.perOp ? true : null),
+    verify: options.verify ?? (asksToCompare(options) ? true : null),
     inputs: options.inputs ?? null,
     provider: options.provider,
     seed: options.seed,
     perOp: options.perOp ?? false,
+    maxError: options.maxError ?? null,
     dryRun: options.dryRun ?? false,
     sha256: options.sha256 ?? false,
   };
+}
+
+/** Who names inputs, limits the error, or asks for the node where two models part, asks for a comparison. */
+function asksToCompare({ inputs, maxError, perOp }: ConvertOptions): boolean {
+  return inputs !== undefined || maxError !== undefined || perOp === true;
 }
 
 /** What a dry run calls an output that has no name. */

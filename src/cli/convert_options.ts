@@ -50,6 +50,7 @@ export interface ConvertOptions {
   provider: string;
   seed: number;
   perOp?: true;
+  maxError?: number;
   dryRun?: true;
   sha256?: true;
   json?: true;
@@ -109,6 +110,7 @@ const NOT_OF_LAYOUTS: Partial<Record<keyof ConvertOptions, unknown>> = {
   compile: undefined,
   inputs: undefined,
   perOp: undefined,
+  maxError: undefined,
   dryRun: undefined,
   sha256: undefined,
 };

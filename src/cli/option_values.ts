@@ -90,6 +90,16 @@ export function positiveInteger(value: string): number {
   );
 }
 
+/** A relative error: a number from 0 on. */
+export function errorLimit(value: string): number {
+  const limit = /^[0-9]*\.?[0-9]+(e-?[0-9]{1,3})?$/i.test(value) ? Number(value) : NaN;
+  if (Number.isFinite(limit)) return limit;
+  throw new InputError(
+    `Cannot read --max-error "${value}": it is not a relative error. Give a number from 0 on, such ` +
+      "as 0.1.",
+  );
+}
+
 /** Adds the value of an option that may be given several times. */
 export function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];

@@ -128,6 +128,12 @@ const RULES: readonly Rule[] = [
     serves: ({ verify }) => verify === true,
     needs: "belongs to --verify",
   },
+  {
+    option: "--max-error",
+    given: differs("maxError"),
+    serves: ({ verify }, path) => verify === true && limitedStep(path) !== null,
+    needs: "belongs to --verify of another precision in ONNX, or of a module for WebGPU",
+  },
 ];
 
 /** Whether Python runs on the way that `path` takes, which PyTorch and OpenVINO need. */
@@ -135,6 +141,16 @@ export function usesPython(path: readonly ModelConverter[]): boolean {
   return path.some(({ sourceFormat, targetFormat }) =>
     sourceFormat === "pytorch" || targetFormat === "openvino"
   );
+}
+
+/**
+ * The converter of `path` whose results --max-error limits: the one that changes the precision, as far
+ * as ONNX Runtime runs what it writes, or else the compiler for WebGPU; null where there is neither.
+ */
+export function limitedStep(path: readonly ModelConverter[]): ModelConverter | null {
+  const to = (target: string) => ({ sourceFormat, targetFormat }: ModelConverter) =>
+    sourceFormat === "onnx" && targetFormat === target;
+  return path.find(to("onnx")) ?? path.find(to("webgpu")) ?? null;
 }
 
 /** What only quantization asks for. */

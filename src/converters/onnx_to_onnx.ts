@@ -3,7 +3,7 @@
  * of them, and commits. Nothing is visible at a target before everything of it is written.
  */
 import { basename, dirname, join, resolve } from "node:path";
-import { InputError, InterruptedError, ModelcastError } from "../error.ts";
+import { InputError, InterruptedError } from "../error.ts";
 import { checkTarget } from "../onnx/files.ts";
 import { readModel } from "../onnx/reader.ts";
 import { contentKey } from "../onnx/tensor.ts";
@@ -19,10 +19,8 @@ import { type OpenedEngine, openEngine } from "../quantization/engines.ts";
 import { streamWeights } from "../quantization/pipeline.ts";
 import { NON_FINITE } from "../quantization/planner.ts";
 import type { Weight } from "../quantization/weights.ts";
-import type { Original, VerificationReport } from "../verify.ts";
-import { defaultTolerance, type Tolerance } from "../verify/tolerance.ts";
 import { VERSION } from "../version.ts";
-import { type Conversion, UNVERIFIED, type VerifiedConversion } from "./conversion.ts";
+import type { Conversion, VerifiedConversion } from "./conversion.ts";
 import {
   type ConversionEvents,
   type ConversionStep,
@@ -31,6 +29,7 @@ import {
   type StepOutcome,
   type WrittenModel,
 } from "./converter.ts";
+import { openVerifier, prepareVerification } from "./onnx_verification.ts";
 import {
   type EngineOptions,
   type OutputOptions,
@@ -299,17 +298,14 @@ export class OnnxToOnnx extends ModelConverter {
     return true;
   }
 
-  override async prepare({ verify, dryRun, provider, inputs }: ConverterRequest): Promise<void> {
-    if (verify !== true || dryRun) return;
-    const { checkVerification } = await loadVerification();
-    await checkVerification(provider, inputs);
+  override async prepare(request: ConverterRequest): Promise<void> {
+    if (request.verify === true && !request.dryRun) await prepareVerification(request);
   }
 
   override async executeConversion(step: ConversionStep): Promise<StepOutcome> {
     const { modelPath, outputPath, events, signal } = step;
-    const verifies = step.verify === true && !step.dryRun;
     // What can't be run shows before the work, not after it.
-    const original = verifies ? await runOriginalOf(step) : null;
+    const verifier = step.verify === true && !step.dryRun ? await openVerifier(step) : null;
     const conversions = await convertOnnx(
       { ...step, source: modelPath, output: outputPath },
       events,
@@ -319,75 +315,16 @@ export class OnnxToOnnx extends ModelConverter {
     const verified: VerifiedConversion[] = [];
     for (const conversion of conversions) {
       for (const warning of conversion.warnings) events.warn(warning);
-      const files = conversion.files.map(({ path }) => basename(path));
-      const { verification, failures } = original !== null
-        ? await verify(conversion, join(step.folder, files[0]!), original, step)
-        : { verification: null, failures: [] };
-      const end = failures.length > 0 ? UNVERIFIED : "";
-      verified.push({
-        ...conversion,
-        files: conversion.files.map((file) => ({ ...file, path: `${file.path}${end}` })),
-        verification,
-      });
+      const { verified: told, failures } = verifier === null
+        ? { verified: { ...conversion, verification: null }, failures: [] }
+        : await verifier.verify(conversion);
+      verified.push(told);
       models.push({
         suffix: conversions.length === 1 ? "" : `.${conversion.precision}`,
-        files,
+        files: conversion.files.map(({ path }) => basename(path)),
         failures,
       });
     }
     return { models, report: { kind: "onnx", outputPath, conversions: verified } };
   }
-}
-
-async function loadVerification(): Promise<typeof import("../verify.ts")> {
-  return await import("../verify" + ".ts") as typeof import("../verify.ts");
-}
-
-/** Runs the source in ONNX Runtime, once for all precisions. */
-async function runOriginalOf(step: ConversionStep): Promise<Original> {
-  const { runOriginal } = await loadVerification();
-  return await runOriginal({
-    original: step.modelPath,
-    ...(step.inputs === null ? {} : { inputs: { kind: "file", path: step.inputs } }),
-    seed: step.seed,
-    provider: step.provider,
-    scratch: step.folder,
-    signal: step.signal,
-  });
-}
-
-/** Compares what was written to `path` with its source, in ONNX Runtime. */
-async function verify(
-  conversion: Conversion,
-  path: string,
-  original: Original,
-  step: ConversionStep,
-): Promise<{ verification: VerificationReport | null; failures: readonly string[] }> {
-  try {
-    const report = await original.compare({
-      result: path,
-      perOp: step.perOp,
-      tolerance: toleranceOf(conversion.precision, step.activations),
-    });
-    const verification = {
-      ...report,
-      original: conversion.source.path,
-      result: conversion.files[0]!.path,
-    };
-    return { verification, failures: report.failures };
-  } catch (error) {
-    throwIfAborted(step.signal);
-    // A result that could not be compared is not a verified one.
-    if (error instanceof ModelcastError) {
-      return { verification: null, failures: [error.message.replace(/\.$/, "")] };
-    }
-    throw error;
-  }
-}
-
-/** The limits for a precision; where activations are float16 too, the wider of the two. */
-function toleranceOf(precision: Precision, activations: "float32" | "float16"): Tolerance | null {
-  const own = defaultTolerance(precision);
-  const half = activations === "float16" ? defaultTolerance("float16") : own;
-  return own === null || half === null || own.relativeL2 >= half.relativeL2 ? own : half;
 }

@@ -143,6 +143,8 @@ export interface VerificationOptions {
   readonly seed: number;
   /** Whether to find the first node where original and result part. */
   readonly perOp: boolean;
+  /** The largest relative L2 error of an output that passes; null for the limit of the precision. */
+  readonly maxError: number | null;
 }
 
 /** Symbolic dimensions of a module for WebGPU, by name. */
@@ -205,6 +207,7 @@ export const DEFAULTS = {
   provider: "cpu",
   seed: 1,
   perOp: false,
+  maxError: null,
   nncf: false,
   compile: null,
   dims: {},

@@ -4,6 +4,7 @@
  */
 import { join, resolve } from "node:path";
 import { InputError } from "../error.ts";
+import { renameDataFiles } from "../onnx/data_names.ts";
 import { unreadable } from "../onnx/identify.ts";
 import {
   type ConversionEvents,
@@ -13,7 +14,7 @@ import {
   type StepOutcome,
   type WrittenModel,
 } from "./converter.ts";
-import type { OutputFile } from "./conversion.ts";
+import { type OutputFile, UNVERIFIED } from "./conversion.ts";
 import { askPython, prepareStep, takeFiles } from "./python_step.ts";
 import { registerConverter } from "./registry.ts";
 
@@ -120,8 +121,14 @@ export class PyTorchToOnnx extends ModelConverter {
     const { files, ...told } = await parseAnswer(answer.value);
     const { verification } = told;
     const names = files.map(({ name }) => name);
+    const models = writtenModels(files, verification?.failures ?? []);
+    for (const { files: [own, ...data], failures } of models) {
+      if (failures.length === 0 || data.length === 0) continue;
+      // It must be loadable for whoever looks for the fault.
+      await renameDataFiles(join(step.folder, own!), (name) => `${name}${UNVERIFIED}`);
+    }
     return {
-      models: writtenModels(files, verification?.failures ?? []),
+      models,
       report: {
         kind: "pytorch",
         outputPath: step.outputPath,

@@ -70,6 +70,7 @@ const Request = z.strictObject({
   provider: z.string().min(1).default(DEFAULTS.provider),
   seed: count.default(DEFAULTS.seed),
   perOp: z.boolean().default(DEFAULTS.perOp),
+  maxError: z.number().nonnegative().nullable().default(DEFAULTS.maxError),
   nncf: z.boolean().default(DEFAULTS.nncf),
   compile: z.string().min(1).nullable().default(DEFAULTS.compile),
   dims: z.record(z.string(), count).default(DEFAULTS.dims),

@@ -7,7 +7,7 @@ import { basename, dirname, extname, join, resolve, sep } from "node:path";
 import { InputError, InterruptedError, ModelcastError, VerificationError } from "../error.ts";
 import { StagingFolder } from "../onnx/staging.ts";
 import { removeLitter } from "../onnx/temporary.ts";
-import { checkOptions, usesPython } from "./check_options.ts";
+import { checkOptions, limitedStep, usesPython } from "./check_options.ts";
 import { UNVERIFIED } from "./conversion.ts";
 import type {
   ConversionEvents,
@@ -99,8 +99,9 @@ function requestOf(
 ): ConverterRequest {
   const unasked = converter.verifiedUnasked && usesPython(path) ? true : null;
   const verify = request.verify ?? unasked;
+  const maxError = converter === limitedStep(path) ? request.maxError : null;
   return converter === path.at(-1) || !request.dryRun
-    ? { ...request, verify }
+    ? { ...request, verify, maxError }
     : { ...request, dryRun: false, verify: false, sha256: false };
 }
 

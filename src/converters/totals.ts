@@ -144,6 +144,16 @@ function totalsOf(outcome: Outcome, weights: readonly ConvertedWeight[]): Conver
   };
 }
 
+/** `totals` of a result whose files are `files`. */
+export function withFiles(
+  totals: ConversionTotals,
+  files: readonly { readonly byteLength: number }[],
+): ConversionTotals {
+  const fileBytesAfter = files.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const fileReduction = reduction(totals.fileBytesBefore, fileBytesAfter);
+  return { ...totals, fileBytesAfter, fileReduction };
+}
+
 function reduction(before: number, after: number): number {
   return before === 0 ? 0 : 100 * (1 - after / before);
 }

@@ -19,7 +19,7 @@ import {
   type Tolerance,
   type VerificationReport,
 } from "../verify.ts";
-import { MODULE_TOLERANCES } from "../verify/tolerance.ts";
+import { limitedTo, MODULE_TOLERANCES } from "../verify/tolerance.ts";
 import { UNVERIFIED } from "./conversion.ts";
 import type { ConversionStep, ConverterRequest } from "./converter.ts";
 import { computesInHalf } from "./openvino_inputs.ts";
@@ -49,7 +49,7 @@ export async function prepareModuleVerification(
 
 /** Runs the model of `step` in ONNX Runtime. */
 export async function openModuleVerifier(step: ConversionStep): Promise<ModuleVerifier> {
-  const { modelPath, inputs, seed, provider, signal, dims, maxDims } = step;
+  const { modelPath, inputs, seed, provider, signal, dims, maxDims, maxError } = step;
   const original = await runOriginal({
     original: modelPath,
     ...(inputs === null ? {} : { inputs: { kind: "file", path: inputs } }),
@@ -59,7 +59,8 @@ export async function openModuleVerifier(step: ConversionStep): Promise<ModuleVe
     scratch: step.folder,
     signal,
   });
-  const tolerance = toleranceOf(await readModel(modelPath));
+  const usual = toleranceOf(await readModel(modelPath));
+  const tolerance = maxError === null ? usual : limitedTo(maxError, usual);
   return { verify: async (path) => await verify(path, original, tolerance, step) };
 }
 

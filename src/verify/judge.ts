@@ -100,7 +100,9 @@ export function unchecked(
     sentences.push("branches of If that these inputs do not take");
   }
   if (tolerance === null) {
-    sentences.push("a limit on the error: none is set for this precision");
+    sentences.push(
+      "a limit on the error: none is set for this precision; set one with --max-error",
+    );
   }
   return sentences;
 }

@@ -54,3 +54,8 @@ export const MODULE_TOLERANCES = {
 export function defaultTolerance(precision: string): Tolerance | null {
   return Object.hasOwn(TOLERANCES, precision) ? TOLERANCES[precision]! : null;
 }
+
+/** `usual` with another limit on the relative L2, which then holds for probabilities too. */
+export function limitedTo(relativeL2: number, usual: Tolerance | null): Tolerance {
+  return { relativeL2, probability: 0, equalShare: usual?.equalShare ?? 0 };
+}

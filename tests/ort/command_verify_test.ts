@@ -1,21 +1,32 @@
 /** `--verify` at the command line: what is printed, and the exit codes. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { writeLargeModel } from "../../bench/large_model.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
 import type { VerifiedConversion } from "../../mod.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
+import { verifyModels } from "../../src/verify.ts";
 import { command, type CommandResult, conversionsIn, spawnCommand } from "../command.ts";
 import { mixedModel } from "../convert_models.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
+
+/** Hands `run` a new folder, which is gone afterwards. */
+async function withFolder<Result>(run: (folder: string) => Promise<Result>): Promise<Result> {
+  const folder = await Deno.makeTempDir();
+  try {
+    return await run(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
 
 /** Converts `model` with `args`; `left` says which files were in the folder afterwards. */
 async function verified(
   model: Model,
   ...args: readonly string[]
 ): Promise<CommandResult & { readonly left: readonly string[] }> {
-  const folder = await Deno.makeTempDir();
-  try {
+  return await withFolder(async (folder) => {
     const source = join(folder, "source.onnx");
     await writeModel(model, source);
     const result = await command([
@@ -24,9 +35,7 @@ async function verified(
     ], { folder, permissions: "convert-verify" });
     const left = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
     return { ...result, left };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 /** What two products have in common cancels out, so that what is left is mostly rounding. */
@@ -71,6 +80,53 @@ Deno.test("a result outside the tolerance is exit code 3, and is kept aside", as
   assert.ok(files[0]!.path.endsWith("result.onnx.unverified"));
   assert.deepEqual(JSON.parse(stdout).files, files.map(({ path }) => path));
   assert.deepEqual(left, ["result.onnx.unverified", "source.onnx"]);
+});
+
+Deno.test("--max-error decides where it is given, at every precision", async () => {
+  const four = ["--precision", "4bit", "--json"];
+  const unlimited = await verified(mixedModel(), ...four, "--verify");
+  const [{ verification }] = conversionsIn(unlimited.stdout) as [VerifiedConversion];
+  assert.equal(verification!.tolerance, null);
+  const worst = Math.max(
+    ...verification!.outputs.map(({ float }) => float?.pooledRelativeL2 ?? 0),
+  );
+  assert.ok(worst > 0.001, String(worst));
+  const above = await verified(mixedModel(), ...four, "--max-error", String(1.01 * worst));
+  assert.equal(above.code, 0, above.stderr);
+  assert.equal(JSON.parse(above.stdout).steps[0].conversions[0].verification.passed, true);
+  const below = await verified(mixedModel(), ...four, "--max-error", String(0.99 * worst));
+  assert.equal(below.code, 3, below.stderr);
+  assert.match(below.stderr, /relative L2 error \S+ over all inputs, past the limit of/);
+  assert.deepEqual(below.left, ["result.onnx.unverified", "source.onnx"]);
+  // It takes the place of a wider limit, and of a narrower one.
+  const eight = ["--precision", "8bit", "--max-error"];
+  assert.equal((await verified(mixedModel(), ...eight, "1e-9")).code, 3);
+  assert.equal((await verified(cancellingModel(), ...eight, "1e9")).code, 0);
+});
+
+Deno.test("a result that is kept aside loads, its data lying beside it", async () => {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    await writeModel(cancellingModel(), source, { externalData: "always" });
+    const output = join(folder, "result.onnx");
+    const { code, stdout, stderr } = await command([
+      ...["convert", "--source", source, "--output", output, "--verify", "--precision", "8bit"],
+      ...["--engine", "wasm", "--method", "rtn", "--json", "--sha256"],
+    ], { folder, permissions: "convert-verify" });
+    assert.equal(code, 3, stderr);
+    const [{ files, totals }] = conversionsIn(stdout) as [VerifiedConversion];
+    const aside = ["result.onnx.unverified", "result.onnx.data.unverified"];
+    assert.deepEqual(files.map(({ path }) => path), aside.map((name) => join(folder, name)));
+    for (const { path, byteLength, sha256 } of files) {
+      const bytes = Deno.readFileSync(path);
+      assert.equal(byteLength, bytes.length);
+      assert.equal(sha256, createHash("sha256").update(bytes).digest("hex"));
+    }
+    assert.equal(totals.fileBytesAfter, files.reduce((sum, file) => sum + file.byteLength, 0));
+    // ONNX Runtime finds the data by what the model calls them.
+    const { outputs } = await verifyModels({ original: source, result: files[0]!.path });
+    assert.equal(outputs[0]!.name, "y");
+  });
 });
 
 Deno.test("a provider or inputs that are not there end the command before the work", async () => {

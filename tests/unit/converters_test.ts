@@ -360,6 +360,7 @@ Deno.test("options that belong elsewhere are refused; those that do nothing are 
         [{ compile: "CPU" }, /--compile here: it belongs to --target-format openvino/],
         [{ timeout: 5 }, /--timeout/],
         [{ perOp: true }, /--per-op here: it belongs to --verify/],
+        [{ maxError: 0.1 }, /--max-error here: it belongs to --verify/],
         [{ modelType: "bert" }, /--model-type/],
         [{ precisions: [] }, /no precision is given/],
       ] as const
