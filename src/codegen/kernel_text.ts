@@ -1,6 +1,7 @@
 /** The prelude of `kernels/ops`, taken apart: a shader holds the functions that it calls. */
 import { DeclaredText } from "./declared_text.ts";
 import prelude from "../../kernels/ops/prelude.wgsl" with { type: "text" };
+import bits from "../../kernels/ops/prelude_bits.wgsl" with { type: "text" };
 import smallFloats from "../../kernels/ops/prelude_small_floats.wgsl" with { type: "text" };
 
 /** `text` without comments and blank lines. */
@@ -14,7 +15,7 @@ let declarations: DeclaredText | null = null;
 export function preludeText(names: Iterable<string>): string {
   declarations ??= new DeclaredText(
     "prelude.wgsl",
-    withoutComments(prelude + smallFloats).split(/^(?=(?:fn|const|struct) )/m).map((part) =>
+    withoutComments(bits + prelude + smallFloats).split(/^(?=(?:fn|const|struct) )/m).map((part) =>
       part.trimEnd()
     ),
     /^(?:fn|const|struct)\s+(\w+)/,

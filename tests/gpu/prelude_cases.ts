@@ -33,7 +33,7 @@ const PARTS = [
   ...["scaleBy", "smallFloatMagnitude", "smallFloatValue", "smallestFloatCode"],
 ];
 
-const FILES = ["prelude.wgsl", "prelude_small_floats.wgsl"];
+const FILES = ["prelude_bits.wgsl", "prelude.wgsl", "prelude_small_floats.wgsl"];
 const PRELUDE = (await Promise.all(
   FILES.map((name) => Deno.readTextFile(new URL(`../../kernels/ops/${name}`, import.meta.url))),
 )).join("\n");

@@ -37,10 +37,12 @@ Deno.test("every kernel file and the prelude pass", async () => {
   }
   const folder = new URL("../../kernels/ops/", import.meta.url);
   const text = (name: string) => Deno.readTextFile(new URL(name, folder));
-  const prelude = await text("prelude.wgsl");
-  assert.equal(await checkShader(prelude), null);
-  // The small floats call the functions of the prelude, which they follow.
-  assert.equal(await checkShader(prelude + await text("prelude_small_floats.wgsl")), null);
+  // Each calls functions of those before it.
+  let prelude = "";
+  for (const name of ["prelude_bits.wgsl", "prelude.wgsl", "prelude_small_floats.wgsl"]) {
+    prelude += await text(name);
+    assert.equal(await checkShader(prelude), null, name);
+  }
 });
 
 Deno.test("core WebGPU passes, and what an extension adds where it is enabled", async () => {

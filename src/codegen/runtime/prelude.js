@@ -194,31 +194,6 @@ export function erf(x) {
 }
 
 /**
- * The quotient rounded down; by 0 it is `a`.
- * @param {number} a
- * @param {number} b
- * @returns {number}
- */
-export function floorDiv(a, b) {
-  if (b === 0) return a;
-  const rest = a % b;
-  const quotient = (a - rest) / b;
-  return (rest !== 0 && (rest < 0) !== (b < 0) ? quotient - 1 : quotient) + 0;
-}
-
-/**
- * The remainder with the sign of `b`; by 0 it is 0.
- * @param {number} a
- * @param {number} b
- * @returns {number}
- */
-export function floorMod(a, b) {
-  if (b === 0) return 0;
-  const rest = a % b;
-  return (rest !== 0 && (rest < 0) !== (b < 0) ? rest + b : rest) + 0;
-}
-
-/**
  * The remainder with the sign of `x`.
  * @param {number} x
  * @param {number} y
@@ -238,40 +213,4 @@ export function floorModF32(x, y) {
   const rest = fmodF32(x, y);
   if (rest === 0) return withSign(0, y);
   return Math.fround((rest < 0) !== (y < 0) ? rest + Math.fround(y) : rest);
-}
-
-/**
- * `x^y` modulo 2^32, as a signed number; with a negative `y` its whole part, and 0 for 0.
- * @param {number} x
- * @param {number} y
- * @returns {number}
- */
-export function powI32(x, y) {
-  if (y < 0) return x === 1 || (x === -1 && y % 2 === 0) ? 1 : x === -1 ? -1 : 0;
-  let result = 1;
-  let base = x;
-  for (let left = y; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) result = Math.imul(result, base);
-    base = Math.imul(base, base);
-  }
-  return result;
-}
-
-/**
- * The whole part; what an i32 can't hold, NaN too, is -2^31.
- * @param {number} x
- * @returns {number}
- */
-export function toI32(x) {
-  const whole = Math.trunc(Math.fround(x));
-  return whole >= -(2 ** 31) && whole < 2 ** 31 ? whole + 0 : -(2 ** 31);
-}
-
-/**
- * The whole part modulo 2^32, below 2^63; of what is larger, NaN too, 0.
- * @param {number} x
- * @returns {number}
- */
-export function toU32(x) {
-  return Math.fround(x) >>> 0;
 }
