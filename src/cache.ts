@@ -59,13 +59,6 @@ export async function writeEntry(name: string, value: unknown): Promise<boolean>
   }
 }
 
-/** Forgets what was remembered under `name`. */
-export async function removeEntry(name: string): Promise<void> {
-  const path = entryPath(name);
-  if (path === null || !isGranted({ name: "write", path })) return;
-  await Deno.remove(path).catch(() => undefined);
-}
-
 function entryPath(name: string): string | null {
   if (!ENTRY_NAME.test(name)) throw new TypeError(`"${name}" can't name a cache entry`);
   const folder = cacheFolder();

@@ -22,7 +22,7 @@ import { HostCopy, HostDims, HostScalar, Tensor, Variable } from "./program.ts";
 const MOST_ELEMENTS = 256;
 
 /** The number of elements of `dims`, or null where that depends on symbols. */
-export function staticCount(dims: readonly Integer[]): number | null {
+function staticCount(dims: readonly Integer[]): number | null {
   let count = 1;
   for (const extent of dims) {
     const number = asNumber(extent);

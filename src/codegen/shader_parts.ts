@@ -131,7 +131,7 @@ export class Declarations {
 }
 
 /** True for what is read from the weights file, packed. */
-export function isWeight(tensor: Tensor): boolean {
+function isWeight(tensor: Tensor): boolean {
   return tensor.origin.kind === "weight";
 }
 

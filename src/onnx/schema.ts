@@ -114,7 +114,7 @@ function bigint64(value: unknown): bigint {
 const has = (fields: object, name: string): boolean => Object.hasOwn(fields, name);
 
 /** The default domain is written as nothing or as "ai.onnx". */
-export function foldDomain(domain: string): string {
+function foldDomain(domain: string): string {
   return domain === "ai.onnx" ? "" : domain;
 }
 

@@ -38,7 +38,7 @@ export function maskAt(
 }
 
 /** A mask as what it allows and what it adds: a bool mask allows, a float mask adds. */
-export function maskOf(
+function maskOf(
   mask: Operand | null,
   dims: readonly Integer[],
 ): { allowed: Pair | null; bias: Pair | null } {

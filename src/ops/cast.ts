@@ -70,7 +70,7 @@ function holds(to: DType, from: DType): boolean {
 }
 
 /** `value`, an element of `from`, as an element of `to`. */
-export function castElement(
+function castElement(
   from: DType,
   to: DType,
   value: Value,

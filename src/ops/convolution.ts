@@ -169,7 +169,7 @@ function directly(
 }
 
 /** Zero outside the input. */
-export function paddedElement(
+function paddedElement(
   input: Operand,
   windows: readonly Window[],
 ): Convolved["element"] {

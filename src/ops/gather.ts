@@ -10,7 +10,7 @@ import { elementFromEnd } from "./indices.ts";
 import { castTo, type OpCall, type Operand, operand, type OpRecord } from "./op.ts";
 
 /** `data` along `axis` at the positions that `indices` holds, whose dimensions take its place. */
-export function gathered(data: Operand, indices: Operand, axis: number): Operand {
+function gathered(data: Operand, indices: Operand, axis: number): Operand {
   const count = indices.dims.length;
   const dims = data.dims.toSpliced(axis, 1, ...indices.dims);
   return operand(data.dtype, dims, (position) => {

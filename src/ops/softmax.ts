@@ -42,7 +42,7 @@ export function softmax(input: Operand, axis: number): Operand {
 }
 
 /** The logarithm of {@link softmax}. */
-export function logSoftmax(input: Operand, axis: number): Operand {
+function logSoftmax(input: Operand, axis: number): Operand {
   return operand(input.dtype, input.dims, (indices) => {
     const { extents, at } = rowOf(input, axis, indices);
     const largest = reduce("max", extents, at);

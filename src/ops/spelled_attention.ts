@@ -27,7 +27,7 @@ export const SPELLED_ATTENTION = "SpelledAttention";
  * to [addend]; kept where a condition holds, or replaced where it does [condition, otherwise]; given
  * another shape [shape]; zeros put in the place of NaN.
  */
-export const ATTENTION_STEPS = {
+const ATTENTION_STEPS = {
   scale: 0,
   multiply: 1,
   divide: 1,

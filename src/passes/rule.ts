@@ -191,7 +191,7 @@ export class ModelView {
 }
 
 /** Every graph of `nodes`, inner ones too. */
-export function* graphsOf(nodes: readonly Node[]): Generator<Graph> {
+function* graphsOf(nodes: readonly Node[]): Generator<Graph> {
   for (const node of nodes) {
     for (const graph of subgraphs(node)) yield* allGraphs(graph);
   }

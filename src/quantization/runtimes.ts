@@ -50,7 +50,7 @@ const PROVIDERS: Readonly<Record<RuntimeFamily, readonly string[]>> = {
 };
 
 /** Every runtime that can be named, with its default provider. */
-export function runtimeNames(): string[] {
+function runtimeNames(): string[] {
   const names: string[] = [];
   for (let minor = 22; minor <= NEWEST_MINOR; minor++) {
     names.push(`onnxruntime-1.${minor}`, `onnxruntime-web-1.${minor}`);

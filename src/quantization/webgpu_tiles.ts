@@ -32,7 +32,7 @@ export const SUMS_BYTES = 16;
 
 /** Weights of a long block that a thread takes, and bytes at most that it finds in a pass. */
 export const LONG_RUN = 256;
-export const LONG_RUN_BYTES = 2 * 48 * 4;
+const LONG_RUN_BYTES = 2 * 48 * 4;
 
 /** Bytes of an element in the job's memory. */
 const SOURCE_BYTES: Readonly<Record<WeightType, number>> = { ...UPLOADED_BYTES, float64: 8 };

@@ -59,7 +59,7 @@ export class ShapeMismatch extends Error {
 }
 
 /** SQNR in decibels below which an output has hardly anything of the original's. */
-export const COLLAPSED_SQNR = 3;
+const COLLAPSED_SQNR = 3;
 
 /** Rows of which it says something that all have their largest value at one place: two may by chance. */
 const TELLING_ROWS = 8;

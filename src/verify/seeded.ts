@@ -34,7 +34,7 @@ export interface Unknown {
 }
 
 /** Key of the number below which integers of unknown meaning stay. */
-export const INTEGER_BOUND = "#integers";
+const INTEGER_BOUND = "#integers";
 
 /** Values of the unknowns, by key. */
 export type Assignment = ReadonlyMap<string, number>;

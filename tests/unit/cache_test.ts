@@ -1,6 +1,6 @@
 /** The cache folder: entries, and that without permissions there is silently none. */
 import assert from "node:assert/strict";
-import { cacheFolder, readEntry, removeEntry, writeEntry } from "../../src/cache.ts";
+import { cacheFolder, readEntry, writeEntry } from "../../src/cache.ts";
 
 /** Runs `body` with a fresh folder as MODELCAST_CACHE. */
 async function withCache(body: (folder: string) => Promise<void>): Promise<void> {
@@ -25,7 +25,7 @@ Deno.test("an entry is read as it was written", () =>
     assert.equal(await writeEntry("engine", 2), true);
     assert.equal(await readEntry("engine"), 2);
     assert.deepEqual([...Deno.readDirSync(folder)].map((entry) => entry.name), ["engine.json"]);
-    await removeEntry("engine");
+    await Deno.remove(`${folder}/engine.json`);
     assert.equal(await readEntry("engine"), undefined);
   }));
 
@@ -66,5 +66,4 @@ Deno.test("without permissions nothing is remembered and nothing is asked", {
   assert.ok(cacheFolder()?.endsWith(".cache"));
   assert.equal(await writeEntry("engine", 1), false);
   assert.equal(await readEntry("engine"), undefined);
-  await removeEntry("engine");
 });

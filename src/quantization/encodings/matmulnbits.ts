@@ -54,7 +54,7 @@ export const matMulNBitsJoined: Form = {
 };
 
 /** Type of the activations that the weight's first product has. */
-export function activationType({ weight }: Target): DType {
+function activationType({ weight }: Target): DType {
   return (weight.uses.find((use) => use.kind === "matmul") ?? weight.uses[0]!).view.dtype;
 }
 
