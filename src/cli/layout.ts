@@ -35,6 +35,10 @@ async function layOut(options: LayoutArguments): Promise<number> {
     const { modelPath, outputPath } = options.request;
     const task = checkLayout(modelPath, outputPath, options.request.task);
     const request = { ...options.request, task };
+    if (request.verify ?? true) {
+      const { checkVerification } = await import("../verify.ts");
+      await checkVerification(request.provider, null);
+    }
     // The models lie there until the folder is written.
     const work = new StagingFolder(resolve(request.outputPath));
     try {

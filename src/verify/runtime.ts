@@ -116,7 +116,7 @@ function unavailable(cause: unknown): MissingToolError {
     return new MissingToolError(
       'Cannot load "onnxruntime-node": it runs native code, which is not permitted, with its ' +
         "telemetry switched off by a variable. Run again with " +
-        `--allow-ffi=${folder} --allow-env=${NO_TELEMETRY}`,
+        `--allow-ffi=${folder} --allow-env=${NO_TELEMETRY}, or by the task convert-verify or convert-python.`,
       { cause },
     );
   }

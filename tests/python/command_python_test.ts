@@ -131,8 +131,14 @@ Deno.test("a folder becomes a module with a page that tokenizes, checked at each
 Deno.test("what --verify lacks shows before the export", async () => {
   await withFolder(async (folder) => {
     const source = writeConfig(folder, BERT);
-    const all = ["--source", source, "--random-weights", "--verify", "--precision", "8bit"];
-    for (const output of ["bert.onnx", "bert.webgpu.js"]) {
+    const all = ["--source", source, "--random-weights"];
+    for (
+      const [output, ...more] of [
+        ["bert.onnx", "--verify", "--precision", "8bit"],
+        ["bert.webgpu.js", "--verify", "--precision", "8bit"],
+        ["bert-js", "--layout", "transformers.js"],
+      ] as const
+    ) {
       const child = new Deno.Command(Deno.execPath(), {
         args: [
           ...["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert-python"],
@@ -142,7 +148,7 @@ Deno.test("what --verify lacks shows before the export", async () => {
             `--allow-write=.,${folder}`,
             "main.ts",
           ],
-          ...["convert", ...all, "--output", join(folder, output)],
+          ...["convert", ...all, ...more, "--output", join(folder, output)],
         ],
         cwd: ROOT,
       });
