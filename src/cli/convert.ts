@@ -35,7 +35,7 @@ function print(
     // A file that a later step names is that step's.
     const later = result.steps.slice(index + 1).flatMap(filesOf);
     const kept = result.files.filter((path) => !later.includes(path));
-    for (const line of formatStep(step, kept)) reporter.line(line);
+    for (const line of formatStep(step, kept, options.listWeights)) reporter.line(line);
   }
   if (result.steps.length > 1 && result.files.length > 0) {
     reporter.line("");

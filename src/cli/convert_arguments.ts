@@ -36,6 +36,8 @@ export interface ConvertArguments {
   /** Null where the output's name tells. */
   readonly targetFormat: ModelFormat | null;
   readonly request: ConverterRequest;
+  /** Whether every weight is to have a row in the report, however many there are. */
+  readonly listWeights: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
 }
@@ -119,6 +121,7 @@ export function addConvertOptions(
     )
     .option("--dry-run", "print what would be written, to the byte, and write nothing")
     .option("--sha256", "print the SHA-256 of what was written")
+    .option("--list-weights", "print a row for each weight, however many there are")
     .option("--json", "print the report as JSON")
     .option("--quiet", "print nothing but errors")
     .action((options: ConvertOptions) => done(checkConvert(options)));
@@ -219,6 +222,7 @@ function checkConvert(options: ConvertOptions): ConvertArguments | LayoutArgumen
     kind: "convert",
     sourceFormat: options.sourceFormat ?? null,
     targetFormat: options.targetFormat ?? null,
+    listWeights: options.listWeights ?? false,
     json,
     quiet,
     request: requestOf(options, precisionsOf(options)),

@@ -53,6 +53,7 @@ export interface ConvertOptions {
   maxError?: number;
   dryRun?: true;
   sha256?: true;
+  listWeights?: true;
   json?: true;
   quiet?: true;
 }
@@ -113,6 +114,7 @@ const NOT_OF_LAYOUTS: Partial<Record<keyof ConvertOptions, unknown>> = {
   maxError: undefined,
   dryRun: undefined,
   sha256: undefined,
+  listWeights: undefined,
 };
 
 /** Refuses what a layout would leave undone. */

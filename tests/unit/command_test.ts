@@ -152,6 +152,8 @@ Deno.test("a layout refuses the options that it has no use for", async () => {
       [["--output", "b", "--per-op"], "--per-op"],
       [["--output", "b", "--inputs", "x.npz"], "--inputs"],
       [["--output", "b", "--sha256"], "--sha256"],
+      [["--output", "b", "--list-weights"], "--list-weights"],
+      [["--output", "b", "--max-error", "0.1"], "--max-error"],
       [["--output", "b", "--external-data", "always"], "--external-data"],
       [["--output", "b", "--encoding", "qdq"], "--encoding"],
       [["--output", "b", "--runtime", "openvino-2026.4"], "--runtime"],

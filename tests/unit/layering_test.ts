@@ -25,7 +25,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["src/verify.ts", "src/verify/"],
   ["src/converters/"],
   ["src/layout/"],
-  ["src/report.ts", "src/find.ts"],
+  ["src/report.ts", "src/report/", "src/find.ts"],
   ["src/cli/"],
   ["main.ts", "mod.ts"],
 ];
