@@ -145,10 +145,11 @@ export interface WeightTables {
   readonly file: string;
   /** Bytes of the file. */
   readonly bytes: number;
-  /** Byte length of each GPU buffer. */
+  /** Byte length of each GPU buffer, a multiple of 256. */
   readonly buffers: readonly number[];
+  /** Pieces of buffers, in order of the file, together all of them. */
   readonly chunks: readonly WeightChunk[];
-  /** Buffer, byte offset (a multiple of 256) and bytes of each weight. */
+  /** Of each weight its buffer, the byte offset in it (a multiple of 256) and its bytes (of 4). */
   readonly tensors: readonly (readonly [buffer: number, offset: number, bytes: number])[];
 }
 

@@ -9,6 +9,7 @@ import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { InputError, InterruptedError } from "../error.ts";
 import { PartialFile, publishTogether } from "../onnx/files.ts";
+import type { WeightChunk, WeightTables } from "./module.ts";
 
 /** One weight to write. */
 export interface WeightSource {
@@ -17,32 +18,6 @@ export interface WeightSource {
   readonly bytes: number;
   /** All of its bytes, in pieces of any size. */
   read(): AsyncIterable<Uint8Array>;
-}
-
-/** Where the weights are: in the file, and in the GPU's buffers. */
-export interface WeightTable {
-  /** The file's name, without a folder. */
-  readonly file: string;
-  /** Bytes of the file. */
-  readonly bytes: number;
-  /** Bytes of each buffer, multiples of {@link ALIGNMENT}. */
-  readonly buffers: number[];
-  /** Pieces of buffers, in order of the file, together all of them. */
-  readonly chunks: WeightChunk[];
-  /** Of each weight its buffer, the offset in it and its bytes, a multiple of 4 and at least 4. */
-  readonly tensors: [buffer: number, offset: number, bytes: number][];
-}
-
-/** A piece of a buffer. */
-export interface WeightChunk {
-  readonly buffer: number;
-  /** Byte offset in the buffer. */
-  readonly offset: number;
-  /** Byte offset in the file. */
-  readonly at: number;
-  readonly bytes: number;
-  /** SHA-256 in hexadecimal digits. */
-  readonly sha256: string;
 }
 
 /** Bytes of a buffer at most: `maxStorageBufferBindingSize` that WebGPU promises of every device. */
@@ -72,7 +47,7 @@ export async function writeWeights(
   path: string,
   weights: readonly WeightSource[],
   options: WriteWeightsOptions = {},
-): Promise<WeightTable> {
+): Promise<WeightTables> {
   const { buffers, tensors } = placeWeights(weights, options.bufferBytes ?? BUFFER_BYTES);
   const header = safetensorsHeader(buffers);
   const total = buffers.reduce((sum, bytes) => sum + bytes, 0);
@@ -118,7 +93,7 @@ export async function writeWeights(
  *
  * @throws InputError for a weight that fits no buffer.
  */
-export function planWeights(path: string, weights: readonly WeightSource[]): WeightTable {
+export function planWeights(path: string, weights: readonly WeightSource[]): WeightTables {
   const { buffers, tensors } = placeWeights(weights, BUFFER_BYTES);
   const chunks: WeightChunk[] = [];
   let at = safetensorsHeader(buffers).length;
@@ -136,9 +111,9 @@ export function planWeights(path: string, weights: readonly WeightSource[]): Wei
 function placeWeights(
   weights: readonly WeightSource[],
   limit: number,
-): { buffers: number[]; tensors: WeightTable["tensors"] } {
+): Pick<WeightTables, "buffers" | "tensors"> {
   const buffers: number[] = [];
-  const tensors: WeightTable["tensors"] = [];
+  const tensors: [buffer: number, offset: number, bytes: number][] = [];
   for (const { name, bytes } of weights) {
     const bound = Math.max(4, Math.ceil(bytes / 4) * 4);
     const taken = Math.ceil(bound / ALIGNMENT) * ALIGNMENT;

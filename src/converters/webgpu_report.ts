@@ -2,9 +2,8 @@
 import type { MemoryPlan } from "../codegen/memory_plan.ts";
 import type { CompiledModule } from "../codegen/mod.ts";
 import { FAMILIES } from "../codegen/kernels.ts";
-import type { SizeLimit, VariantTable } from "../codegen/module.ts";
+import type { SizeLimit, VariantTable, WeightTables } from "../codegen/module.ts";
 import type { ShaderChecker } from "../codegen/shader_check.ts";
-import type { WeightTable } from "../codegen/weights_file.ts";
 import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";
 import { VERSION } from "../version.ts";
 import type { VerificationReport } from "../verify/report.ts";
@@ -131,7 +130,7 @@ export function packedBits(model: Model): Map<string, number> {
 export function describeModule(parts: {
   readonly source: ModuleReport["source"];
   readonly compiled: CompiledModule;
-  readonly table: WeightTable;
+  readonly table: WeightTables;
   readonly bits: ReadonlyMap<string, number>;
   readonly nodes: Readonly<Record<string, number>>;
   readonly dims: DimExtents;
