@@ -197,6 +197,16 @@ export function attribute(node: Node, name: string): AttributeValue | undefined 
   return node.attributes.find((entry) => entry.name === name)?.value;
 }
 
+/**
+ * Whether the value of one of the attributes `names` of `node` (of any, without names) can't be read
+ * here: callers of the function around it give it, or it is a long list.
+ */
+export function hasUnreadAttribute(node: Node, names?: readonly string[]): boolean {
+  return node.attributes.some(({ name, value }) =>
+    value.type === "carried" && (names?.includes(name) ?? true)
+  );
+}
+
 /** The integer attribute `name` of `node`, or `fallback` where it is absent or of another type. */
 export function intAttribute(node: Node, name: string, fallback: number): number {
   const value = attribute(node, name);

@@ -686,6 +686,90 @@ export const ENCODING_CASES: readonly EncodingCase[] = [
       return model;
     },
   },
+  {
+    name: "a constant in a branch of a function of an older opset",
+    feeds: BRANCH_FEEDS,
+    weights: ["fw"],
+    tolerance: TIGHT,
+    build: () => {
+      const model = simpleModel(
+        [makeNode("Layer", "own", ["x", "p"], ["y"])],
+        [],
+        BRANCH_FEEDS,
+        2,
+      );
+      const branch = (weight: string, output: string) =>
+        makeGraph(output, {
+          nodes: [
+            constantNode(floats(weight, [64, 24])),
+            makeNode("MatMul", "", ["fx", weight], [output]),
+          ],
+          outputs: [makeValueInfo(output, "float32", [null, null])],
+        });
+      model.opsets.set("own", 1);
+      model.functions.push({
+        name: "Layer",
+        domain: "own",
+        overload: "",
+        opsets: new Map([["", 9]]),
+        inputs: ["fx", "fp"],
+        outputs: ["fy"],
+        attributes: [],
+        nodes: [
+          makeNode("If", "", ["fp"], ["fy"], [
+            graphAttribute("then_branch", branch("fw", "ft")),
+            graphAttribute("else_branch", branch("fv", "fe")),
+          ]),
+        ],
+        valueInfo: [],
+        carried: NOTHING_CARRIED,
+      });
+      return model;
+    },
+  },
+  {
+    name: "an embedding in a function",
+    feeds: [indices([2, 2], [3, 0, -1, 19], "int64")],
+    weights: ["fw"],
+    tolerance: TIGHT,
+    build: () => {
+      const feeds = [indices([2, 2], [3, 0, -1, 19], "int64")];
+      const model = simpleModel([makeNode("Look", "own", ["i"], ["y"])], [], feeds, 3);
+      model.opsets.set("own", 1);
+      model.functions.push({
+        name: "Look",
+        domain: "own",
+        overload: "",
+        opsets: new Map([["", 17]]),
+        inputs: ["fi"],
+        outputs: ["fy"],
+        attributes: [],
+        nodes: [
+          constantNode(floats("fw", [20, 64])),
+          makeNode("Gather", "", ["fw", "fi"], ["fy"]),
+        ],
+        valueInfo: [],
+        carried: NOTHING_CARRIED,
+      });
+      return model;
+    },
+  },
+  simple(
+    "matmul of a weight that is transposed without an order of axes",
+    () => [makeNode("Transpose", "", ["w"], ["t"]), makeNode("MatMul", "", ["x", "t"], ["y"])],
+    () => [floats("w", [24, 64])],
+    [feed("x", [4, 64])],
+    2,
+    ["w"],
+  ),
+  simple(
+    "an embedding that nothing is looked up in",
+    () => [makeNode("Gather", "", ["w", "i"], ["y"])],
+    () => [floats("w", [20, 72])],
+    [indices([1, 0], [], "int64")],
+    3,
+    ["w"],
+  ),
   simple(
     "float16 matmul",
     () => [makeNode("MatMul", "", ["x", "w"], ["y"])],

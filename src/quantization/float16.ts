@@ -33,6 +33,7 @@ import {
   type Value,
 } from "./float16/typed_graph.ts";
 import { typedGraph } from "./float16/resolver.ts";
+import { unreachedConstants } from "./float16/unreached.ts";
 
 export { addErrorSums, convertElements, FLOAT_BYTES, type FloatType } from "./float16/elements.ts";
 
@@ -169,7 +170,7 @@ export async function convertFloats(
 
   const fills: FloatFill[] = [];
   const converted: ConvertedConstant[] = [];
-  const kept: KeptConstant[] = [];
+  const kept: KeptConstant[] = unreachedConstants(model, from);
   const made = new Map<Value, Tensor>();
   for (const [value, fact] of facts) {
     const source = value.tensor!;

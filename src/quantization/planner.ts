@@ -21,7 +21,7 @@ import type { MatrixView } from "./pipeline.ts";
 import { rewriteModel } from "./rewrite.ts";
 import type { Runtime } from "./runtimes.ts";
 import { DEFAULT_RUNTIME, lacks, parseRuntime, slows } from "./runtimes.ts";
-import { Scopes } from "./scopes.ts";
+import { outermost, Scopes } from "./scopes.ts";
 import type { SkippedTensor, Weight } from "./weights.ts";
 import { findWeights, quoted } from "./weights.ts";
 
@@ -154,7 +154,14 @@ export function applyPlan(model: Model, plan: QuantizationPlan): readonly Planne
 export function raiseModel(model: Model, plan: QuantizationPlan): QuantizationPlan {
   const { patches, opset, irVersion, options } = plan;
   if (patches.length === 0) return plan;
-  if ((model.opsets.get("") ?? 1) >= opset && model.irVersion >= irVersion) return plan;
+  // A function imports an opset of its own, which may be below the model's.
+  const bodies = patches.map(({ target }) => outermost(target.weight.body));
+  const lowest = Math.min(
+    ...[model, ...bodies.map((body) => body.function ?? model)].map(({ opsets }) =>
+      opsets.get("") ?? 1
+    ),
+  );
+  if (lowest >= opset && model.irVersion >= irVersion) return plan;
   upgradeModel(model, { opset, irVersion });
   // The upgrade may have exchanged nodes that the plan refers to.
   return planQuantization(model, options);

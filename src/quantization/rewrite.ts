@@ -7,7 +7,7 @@ import { makeNode, NOTHING_CARRIED } from "../ir.ts";
 import type { Patch } from "./encodings/encoding.ts";
 import { MICROSOFT } from "./encodings/encoding.ts";
 import type { Body } from "./scopes.ts";
-import { constantTensor, nodesOf, Scopes } from "./scopes.ts";
+import { constantTensor, nodesOf, outermost, Scopes } from "./scopes.ts";
 
 /** Rewrites `model` by `patches`, which were made of it as it stands. */
 export function rewriteModel(model: Model, patches: readonly Patch[]): void {
@@ -22,7 +22,7 @@ export function rewriteModel(model: Model, patches: readonly Patch[]): void {
     setNodes(body, [...fixed, ...change.prologue, ...nodes]);
     removeInitializers(body, change.removedTensors);
     if (change.usesMicrosoft) {
-      const opsets = body.function?.opsets ?? model.opsets;
+      const opsets = outermost(body).function?.opsets ?? model.opsets;
       if (!opsets.has(MICROSOFT)) opsets.set(MICROSOFT, 1);
       if (!model.opsets.has(MICROSOFT)) model.opsets.set(MICROSOFT, 1);
     }

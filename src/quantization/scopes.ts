@@ -28,6 +28,13 @@ export type Use =
   | { readonly kind: "operand"; readonly body: Body; readonly node: Node; readonly input: number }
   | { readonly kind: "output"; readonly body: Body };
 
+/** The function or main graph that a body is, or lies in. */
+export function outermost(body: Body): Body {
+  let at = body;
+  while (at.parent !== null) at = at.parent;
+  return at;
+}
+
 /** The nodes of a body. */
 export function nodesOf(body: Body): Node[] {
   return body.graph?.nodes ?? body.function!.nodes;
@@ -38,6 +45,19 @@ export function constantTensor(node: Node): Tensor | null {
   if (node.opType !== "Constant" || node.domain !== "") return null;
   const value = attribute(node, "value");
   return value?.type === "tensor" ? value.value : null;
+}
+
+/** The sparse constants that a body defines, by the tensors of their values. */
+export function* sparseConstantsOf(body: Body): Generator<{ name: string; values: Tensor }> {
+  for (const { values } of body.graph?.sparseInitializers ?? []) {
+    yield { name: values.name, values };
+  }
+  for (const node of nodesOf(body)) {
+    if (node.opType !== "Constant" || node.domain !== "") continue;
+    const value = attribute(node, "sparse_value");
+    if (value?.type !== "sparse_tensor") continue;
+    yield { name: node.outputs[0] ?? "", values: value.value.values };
+  }
 }
 
 /** Every name of a model, resolved once. Later changes to the model are not seen. */

@@ -6,7 +6,7 @@
 import type { DType } from "../dtype.ts";
 import { dtypeOfOnnx, DTYPES } from "../dtype.ts";
 import type { Node, Tensor } from "../ir.ts";
-import { elementCount, intAttribute, intsAttribute } from "../ir.ts";
+import { elementCount, hasUnreadAttribute, intAttribute, intsAttribute } from "../ir.ts";
 import type { Body, Scopes } from "./scopes.ts";
 
 /** A value as a view of the traced tensor. */
@@ -26,8 +26,8 @@ export interface Reading {
   readonly node: Node | null;
   readonly input: number;
   readonly view: View;
-  /** The moving operators on the way, first one first. */
-  readonly path: readonly { readonly body: Body; readonly node: Node }[];
+  /** The moving operators on the way, first one first, and the rank of what each is given. */
+  readonly path: readonly { readonly body: Body; readonly node: Node; readonly rank: number }[];
 }
 
 /** Values of small integer constants, by tensor; absent for one that can't be read. */
@@ -72,7 +72,8 @@ export function traceReadings(
       for (const [output, next] of moved) {
         const target = node.outputs[output];
         if (target !== undefined && target !== "") {
-          follow(use.body, target, next, [...path, { body: use.body, node }]);
+          const step = { body: use.body, node, rank: view.dims.length };
+          follow(use.body, target, next, [...path, step]);
         }
       }
     }
@@ -103,7 +104,7 @@ function move(
   view: View,
   constants: (operand: number) => readonly number[] | null,
 ): [output: number, view: View][] | null {
-  if (node.domain !== "") return null;
+  if (node.domain !== "" || hasUnreadAttribute(node)) return null;
   if (node.opType === "Concat") return concatenation(node, view);
   if (input !== 0) return null;
   const one = (next: View): [number, View][] => [[0, next]];

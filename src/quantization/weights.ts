@@ -5,13 +5,13 @@
  * that quantization blocks run along it. What is no weight is listed with the reason.
  */
 import type { Graph, Node, Tensor } from "../ir.ts";
-import { elementCount, floatAttribute, intAttribute } from "../ir.ts";
+import { elementCount, floatAttribute, hasUnreadAttribute, intAttribute } from "../ir.ts";
 import { byteLength, DTYPES } from "../dtype.ts";
 import { openTensor } from "../onnx/tensor.ts";
 import type { WeightType } from "./engine.ts";
 import type { MatrixView } from "./pipeline.ts";
 import type { Body, Scopes } from "./scopes.ts";
-import { constantTensor, isOverridable, nodesOf } from "./scopes.ts";
+import { constantTensor, isOverridable, nodesOf, sparseConstantsOf } from "./scopes.ts";
 import type { Reading } from "./weight_trace.ts";
 import { rowMajorStrides, traceReadings } from "./weight_trace.ts";
 
@@ -73,10 +73,10 @@ export function findWeights(scopes: Scopes): { weights: Weight[]; skipped: Skipp
         skipped.push({ name, tensor, bytes, reason: found });
       } else weights.push(found);
     }
-    for (const { values } of body.graph?.sparseInitializers ?? []) {
+    for (const { name, values } of sparseConstantsOf(body)) {
       if (!isFloat(values)) continue;
       skipped.push({
-        name: values.name,
+        name,
         tensor: values,
         bytes: byteLength(values.dtype, elementCount(values.dims)),
         reason: "it is stored sparse",
@@ -127,6 +127,8 @@ function examine(
     if (operand === null) {
       return matrix < 2
         ? `a vector that ${quoted(reading.node)} reads`
+        : hasUnreadAttribute(reading.node)
+        ? `${quoted(reading.node)} reads it in a way that the callers of its function choose`
         : `${quoted(reading.node)} reads it, which takes no quantized weight there`;
     }
     const { kind, role, reduction } = operand;
@@ -195,6 +197,15 @@ interface Reduction {
   readonly stride: number | null;
 }
 
+/** Attributes that decide which axis of a weight an operator sums over, or looks up along. */
+const DECISIVE_ATTRIBUTES: readonly string[] = [
+  "axis",
+  "transA",
+  "transB",
+  "transBatchA",
+  "transBatchB",
+];
+
 /** What a node does with a weight at operand `input`; null where that is no weight operand. */
 function weightOperand(
   node: Node,
@@ -203,6 +214,9 @@ function weightOperand(
 ): { kind: UseKind; role: WeightRole; reduction: Reduction } | null {
   const { dims, strides } = reading.view;
   const rank = dims.length;
+  // Callers of a function say how its node reads the weight, and may say it differently.
+  if (hasUnreadAttribute(node, DECISIVE_ATTRIBUTES)) return null;
+  const rewritable = !hasUnreadAttribute(node);
   const along = (axes: number[]): Reduction => {
     const wide = axes.filter((axis) => dims[axis]! > 1);
     const extent = elementCount(wide.map((axis) => dims[axis]!));
@@ -221,7 +235,7 @@ function weightOperand(
       const reduction = along([(input === 0) === transposed ? rank - 2 : rank - 1]);
       const plain = intAttribute(node, "transBatchA", 0) === 0 &&
         intAttribute(node, "transBatchB", 0) === 0 && intAttribute(node, "transA", 0) === 0;
-      const kind = input === 1 && rank === 2 && plain ? "matmul" : "float";
+      const kind = input === 1 && rank === 2 && plain && rewritable ? "matmul" : "float";
       return { kind, role: "matmul", reduction };
     }
     case ":Gemm": {
@@ -229,7 +243,8 @@ function weightOperand(
       const transposed = intAttribute(node, input === 0 ? "transA" : "transB", 0) !== 0;
       const reduction = along([(input === 0) === transposed ? 0 : 1]);
       const finite = Number.isFinite(floatAttribute(node, "alpha", 1));
-      return { kind: input === 1 && finite ? "matmul" : "float", role: "matmul", reduction };
+      const kind = input === 1 && finite && rewritable ? "matmul" : "float";
+      return { kind, role: "matmul", reduction };
     }
     case ":Gather": {
       const axis = intAttribute(node, "axis", 0);
@@ -246,7 +261,7 @@ function weightOperand(
         reduction: along([...dims.keys()].slice(1)),
       };
     case ":ConvTranspose": {
-      if (input !== 1 || rank < 3) return null;
+      if (input !== 1 || rank < 3 || hasUnreadAttribute(node, ["group"])) return null;
       const channels = dims[0]! / Math.max(1, intAttribute(node, "group", 1));
       const inputs = along([0]);
       const reduction = channels >= 16

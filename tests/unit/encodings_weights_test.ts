@@ -209,3 +209,35 @@ Deno.test("a tensor that is cut and joined a thousandfold is left alone in no ti
   });
   assert.match(reasons.get("w")!, /^too many operators read it/);
 });
+
+Deno.test("what callers of a function choose is not taken for its default", () => {
+  const chosen = (name: string) => ({
+    name,
+    value: { type: "carried" } as const,
+    carried: NOTHING_CARRIED,
+  });
+  const reason = (...nodes: Node[]) => find({ nodes, initializers: [floats("w", [40, 40])] });
+  const gemm = (name: string) => makeNode("Gemm", "", ["x", "w"], ["y"], [chosen(name)]);
+  const says = (nodes: Node[], text: RegExp) =>
+    assert.match(reason(...nodes).reasons.get("w") ?? "", text);
+  says([gemm("transB")], /^Gemm "y" reads it in a way that the callers of its function choose$/);
+  says([makeNode("Gather", "", ["w", "i"], ["y"], [chosen("axis")])], /^Gather "y" .* choose$/);
+  says(
+    [makeNode("Transpose", "", ["w"], ["t"], [chosen("perm")]), multiply("t")],
+    /^Transpose "t" .* choose$/,
+  );
+  // A factor of the result says nothing of the weight, but no other operator takes it over.
+  assert.equal(reason(gemm("alpha")).weights.get("w")!.uses[0]!.kind, "float");
+});
+
+Deno.test("a sparse Constant is listed", () => {
+  const values = floats("v", [3]);
+  const indices = integers("i", [0, 5, 9]);
+  const value = {
+    type: "sparse_tensor",
+    value: { values, indices, dims: [40, 9], carried: NOTHING_CARRIED },
+  } as const;
+  const attributes = [{ name: "sparse_value", value, carried: NOTHING_CARRIED }];
+  const nodes = [makeNode("Constant", "", [], ["w"], attributes), multiply("w")];
+  assert.equal(find({ nodes }).reasons.get("w"), "it is stored sparse");
+});

@@ -629,6 +629,35 @@ Deno.test("an unknown operator is left alone with Casts around it", async () => 
   }
 });
 
+Deno.test("a sparse Constant keeps its type, is listed, and is cast where it is used", async () => {
+  const value = {
+    type: "sparse_tensor",
+    value: {
+      values: floats("v", [2], [1, 2]),
+      indices: integers("i", [0, 3]),
+      dims: [2, 2],
+      carried: NOTHING_CARRIED,
+    },
+  } as const;
+  const model = modelOf({
+    nodes: [
+      makeNode("Constant", "", [], ["w"], [
+        { name: "sparse_value", value, carried: NOTHING_CARRIED },
+      ]),
+      makeNode("MatMul", "", ["x", "w"], ["y"]),
+    ],
+    inputs: [info("x", "float32", ["n", 2])],
+    outputs: [info("y", "float32", ["n", 2])],
+  });
+  const { report } = await convertFloats(model, HALF);
+  assert.deepEqual(report.kept.map(({ name, reason }) => [name, reason]), [
+    ["w", "it is stored sparse"],
+  ]);
+  const product = model.graph.nodes.find((node) => node.opType === "MatMul")!;
+  const cast = model.graph.nodes.find((node) => node.outputs[0] === product.inputs[1])!;
+  assert.deepEqual([cast.opType, cast.inputs], ["Cast", ["w"]]);
+});
+
 Deno.test("a type that nothing states follows from its users", async () => {
   const model = modelOf({
     inputs: [info("x", "float32")],

@@ -8,7 +8,7 @@ import { byteLength } from "../../dtype.ts";
 import type { DType } from "../../dtype.ts";
 import { symmetricZeroPoint } from "../../formats.ts";
 import type { Attribute } from "../../ir.ts";
-import { elementCount, int, ints } from "../../ir.ts";
+import { attribute, elementCount, int, ints } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
 import { allRows, layoutOf } from "./encoding.ts";
 import { codeDims, decodeCodes, splitBytes } from "./expressions.ts";
@@ -73,12 +73,30 @@ export const dequantizeLinear: Form = {
     if (dims.join() !== tensor.dims.join()) value = b.reshape(b.load, value, tensor.dims);
     if (!(half || tensor.dtype === "float32")) b.cast(b.load, value, tensor.dtype);
     b.giveName();
+    nameOrders(target, b);
     const codeBits = format.bits === 3 ? 8 : format.bits;
     b.memoryBytes = Math.ceil(elementCount(plan.codeDims) * codeBits / 8) +
       byteLength(half ? "float16" : "float32", elementCount(plan.scaleDims)) +
       (points.length === 0 ? 0 : Math.ceil(elementCount(plan.scaleDims) * codeBits / 8));
   },
 };
+
+/**
+ * Writes down the order of axes of Transposes that leave it to the default: ONNX Runtime 1.22 and
+ * 1.24 end the process where such a one follows a DequantizeLinear per axis.
+ */
+function nameOrders({ weight }: Target, b: PatchBuilder): void {
+  for (const { path } of weight.uses) {
+    for (const { body, node, rank } of path) {
+      if (node.opType !== "Transpose" || attribute(node, "perm") !== undefined) continue;
+      if (b.replacements.has(node)) continue;
+      const order = Array.from({ length: rank }, (_, axis) => rank - 1 - axis);
+      const place = b.replace(body, node);
+      b.emit(place, "Transpose", node.inputs, [ints("perm", order)], node.outputs[0]);
+      place.nodes.at(-1)!.name = node.name;
+    }
+  }
+}
 
 /** How the operator is used for a target. */
 interface Use {

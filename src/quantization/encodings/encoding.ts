@@ -138,7 +138,7 @@ export class PatchBuilder {
     const name = this.shared.scopes.freshName(`${weight.name}.${part}`);
     const length = byteLength(dtype, elementCount(dims));
     const tensor = makeTensor(name, dtype, dims, { kind: "pending", length });
-    this.require(1, Math.max(4, DTYPES[dtype].irVersion));
+    this.require(constantOpset(this.target, dtype), Math.max(4, DTYPES[dtype].irVersion));
     this.constants.push({ body: weight.body, tensor });
     this.fills.push(makeFill(tensor, this.target, packing));
     return name;
@@ -264,6 +264,15 @@ export class PatchBuilder {
       memoryBytes: this.memoryBytes,
     };
   }
+}
+
+/**
+ * Default-domain opset from which the target's body may hold a constant of a type. An initializer's
+ * type is bound to no opset; a function has none, and the outputs of its Constant nodes are.
+ */
+export function constantOpset({ weight }: Target, dtype: DType): number {
+  if (weight.body.graph !== null) return 1;
+  return { uint4: 21, int4: 21, uint2: 25, int2: 25 }[dtype as string] ?? 1;
 }
 
 /** Default-domain opset that gave an operator the form in which it is emitted here. */

@@ -69,7 +69,11 @@ export function decodeCodes(
     const codes = b.cast(place, b.emit(place, "Add", [lowBits, raised]), "float32");
     return b.reshape(place, codes, [0, blocks, blockLength]);
   }
-  const name = stored.split ? stored.codes : b.reshape(place, stored.codes, [0, blocks, -1, 1]);
+  const name = stored.split ? stored.codes : b.reshape(
+    place,
+    stored.codes,
+    [0, blocks, blockLength * stored.bits / 8, 1],
+  );
   const codes = b.cast(place, splitBytes(b, place, name, stored.bits), "float32");
   return b.reshape(place, codes, [0, blocks, blockLength]);
 }

@@ -6,6 +6,7 @@
  */
 import { int } from "../../ir.ts";
 import type { ScaleType } from "../../formats.ts";
+import { outermost } from "../scopes.ts";
 import type { WeightUse } from "../weights.ts";
 import { quoted } from "../weights.ts";
 import type { CodeNames } from "./expressions.ts";
@@ -17,7 +18,7 @@ import {
   zeroPointBits,
 } from "./expressions.ts";
 import type { Form, PatchBuilder, Place, Target } from "./encoding.ts";
-import { layoutOf, MICROSOFT } from "./encoding.ts";
+import { constantOpset, layoutOf, MICROSOFT } from "./encoding.ts";
 
 /** Stored codes, scales and zero points of a matrix, by row. */
 export interface StoredRows {
@@ -69,12 +70,14 @@ export const gatherBlockQuantized: Form = {
     }
     return null;
   },
-  needs({ weight, format }) {
+  needs(target) {
+    const { weight, format } = target;
     const castScales = weight.uses[0]!.view.dtype !== format.scaleType;
     const irVersion = format.bits === 4 ? 10 : 4;
+    const opset = Math.max(9, constantOpset(target, format.bits === 4 ? "uint4" : "uint8"));
     return [
       { op: "GatherBlockQuantized", bits: format.bits, castScales },
-      { op: "opset", opset: 9, irVersion },
+      { op: "opset", opset, irVersion },
     ];
   },
   express(target, b) {
@@ -244,7 +247,10 @@ export function gatherRows(
   place.nodes.at(-1)!.name = use.node.name;
 }
 
-/** Gives rows [lookups, columns] the shape that the Gather's result has. */
+/**
+ * Gives rows [lookups, columns] the shape that the Gather's result has. Below opset 14 Reshape can't
+ * be told that an extent is 0, so that a lookup of nothing, such as [1, 0], fails there.
+ */
 function reshapeToLookup(
   b: PatchBuilder,
   place: Place,
@@ -255,5 +261,7 @@ function reshapeToLookup(
   const lookups = b.emit(place, "Shape", [use.node.inputs[1]!]);
   const rest = b.list(place.body, use.view.dims.slice(1));
   const shape = b.emit(place, "Concat", [lookups, rest], [int("axis", 0)]);
-  b.emit(place, "Reshape", [rows, shape], [], output);
+  const model = outermost(place.body).function ?? b.shared.scopes.model;
+  const zeros = (model.opsets.get("") ?? 1) >= 14 ? [int("allowzero", 1)] : [];
+  b.emit(place, "Reshape", [rows, shape], zeros, output);
 }

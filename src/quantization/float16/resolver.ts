@@ -5,7 +5,7 @@
  */
 import type { DType } from "../../dtype.ts";
 import { InputError } from "../../error.ts";
-import type { Graph, Model, ModelFunction, Node } from "../../ir.ts";
+import { attribute, type Graph, type Model, type ModelFunction, type Node } from "../../ir.ts";
 import { connectBodies } from "./control_flow.ts";
 import { infer, inferAt } from "./inference.ts";
 import { constantTensor, typeByAttribute } from "./output_types.ts";
@@ -163,7 +163,9 @@ class Resolver {
       if (name === "") return;
       const value = define(scope, name, operation, stated.get(name) ?? null);
       const formal = schema === null ? undefined : formalAt(schema.outputs, index);
-      const variable = variableOf(formal);
+      // A sparse tensor keeps its type.
+      const sparse = node.opType === "Constant" && attribute(node, "sparse_value") !== undefined;
+      const variable = sparse ? free(null, NONE, true) : variableOf(formal);
       slots.push(
         make(value, operation, variable, (renamed) => {
           node.outputs[index] = renamed;
