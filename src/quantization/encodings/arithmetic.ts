@@ -4,9 +4,8 @@
  * load, where `DequantizeLinear` would run at every inference (see `docs/runtimes.md`); the file
  * holds the codes, memory the float weight.
  */
-import { ints } from "../../ir.ts";
 import { byteLength } from "../../dtype.ts";
-import { elementCount } from "../../ir.ts";
+import { elementCount, ints } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
 import { allRows, layoutOf } from "./encoding.ts";
 import type { Packing } from "./packing.ts";

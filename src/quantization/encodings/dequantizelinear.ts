@@ -11,7 +11,7 @@ import type { Attribute } from "../../ir.ts";
 import { attribute, elementCount, int, ints } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
 import { allRows, layoutOf } from "./encoding.ts";
-import { codeDims, decodeCodes, splitBytes } from "./expressions.ts";
+import { decodeCodes, pendingCodes, splitBytes } from "./expressions.ts";
 
 /** The form `dequantizelinear`. */
 export const dequantizeLinear: Form = {
@@ -191,11 +191,11 @@ function joinedCodes(target: Target, b: PatchBuilder, plan: Use): string {
   const { format, granularity, view } = target;
   const { blocks, blockLength } = layoutOf(target);
   const rows = allRows(target);
-  const dims = codeDims(3, rows, blocks, blockLength, true);
-  const plane = (part: string, index: 0 | 1 | 2) =>
-    b.pending(part, "uint8", dims, { part: "codes", plane: index });
-  const planes = [plane("low0", 0), plane("low1", 1), plane("high", 2)] as const;
-  let codes = decodeCodes(b, b.load, { bits: 3, planes, split: true }, blocks, blockLength);
+  const stored = pendingCodes(b, 3, [rows, blocks, blockLength], true, (plane = 0) => ({
+    part: "codes",
+    plane,
+  }));
+  let codes = decodeCodes(b, b.load, stored, blocks, blockLength);
   if (format.symmetric) {
     const middle = b.constant(b.load.body, "float32", [], [symmetricZeroPoint(3)]);
     codes = b.emit(b.load, "Sub", [codes, middle]);

@@ -9,6 +9,7 @@ import { int } from "../../ir.ts";
 import type { Bits } from "../../formats.ts";
 import { symmetricZeroPoint } from "../../formats.ts";
 import type { PatchBuilder, Place } from "./encoding.ts";
+import type { Packing } from "./packing.ts";
 
 /** Stored codes by name: one tensor, or for 3 bits the planes L0, L1 and H. */
 export type CodeNames =
@@ -28,7 +29,7 @@ export function zeroPointBits(bits: Bits): 8 | 4 | 2 {
  * Dims of stored codes of `lead` rows in blocks. Where `split`, with the axes along which a byte is
  * taken apart, else [lead, blocks, bytes] as `MatMulNBits` takes them.
  */
-export function codeDims(
+function codeDims(
   bits: Bits,
   lead: number,
   blocks: number,
@@ -42,6 +43,27 @@ export function codeDims(
   }
   const bytes = blockLength * bits / 8;
   return split ? [lead, blocks, bytes, 1] : [lead, blocks, bytes];
+}
+
+/**
+ * Adds tensors of codes with the dims of {@link codeDims}: one, or for 3 bits three; `packing` says
+ * what each holds, by its plane where there are several.
+ */
+export function pendingCodes(
+  b: PatchBuilder,
+  bits: Bits,
+  [lead, blocks, blockLength]: readonly [lead: number, blocks: number, blockLength: number],
+  split: boolean,
+  packing: (plane?: 0 | 1 | 2) => Packing,
+): CodeNames {
+  const dims = codeDims(bits, lead, blocks, blockLength, split);
+  if (bits !== 3) return { bits, codes: b.pending("codes", "uint8", dims, packing()), split };
+  const planes = [
+    b.pending("low0", "uint8", dims, packing(0)),
+    b.pending("low1", "uint8", dims, packing(1)),
+    b.pending("high", "uint8", dims, packing(2)),
+  ] as const;
+  return { bits, planes, split };
 }
 
 /** The codes as float32 [lead, blocks, blockLength]; the first extent may be known at run time only. */

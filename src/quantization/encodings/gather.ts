@@ -11,9 +11,9 @@ import type { WeightUse } from "../weights.ts";
 import { quoted } from "../weights.ts";
 import type { CodeNames } from "./expressions.ts";
 import {
-  codeDims,
   decodeCodes,
   decodeZeroPoints,
+  pendingCodes,
   scaleCodes,
   zeroPointBits,
 } from "./expressions.ts";
@@ -147,31 +147,12 @@ function storeRows(target: Target, b: PatchBuilder, rows: number): StoredRows {
   const { bits } = format;
   const blocks = single ? 1 : layout.blocks;
   const blockLength = single ? Math.ceil(weight.view.columns / 16) * 16 : layout.blockLength;
-  const dims = codeDims(bits, rows, blocks, blockLength, true);
-  const packing = (plane?: 0 | 1 | 2) => {
+  const codes = pendingCodes(b, bits, [rows, blocks, blockLength], true, (plane) => {
     const which = plane === undefined ? {} : { plane };
-    return single
-      ? {
-        part: "blocks",
-        rows,
-        columns: weight.view.columns,
-        blockLength,
-        transposed: false,
-        ...which,
-      } as const
-      : { part: "codes", ...which } as const;
-  };
-  const codes: CodeNames = bits === 3
-    ? {
-      bits,
-      planes: [
-        b.pending("low0", "uint8", dims, packing(0)),
-        b.pending("low1", "uint8", dims, packing(1)),
-        b.pending("high", "uint8", dims, packing(2)),
-      ],
-      split: true,
-    }
-    : { bits, codes: b.pending("codes", "uint8", dims, packing()), split: true };
+    if (!single) return { part: "codes", ...which };
+    const { columns } = weight.view;
+    return { part: "blocks", rows, columns, blockLength, transposed: false, ...which };
+  });
   const scaleDims = single ? [1, 1] : [rows, blocks];
   const scales = floatScales(
     b,

@@ -16,7 +16,7 @@ import { quoted } from "../weights.ts";
 import type { Form, PatchBuilder, Place, Target } from "./encoding.ts";
 import { layoutOf, MICROSOFT } from "./encoding.ts";
 import type { CodeNames } from "./expressions.ts";
-import { codeDims, zeroPointBits } from "./expressions.ts";
+import { pendingCodes, zeroPointBits } from "./expressions.ts";
 import { floatScales, gatherRows } from "./gather.ts";
 import type { Packing } from "./packing.ts";
 
@@ -162,25 +162,13 @@ function storeCodes(
   const { weight, format, granularity } = target;
   const { bits } = format;
   const { rows, columns, order } = weight.view;
-  const dims = codeDims(bits, rows, blocks, blockLength, false);
   const packing = (plane?: 0 | 1 | 2): Packing => {
     const which = plane === undefined ? {} : { plane };
     if (granularity === "block") return { part: "codes", ...which };
     const transposed = granularity === "tensor" && order === "columns";
     return { part: "blocks", rows, columns, blockLength, transposed, ...which };
   };
-  if (bits !== 3) {
-    return { bits, codes: b.pending("codes", "uint8", dims, packing()), split: false };
-  }
-  return {
-    bits,
-    planes: [
-      b.pending("low0", "uint8", dims, packing(0)),
-      b.pending("low1", "uint8", dims, packing(1)),
-      b.pending("high", "uint8", dims, packing(2)),
-    ],
-    split: false,
-  };
+  return pendingCodes(b, bits, [rows, blocks, blockLength], false, packing);
 }
 
 /** Nibbles [N, blocks, blockLength / 2] of 3-bit planes or 2-bit codes. */
