@@ -78,6 +78,10 @@ export async function runConverters(
     }
     if (!(error instanceof ModelcastError)) throw error;
     if (staging !== null) error.message = withFinalPaths(error.message, staging.path, outputPath);
+    // What a step on the way made has a name that no file has in the end.
+    if (path.length > 1 && !error.message.includes(request.modelPath)) {
+      error.message += ` It was on the way from "${request.modelPath}".`;
+    }
     return { success: false, outputPath, error, files: published, steps };
   } finally {
     staging?.discard();

@@ -307,6 +307,25 @@ Deno.test("errors name the files as they will be, not where they lie on the way"
   });
 });
 
+Deno.test("errors of a later step name what the conversion began with", async () => {
+  await withFolder(async (folder) => {
+    const [first, second] = [new Writer(), new Writer()];
+    second.executeConversion = (step) =>
+      Promise.reject(new InputError(`Cannot compile "${step.sourceName}": an op is unknown.`));
+    const asked = request(folder);
+    const { error } = await runConverters([first, second], asked);
+    assert.equal(
+      error?.message,
+      `Cannot compile "${join(folder, "out.onnx")}": an op is unknown. ` +
+        `It was on the way from "${asked.modelPath}".`,
+    );
+    first.executeConversion = () =>
+      Promise.reject(new InputError(`Cannot read "${asked.modelPath}": it is empty.`));
+    const direct = await runConverters([first, second], asked);
+    assert.equal(direct.error?.message, `Cannot read "${asked.modelPath}": it is empty.`);
+  });
+});
+
 Deno.test("a converter of one's own has one method to write", async () => {
   await withFolder(async (folder) => {
     @registerConverter({ sourceFormat: "openvino", targetFormat: "onnx" })
