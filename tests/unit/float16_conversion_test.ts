@@ -926,6 +926,17 @@ Deno.test("new names avoid those that are taken, in bodies too", async () => {
   assert.equal(text(model.graph)[0], "Cast(x)->x_float16_2");
 });
 
+Deno.test("a Constant that names two outputs holds one tensor", async () => {
+  const held = constant("w", floats("", [5000], Array(5000).fill(0.5)));
+  const model = modelOf({
+    inputs: [info("x", "float32", ["n", 5000])],
+    outputs: [info("y", "float32", ["n", 5000])],
+    nodes: [{ ...held, outputs: ["w", "more"] }, makeNode("Mul", "", ["x", "w"], ["y"])],
+  });
+  const { fills } = await convert(model);
+  assert.deepEqual(fills.map(({ tensor }) => tensor.dims), [[5000]]);
+});
+
 Deno.test("large tensors wait and are filled in pieces", async () => {
   const count = 700_000;
   const values = Float32Array.from({ length: count }, (_, i) => (i % 4096) / 16 - 70);

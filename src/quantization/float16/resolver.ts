@@ -171,7 +171,7 @@ class Resolver {
           node.outputs[index] = renamed;
         }),
       );
-      if (node.opType === "Constant" && node.domain === "") {
+      if (index === 0 && node.opType === "Constant" && node.domain === "") {
         value.tensor = constantTensor(node, name);
       }
     });
