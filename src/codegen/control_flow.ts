@@ -288,6 +288,12 @@ export function lowerLoop(lowering: Lowering, call: NodeCall, names: Names): rea
   const graph = lowering.subgraph(call, "body");
   const carriedCount = call.inputCount - 2;
   const collectedCount = graph.outputs.length - 1 - carriedCount;
+  if (carriedCount < 0 || collectedCount < 0) {
+    call.fail(
+      `it carries ${Math.max(0, carriedCount)} values, and its body gives ` +
+        `${graph.outputs.length} outputs`,
+    );
+  }
   return turn(lowering, call, names, {
     graph,
     initial: initial.map((tensor) => tensor ?? call.fail("an initial value is missing")),
@@ -314,6 +320,12 @@ export function lowerScan(lowering: Lowering, call: NodeCall, names: Names): rea
   const states = call.inputCount - scanned;
   const inputs = call.inputs.map((tensor) => tensor ?? call.fail("an input is missing"));
   const collectedCount = graph.outputs.length - states;
+  if (!(scanned >= 1) || states < 0 || collectedCount < 0) {
+    call.fail(
+      `it scans ${scanned} of ${call.inputCount} inputs, and its body gives ` +
+        `${graph.outputs.length} outputs`,
+    );
+  }
   const axes = call.ints("scan_input_axes") ?? Array(scanned).fill(0);
   const directions = call.ints("scan_input_directions") ?? Array(scanned).fill(0);
   const reversed = call.ints("scan_output_directions") ?? Array(collectedCount).fill(0);

@@ -40,6 +40,9 @@ import { type Block, outputAxes, type Program, type Step, Tensor } from "./progr
 /** Elements of a constant that are read at conversion at most: shapes, axes, scalars. */
 const MOST_CONSTANT_ELEMENTS = 1024;
 
+/** Positions along an axis at most: shaders count in 32 bits. */
+const MOST_POSITIONS = 2 ** 31 - 1;
+
 /** Nodes of a model at most, subgraphs included: what the compiler takes a few minutes for. */
 export const MOST_NODES = 100_000;
 
@@ -54,6 +57,10 @@ export function isSmallConstant(tensor: Initializer): boolean {
 /** The elements of a small constant, from its bytes. */
 export function smallElements(tensor: Initializer, bytes: Uint8Array): readonly number[] {
   return decodeElements(tensor.dtype, bytes, elementCount(tensor.dims));
+}
+
+function isNumeric(dtype: DType): boolean {
+  return dtype !== "string" && !dtype.startsWith("complex");
 }
 
 /** Lowers a model. */
@@ -111,12 +118,36 @@ export class Lowering {
           `Give it a shape; its dimensions may be symbolic.`,
       );
     }
-    return info.shape.map((dim, i) => dim ?? `${info.name}.${i}`);
+    const dims = info.shape.map((dim, i) => dim ?? `${info.name}.${i}`);
+    this.#checkDims(
+      `the input "${info.name}"`,
+      dims.map((dim) => typeof dim === "number" ? integer(dim) : ONE),
+    );
+    return dims;
+  }
+
+  /**
+   * Refuses what has more axes than expressions can be written for (strides are products of extents, so
+   * that they grow with the square), and extents that shaders can't count to.
+   */
+  #checkDims(what: string, dims: readonly Integer[]): void {
+    if (dims.length > MOST_AXES) {
+      throw new InputError(
+        `Cannot compile "${this.model.path}": ${what} has ${dims.length} axes, more than ${MOST_AXES}.`,
+      );
+    }
+    for (const { constant } of dims) {
+      if (Math.abs(constant) <= MOST_POSITIONS) continue;
+      throw new InputError(
+        `Cannot compile "${this.model.path}": ${what} has an extent of ${constant} or about that, ` +
+          `more than ${MOST_POSITIONS}.`,
+      );
+    }
   }
 
   #dtypeOf(info: ValueInfo): DType {
     const { dtype } = info;
-    if (dtype === null || dtype === "string" || dtype.startsWith("complex")) {
+    if (dtype === null || !isNumeric(dtype)) {
       throw new InputError(
         `Cannot compile "${this.model.path}": the input "${info.name}" is no tensor of numbers.`,
       );
@@ -174,6 +205,11 @@ export class Lowering {
       return tensor;
     });
     const call: NodeCall = new NodeCall(node, label, this, inputs, this.model.path, names);
+    for (const tensor of inputs) {
+      if (tensor !== null && !isNumeric(tensor.dtype)) {
+        call.fail(`an input is of type ${tensor.dtype}, which shaders don't have`);
+      }
+    }
     const outputs = this.#outputs(node, call, names);
     for (const [i, name] of node.outputs.entries()) {
       if (name === "") continue;
@@ -184,25 +220,24 @@ export class Lowering {
   }
 
   #outputs(node: Node, call: NodeCall, names: Names): readonly Operand[] {
-    if (node.domain === "") {
-      if (node.opType === "If") return lowerIf(this, call, names);
-      if (node.opType === "Loop") return lowerLoop(this, call, names);
-      if (node.opType === "Scan") return lowerScan(this, call, names);
-    }
-    const record = opRecord(node.domain, node.opType);
-    if (record === undefined) {
-      call.fail(
-        `the op ${node.domain === "" ? "" : `${node.domain}.`}${node.opType} isn't compiled to ` +
-          `WebGPU`,
-      );
-    }
     try {
-      return record.lower(call);
+      if (node.domain === "") {
+        if (node.opType === "If") return lowerIf(this, call, names);
+        if (node.opType === "Loop") return lowerLoop(this, call, names);
+        if (node.opType === "Scan") return lowerScan(this, call, names);
+      }
+      const record = opRecord(node.domain, node.opType);
+      if (record !== undefined) return record.lower(call);
     } catch (cause) {
       // Records check what ONNX leaves open; that ranks and types are what it says, they presume.
       if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
       call.fail(`its inputs and attributes don't fit the op (${cause.message})`, { cause });
     }
+    return call.fail(
+      `the op ${
+        node.domain === "" ? "" : `${node.domain}.`
+      }${node.opType} isn't compiled to WebGPU`,
+    );
   }
 
   /** The graph attribute `name` of `call`'s node. */
@@ -256,12 +291,7 @@ export class Lowering {
   /** `operand` as a tensor. */
   materialize(operand: Operand, label: string): Tensor {
     if (operand instanceof Tensor) return operand;
-    if (operand.dims.length > MOST_AXES) {
-      throw new InputError(
-        `Cannot compile ${label} of "${this.model.path}": a result has ${operand.dims.length} axes, ` +
-          `more than ${MOST_AXES}.`,
-      );
-    }
+    this.#checkDims(`a result of ${label}`, operand.dims);
     const axes = outputAxes(operand.dims);
     const body = operand.at(axes.map((entry) => this.#position(entry)));
     const tensor = this.define(
@@ -301,7 +331,9 @@ export class Lowering {
   constant(initializer: Initializer): Tensor {
     let tensor = this.#constants.get(initializer);
     if (tensor === undefined) {
-      tensor = new Tensor(initializer.dtype, initializer.dims.map(integer), {
+      const dims = initializer.dims.map(integer);
+      this.#checkDims(`the constant "${initializer.name}"`, dims);
+      tensor = new Tensor(initializer.dtype, dims, {
         kind: "weight",
         initializer,
         part: null,

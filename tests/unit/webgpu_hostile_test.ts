@@ -8,6 +8,7 @@ import { compileModel } from "../../src/codegen/mod.ts";
 import type { DType } from "../../src/dtype.ts";
 import { ModelcastError } from "../../src/error.ts";
 import {
+  type Attribute,
   type Dim,
   int,
   ints,
@@ -15,13 +16,79 @@ import {
   makeModel,
   makeNode,
   makeValueInfo,
+  type Node,
+  NOTHING_CARRIED,
+  type Tensor,
 } from "../../src/ir.ts";
 import { opRecords } from "../../src/ops/mod.ts";
+import { floats, integers } from "../encoding_models.ts";
 
 const dtypes = fc.constantFrom<DType>("float32", "float16", "int64", "int32", "uint8", "bool");
 const dims = fc.array(fc.constantFrom<Dim>(0, 1, 2, 3, 4, 8, "n", "s", null), { maxLength: 5 });
 const names = opRecords().map(({ name, domain }) => ({ name, domain }));
 const numbers = fc.constantFrom(-(2 ** 40), -3, -1, 0, 1, 2, 5, 2 ** 31, 2 ** 53 - 1);
+
+/** The refusal of a model of these nodes over inputs of these shapes. */
+async function refusal(
+  nodes: Node[],
+  inputs: Readonly<Record<string, readonly Dim[]>>,
+  initializers: Tensor[] = [],
+): Promise<string> {
+  const graph = makeGraph("g", {
+    nodes,
+    inputs: Object.entries(inputs).map(([name, dims]) =>
+      makeValueInfo(name, name === "c" ? "bool" : "float32", [...dims])
+    ),
+    initializers,
+    outputs: [makeValueInfo("y", "float32", null)],
+  });
+  const start = performance.now();
+  const error = await compileModel(makeModel("hostile.onnx", 14, new Map([["", 28]]), graph))
+    .then(() => null, (cause) => cause);
+  assert.ok(error instanceof ModelcastError, String(error));
+  assert.ok(performance.now() - start < 10_000);
+  return error.message;
+}
+
+Deno.test("a thousand axes and extents past what shaders count to are refused at once", async () => {
+  const many = Array.from({ length: 1000 }, (_, i) => `d${i}`);
+  assert.match(
+    await refusal([makeNode("ReduceSum", "", ["x"], ["y"])], { x: many }),
+    /the input "x" has 1000 axes/,
+  );
+  const ones = floats("w", Array(1000).fill(1));
+  assert.match(
+    await refusal([makeNode("Add", "", ["x", "w"], ["y"])], { x: ["n"] }, [ones]),
+    /the constant "w" has 1000 axes/,
+  );
+  assert.match(
+    await refusal([makeNode("Expand", "", ["x", "shape"], ["y"])], { x: [1, 4] }, [
+      integers("shape", [2 ** 40, 4]),
+    ]),
+    /a result of Expand 0 has an extent of 1099511627776/,
+  );
+});
+
+Deno.test("bodies that give too little, and counts that nothing fits, are refused by name", async () => {
+  const body: Attribute = {
+    name: "body",
+    value: { type: "graph", value: makeGraph("body", {}) },
+    carried: NOTHING_CARRIED,
+  };
+  assert.match(
+    await refusal([makeNode("Loop", "", ["", "c"], ["y"], [body])], { c: [] }),
+    /Cannot compile Loop "y" .* carries 0 values, and its body gives 0 outputs/,
+  );
+  for (const count of [-1, 0, 2, 2 ** 31]) {
+    assert.match(
+      await refusal(
+        [makeNode("Scan", "", ["x"], ["y"], [body, int("num_scan_inputs", count)])],
+        { x: [3, 4] },
+      ),
+      /Cannot compile Scan "y" .* it scans -?\d+ of 1 inputs|its body gives 0 outputs/,
+    );
+  }
+});
 
 Deno.test("calls of every op with any ranks, types and attributes end in time", async () => {
   const call = fc.record({
