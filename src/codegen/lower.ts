@@ -231,6 +231,7 @@ export class Lowering {
     } catch (cause) {
       // Records check what ONNX leaves open; that ranks and types are what it says, they presume.
       if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
+      if (isStackOverflow(cause)) throw cause;
       call.fail(`its inputs and attributes don't fit the op (${cause.message})`, { cause });
     }
     return call.fail(
@@ -383,4 +384,9 @@ export class Lowering {
   declaredRank(name: string): number | null {
     return this.#declared.get(name)?.shape?.length ?? null;
   }
+}
+
+/** True for what ends a recursion that went too deep. */
+export function isStackOverflow(cause: unknown): boolean {
+  return cause instanceof RangeError && /stack/.test(cause.message);
 }

@@ -20,7 +20,13 @@ import { VERSION } from "../version.ts";
 import { emit } from "./emit.ts";
 import type { Emitted, EmittedDispatch, EmittedWeight } from "./emitted.ts";
 import { encodeJson } from "./encode.ts";
-import { isSmallConstant, MOST_NODES, type SmallConstants, smallElements } from "./lower.ts";
+import {
+  isSmallConstant,
+  isStackOverflow,
+  MOST_NODES,
+  type SmallConstants,
+  smallElements,
+} from "./lower.ts";
 import type {
   InputTable,
   KernelTable,
@@ -156,7 +162,7 @@ function generated(
   } catch (cause) {
     // Types and ranks are taken to be what ONNX says of each op; a model where they aren't ends here.
     if (cause instanceof ModelcastError || !(cause instanceof Error)) throw cause;
-    if (cause instanceof RangeError && /stack/.test(cause.message)) {
+    if (isStackOverflow(cause)) {
       throw new InputError(
         `Cannot compile "${model.path}": its graphs or its expressions are nested too deep.`,
         { cause },
