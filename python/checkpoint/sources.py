@@ -15,6 +15,7 @@ from checkpoint import checkpoints
 from checkpoint import configurations
 from checkpoint import exported_programs
 from checkpoint import hugging_face
+from checkpoint import model_classes
 from checkpoint import programs
 from checkpoint import timm_models
 from child.dialog import Dialog, Refusal
@@ -296,7 +297,7 @@ def _load_transformers(
             "with it what weights don't show, such as the number of attention heads."
         )
     keys = set(tensors) if tensors is not None else None
-    choice = hugging_face.choose_class(config, asked.task, asked.source, keys)
+    choice = model_classes.choose_class(config, asked.task, asked.source, keys)
     if tensors is None:
         module = hugging_face.with_random_weights(
             choice, config, asked.seed, asked.attention, asked.source

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Lists of each task, in order of preference.
-_OWN_TASKS: dict[str, tuple[str, ...]] = {
+OWN_TASKS: dict[str, tuple[str, ...]] = {
     "causal-lm": ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",),
     "seq2seq": (
         "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
@@ -27,21 +26,11 @@ _OWN_TASKS: dict[str, tuple[str, ...]] = {
     ),
     "base": ("MODEL_MAPPING_NAMES",),
 }
+"""The lists of each task that a request may name and a class serves, the preferred first."""
+
 # Lists that say nothing about what a class does.
 _VAGUE = {"MODEL_FOR_PRETRAINING_MAPPING_NAMES", "MODEL_FOR_RETRIEVAL_MAPPING_NAMES"}
 _LIST_NAME = re.compile(r"MODEL_FOR_(\w+?)(?:_MAPPING)?_NAMES")
-
-TASKS = (
-    "auto",
-    "base",
-    "causal-lm",
-    "causal-lm-with-past",
-    "seq2seq",
-    "classification",
-    "ctc",
-    "feature-extraction",
-)
-"""What a request may ask for."""
 
 
 def classes_for(task: str, model_type: str) -> list[str]:
@@ -55,7 +44,7 @@ def classes_for(task: str, model_type: str) -> list[str]:
 
 def task_of(architecture: str) -> str:
     """The task that a class serves: "base" for one without a head."""
-    for task in _OWN_TASKS:
+    for task in OWN_TASKS:
         for name in _lists_of(task):
             if any(_names(entry, architecture) for entry in _list(name).values()):
                 return task
@@ -69,7 +58,7 @@ def task_of(architecture: str) -> str:
 def classes_of(model_type: str) -> dict[str, str]:
     """Every class that transformers lists for `model_type`, with the task that it serves."""
     found: dict[str, str] = {}
-    tasks = [(task, name) for task in _OWN_TASKS for name in _lists_of(task)]
+    tasks = [(task, name) for task in OWN_TASKS for name in _lists_of(task)]
     for task, name in [*tasks, *_other_lists()]:
         entry = _list(name).get(model_type, ())
         for architecture in entry if isinstance(entry, (tuple, list)) else (entry,):
@@ -79,8 +68,8 @@ def classes_of(model_type: str) -> dict[str, str]:
 
 def _lists_of(task: str) -> tuple[str, ...]:
     task = {"causal-lm-with-past": "causal-lm", "feature-extraction": "base"}.get(task, task)
-    if task in _OWN_TASKS:
-        return _OWN_TASKS[task]
+    if task in OWN_TASKS:
+        return OWN_TASKS[task]
     return tuple(name for other, name in _other_lists() if other == task)
 
 
@@ -88,7 +77,7 @@ def _other_lists() -> Iterator[tuple[str, str]]:
     """The tasks without a name of their own here, with their lists."""
     from transformers.models.auto import modeling_auto
 
-    own = {name for names in _OWN_TASKS.values() for name in names} | _VAGUE
+    own = {name for names in OWN_TASKS.values() for name in names} | _VAGUE
     for name in vars(modeling_auto):
         match = _LIST_NAME.fullmatch(name)
         if match and name not in own:
