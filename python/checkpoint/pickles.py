@@ -14,69 +14,33 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from checkpoint.file_formats import clip, refuse_file
 from checkpoint.pickle_names import DTYPES, HARMLESS, STORAGE_BYTES, STRIDED
+from checkpoint.pickle_values import (
+    Call,
+    Global,
+    Mapping,
+    Sequence,
+    Storage,
+    Tuple,
+    Unsafe,
+    advice_to_trust,
+    check_key,
+    check_keys_of,
+    check_strided,
+    depth_of,
+)
 
 MAXIMUM_PICKLE_BYTES = 64 * 2**20
 """Bytes of a pickle, which holds names and sizes, not weights."""
 _MAXIMUM_OPERATIONS = 5_000_000
-_MAXIMUM_DEPTH = 200
 _MAXIMUM_LINE_BYTES = 65_536
-# Elements of a tensor that repeats its storage by strides of zero, as `expand` makes them.
-_MAXIMUM_EXPANDED_ELEMENTS = 2**22
-_DAMAGED = "It is damaged: download or save it again."
-
-
-@dataclass(frozen=True)
-class _Global:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Storage:
-    key: str
-    elements: int
-    bytes: int
-
-
-@dataclass
-class _Call:
-    """The result of a call, or of anything else that is not looked into."""
-
-    name: str
-
-
-@dataclass
-class _Mapping:
-    depth: int = 1
-
-
-@dataclass
-class _Sequence:
-    items: list[Any] = field(default_factory=list)
-    depth: int = 1
-
-
-class _Tuple(tuple[Any, ...]):
-    """A tuple that knows how deeply it nests."""
-
-    depth: int = 1
-
 
 _MARK = object()
-
-
-class _Unsafe(Exception):
-    """What is wrong with the pickle, to be completed with the file's name."""
-
-    def __init__(self, state: str, advice: str = _DAMAGED) -> None:
-        super().__init__(state)
-        self.state = state
-        self.advice = advice
 
 
 @dataclass
@@ -99,7 +63,7 @@ def inspect_stream(path: Path, stream: BinaryIO) -> Inspection:
     """
     try:
         return _Machine().run(_operations(_Bounded(stream)))
-    except _Unsafe as error:
+    except Unsafe as error:
         raise refuse_file(path, error.state, error.advice) from error
     except (
         ValueError,
@@ -134,7 +98,7 @@ def _operations(stream: _Bounded) -> Iterator[tuple[str, Any]]:
     start = stream.tell()
     for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
         if count > _MAXIMUM_OPERATIONS or (position or 0) - start > MAXIMUM_PICKLE_BYTES:
-            raise _Unsafe(
+            raise Unsafe(
                 "its pickle holds more objects than any list of weights needs",
                 "Save the state dict alone.",
             )
@@ -158,8 +122,8 @@ class _Machine:
             else:
                 handler = _HANDLERS.get(name)
                 if handler is None:
-                    raise _Unsafe(
-                        f"its pickle uses {name}, which checkpoints do not", _advice_to_trust()
+                    raise Unsafe(
+                        f"its pickle uses {name}, which checkpoints do not", advice_to_trust()
                     )
                 handler(self, argument)
         return Inspection(self._storages)
@@ -193,13 +157,13 @@ class _Machine:
         """An opcode without an effect here."""
 
     def empty_dict(self, _: Any) -> None:
-        self._push(_Mapping())
+        self._push(Mapping())
 
     def empty_sequence(self, _: Any) -> None:
-        self._push(_Sequence())
+        self._push(Sequence())
 
     def empty_tuple(self, _: Any) -> None:
-        self._push(_Tuple())
+        self._push(Tuple())
 
     def tuple_of_mark(self, _: Any) -> None:
         self._make_tuple(self._pop_mark())
@@ -215,8 +179,8 @@ class _Machine:
         return make
 
     def _make_tuple(self, items: list[Any]) -> None:
-        value = _Tuple(items)
-        value.depth = _depth_of(items) + 1
+        value = Tuple(items)
+        value.depth = depth_of(items) + 1
         self._push(value)
 
     def append(self, _: Any) -> None:
@@ -227,15 +191,15 @@ class _Machine:
 
     def _extend(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        if not isinstance(target, _Sequence):
+        if not isinstance(target, Sequence):
             raise ValueError
         target.items.extend(items)
-        target.depth = max(target.depth, _depth_of(items) + 1)
+        target.depth = max(target.depth, depth_of(items) + 1)
 
     def add_items(self, _: Any) -> None:
         items = self._pop_mark()
         for item in items:
-            _check_key(item)
+            check_key(item)
         self._extend(items)
 
     def set_item(self, _: Any) -> None:
@@ -248,11 +212,11 @@ class _Machine:
     def _set(self, items: list[Any]) -> None:
         target = self._stack[-1]
         for key in items[::2]:
-            _check_key(key)
-        depth = _depth_of(items[1::2]) + 1
-        if isinstance(target, _Mapping):
+            check_key(key)
+        depth = depth_of(items[1::2]) + 1
+        if isinstance(target, Mapping):
             target.depth = max(target.depth, depth)
-        elif not isinstance(target, _Call):
+        elif not isinstance(target, Call):
             raise ValueError
 
     def put(self, index: Any) -> None:
@@ -281,11 +245,11 @@ class _Machine:
             and "." not in name
         )
         if not harmless:
-            raise _Unsafe(
+            raise Unsafe(
                 f'its pickle wants "{clip(full)}", which is code and not weights',
-                _advice_to_trust(),
+                advice_to_trust(),
             )
-        self._push(_Global(full))
+        self._push(Global(full))
 
     def persistent(self, _: Any) -> None:
         identifier = self._stack.pop()
@@ -295,7 +259,7 @@ class _Machine:
             or not all(
                 isinstance(part, kind)
                 for part, kind in zip(
-                    identifier[1:5], (_Global, str, (str, bytes), int), strict=True
+                    identifier[1:5], (Global, str, (str, bytes), int), strict=True
                 )
             )
         ):
@@ -305,20 +269,20 @@ class _Machine:
         if width is None or elements < 0:
             raise ValueError
         self._storages[key] = max(self._storages.get(key, 0), elements * width)
-        self._push(_Storage(key, elements, elements * width))
+        self._push(Storage(key, elements, elements * width))
 
     def reduce(self, _: Any) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
-        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise ValueError
         if function.name in STRIDED:
-            _check_strided(arguments)
+            check_strided(arguments)
         elif function.name == "builtins.bytearray":
             if any(isinstance(argument, int) for argument in arguments):
-                raise _Unsafe("its pickle allocates memory of its own", _advice_to_trust())
+                raise Unsafe("its pickle allocates memory of its own", advice_to_trust())
         elif function.name in ("builtins.set", "collections.OrderedDict", "collections.Counter"):
-            _check_keys_of(arguments)
-        self._push(_Mapping() if function.name.startswith("collections.") else _Call(function.name))
+            check_keys_of(arguments)
+        self._push(Mapping() if function.name.startswith("collections.") else Call(function.name))
 
     def new_object(self, _: Any) -> None:
         self.reduce(None)
@@ -327,71 +291,6 @@ class _Machine:
         self._stack.pop()
         if not self._stack:
             raise ValueError
-
-
-def _advice_to_trust() -> str:
-    return (
-        "Save the state dict alone, with torch.save or as safetensors, or load this one with "
-        "--trust-pickle if you trust where it comes from."
-    )
-
-
-def _depth_of(items: list[Any]) -> int:
-    """How deeply `items` nest. Raises `_Unsafe` where that is absurd."""
-    depth = max(
-        (item.depth for item in items if isinstance(item, (_Mapping, _Sequence, _Tuple))),
-        default=0,
-    )
-    if depth > _MAXIMUM_DEPTH:
-        raise _Unsafe("its pickle nests more deeply than any list of weights", _advice_to_trust())
-    return depth
-
-
-def _check_key(key: Any) -> None:
-    """Only what is hashed at once may be a key: nested tuples can take exponential time."""
-    parts = key if isinstance(key, tuple) else (key,)
-    for part in parts:
-        if part is not None and not isinstance(part, (str, bytes, int, float, _Global)):
-            raise _Unsafe("its pickle has keys that are not names", _advice_to_trust())
-
-
-def _check_keys_of(arguments: tuple[Any, ...]) -> None:
-    """The same for keys given as a list, plain or of pairs."""
-    for argument in arguments:
-        items = argument.items if isinstance(argument, _Sequence) else argument
-        if not isinstance(items, (list, tuple)):
-            continue
-        for item in items:
-            pair = item.items if isinstance(item, _Sequence) else item
-            _check_key(pair[0] if isinstance(pair, (list, tuple)) and pair else pair)
-
-
-def _check_strided(arguments: tuple[Any, ...]) -> None:
-    """A tensor must lie within its storage and not claim vastly more elements than it has."""
-    storage, offset, sizes, strides = arguments[:4]
-    if not isinstance(storage, _Storage):
-        raise ValueError
-    numbers = (offset, *sizes, *strides)
-    if len(sizes) != len(strides) or not all(
-        type(number) is int and number >= 0 for number in numbers
-    ):
-        raise ValueError
-    elements = 1
-    for size in sizes:
-        elements *= size
-    if elements == 0:
-        return
-    last = offset + sum((size - 1) * step for size, step in zip(sizes, strides, strict=True))
-    if last >= max(storage.elements, 1) or storage.elements == 0:
-        raise _Unsafe(
-            f"a tensor of the sizes {list(sizes)} reaches past its storage of "
-            f"{storage.elements} elements"
-        )
-    if elements > max(storage.elements, _MAXIMUM_EXPANDED_ELEMENTS):
-        raise _Unsafe(
-            f"a tensor of the sizes {list(sizes)} claims {elements} elements and its storage "
-            f"has {storage.elements}"
-        )
 
 
 def _handlers() -> dict[str, Callable[[_Machine, Any], None]]:
