@@ -15,7 +15,6 @@ import torch
 from exporting.units import InputSpec, Tokens
 
 _FLOAT = torch.float32
-_AUDIO_FRAMES = 8
 
 
 class Fields:

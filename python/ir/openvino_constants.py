@@ -17,8 +17,8 @@ from openvino import opset13 as ops
 
 from ir.movements import First, Reshape, Transpose
 from ir.onnx_graph import Unknown
-from ir.quantized_forms import Codes, Step, Weight, dims_after
 from ir.quantized_weights import QuantizedWeight
+from ir.weight_codes import Codes, Step, Weight, dims_after
 
 _TYPES = {
     "u8": ov.Type.u8,

@@ -18,7 +18,6 @@ from ir.onnx_graph import external_file, subgraphs
 
 # One protobuf message holds less.
 _MOST_MESSAGE_BYTES = 2**31 - 2**20
-_MOST_NAMED = 12
 
 
 def read_onnx(path: str, name: str) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What a quantized weight is, and how the operators of ONNX say it.
+"""How the operators of ONNX say what a quantized weight is.
 
 `parse_value`, `parse_product` and `parse_lookup` read one weight each and raise `Unknown` for what
 they do not recognize. Formats: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html and
@@ -7,75 +7,20 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from ir.movements import AddAxes, DropAxes, First, Movement, Reshape, Several, Transpose
+from ir.movements import First, Movement, Reshape, Several, Transpose
 from ir.onnx_constants import Evaluator, Value, movement
 from ir.onnx_graph import NARROW_TYPES, Scope, Unknown, attribute_of, stored_bytes, unpack
-
-Step = Reshape | Transpose | First
+from ir.weight_codes import Codes, Step, Weight, bits_of, blocked_codes, codes_of, weight_of
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 # Fewer integers than these are no weight.
 _FEWEST = 64
 # Operators between a weight's use and its scales that are followed.
 _LONGEST = 32
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Codes with their scales and zero points: `scale * (code - zero point)`, broadcast."""
-
-    array: np.ndarray
-    """uint8 or int8; for "f16" and "bf16" the bits, as uint16; for "f32" float32."""
-    element: str
-    """"u8", "i8", "u4", "i4", "u3", "u2", "f16", "bf16" or "f32"."""
-    scales: np.ndarray | None
-    """float32 or float16, of as many axes as `array`; None for float elements."""
-    zero_points: np.ndarray | None
-    """Of the type of `array`, or float32; of as many axes; None where there are none."""
-
-    @property
-    def byte_length(self) -> int:
-        """Bytes of codes, scales and zero points, packed."""
-        bits = {"f16": 16, "bf16": 16}.get(self.element) or int(self.element[1:])
-        total = -(-self.array.size * bits // 8)
-        if self.scales is not None:
-            total += self.scales.nbytes
-        points = self.zero_points
-        if points is not None:
-            total += points.nbytes if points.dtype == np.float32 else -(-points.size * bits // 8)
-        return total
-
-    def fingerprint(self) -> bytes:
-        """Equal for equal codes."""
-        digest = hashlib.sha256(self.element.encode())
-        for part in (self.array, self.scales, self.zero_points):
-            if part is None:
-                digest.update(b" none")
-            else:
-                digest.update(f" {part.dtype} {part.shape} ".encode())
-                digest.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        return digest.digest()
-
-
-@dataclass
-class Weight:
-    """A weight as codes and what turns their elements into the tensor that the graph reads."""
-
-    codes: Codes
-    steps: list[Step]
-    """All extents are stated: no 0, no -1."""
-    dims: tuple[int, ...]
-    type: int
-    """`TensorProto.FLOAT` or `FLOAT16`."""
-    form: str
-    """What expresses it."""
 
 
 def parse_value(scope: Scope, name: str, rows_of: str | None = None) -> Weight:
@@ -96,14 +41,14 @@ def _parse_whole(scope: Scope, name: str) -> Weight:
     value = Evaluator(scope).value(name)
     if not value.whole or value.type not in _FLOATS or value.array.size < _FEWEST:
         raise Unknown(name)
-    bits = _bits(value.low, value.high)
+    bits = bits_of(value.low, value.high)
     if value.low >= 0:
         codes = Codes(value.array.astype(np.uint8, copy=False), f"u{bits}", None, None)
     elif bits in (4, 8):
         codes = Codes(value.array.astype(np.int8, copy=False), f"i{bits}", None, None)
     else:
         raise Unknown(name)
-    return _finish(codes, [], value.type, "arithmetic")
+    return weight_of(codes, [], value.type, "arithmetic")
 
 
 def _parse_scaled(scope: Scope, name: str, rows_of: str | None) -> Weight:
@@ -124,12 +69,12 @@ def _parse_scaled(scope: Scope, name: str, rows_of: str | None) -> Weight:
             kind = kind or to
             half = _stored_half(scope, node.input[0])
             if half is not None:
-                return _finish(half, movements, kind, "Cast")
+                return weight_of(half, movements, kind, "Cast")
         elif node.op_type == "DequantizeLinear" and (standard or node.domain == "com.microsoft"):
             codes, steps, computed = _dequantized(evaluator, node)
-            return _finish(codes, movements, kind or computed, "DequantizeLinear", steps)
+            return weight_of(codes, movements, kind or computed, "DequantizeLinear", steps)
         elif standard and node.op_type == "Mul":
-            return _finish(
+            return weight_of(
                 _scaled(evaluator, scope, node), movements, kind or TensorProto.FLOAT, "arithmetic"
             )
         else:
@@ -171,13 +116,13 @@ def parse_product(scope: Scope, node: onnx.NodeProto) -> Weight:
         widest = int(codes.max(initial=0))
         if isinstance(points, np.ndarray) and points.dtype == np.uint8:
             bits = max(2, max(widest, int(points.max(initial=0))).bit_length())
-    found = _codes(codes, bits, scales.reshape(rows, blocks, 1), points)
+    found = codes_of(codes, bits, scales.reshape(rows, blocks, 1), points)
     steps: list[Movement] = [
         Reshape((rows, blocks * length)),
         Several((First(1, columns),)),
         Transpose((1, 0)),
     ]
-    return _finish(found, list(reversed(steps)), kind, "MatMulNBits")
+    return weight_of(found, list(reversed(steps)), kind, "MatMulNBits")
 
 
 def parse_lookup(scope: Scope, node: onnx.NodeProto) -> Weight:
@@ -210,8 +155,8 @@ def parse_lookup(scope: Scope, node: onnx.NodeProto) -> Weight:
             points = unpack(stored, bits, stored.size * each).reshape(scale.array.shape)
     else:
         raise Unknown("GatherBlockQuantized of a rare kind")
-    codes, steps = _blocked(array, bits, axis, length, _real(scale), points)
-    return _finish(codes, [], scale.type, "GatherBlockQuantized", steps)
+    codes, steps = blocked_codes(array, bits, axis, length, _real(scale), points)
+    return weight_of(codes, [], scale.type, "GatherBlockQuantized", steps)
 
 
 def _row_points(packed: np.ndarray, rows: int, blocks: int, bits: int) -> np.ndarray:
@@ -251,14 +196,14 @@ def _scaled(evaluator: Evaluator, scope: Scope, node: onnx.NodeProto) -> Codes:
             continue
         if scale.type not in _FLOATS or not codes.whole or codes.array.size < scale.array.size:
             continue
-        bits = _bits(codes.low, codes.high)
+        bits = bits_of(codes.low, codes.high)
         if points is None:
-            return _codes(codes.array, bits, _real(scale), 0)
+            return codes_of(codes.array, bits, _real(scale), 0)
         if points.whole:
             # Zero points may be stored in more bits than codes; they lie between them all the same.
-            bits = max(bits, _bits(*_extremes(points.array)) if points.array.size > 1 else bits)
-            return _codes(codes.array, bits, _real(scale), points.array)
-        return _codes(codes.array, bits, _real(scale), _real(points).astype(np.float32))
+            bits = max(bits, bits_of(*_extremes(points.array)) if points.array.size > 1 else bits)
+            return codes_of(codes.array, bits, _real(scale), points.array)
+        return codes_of(codes.array, bits, _real(scale), _real(points).astype(np.float32))
     raise problem or Unknown("a product of no codes")
 
 
@@ -280,7 +225,7 @@ def _dequantized(evaluator: Evaluator, node: onnx.NodeProto) -> tuple[Codes, lis
     kind = attribute_of(node, "output_dtype", 0) or scale.type
     if kind not in _FLOATS:
         raise Unknown("DequantizeLinear to a rare type")
-    bits = _bits(data.low, data.high)
+    bits = bits_of(data.low, data.high)
     scales = _real(scale)
     points: np.ndarray | int = 0
     if len(node.input) > 2 and node.input[2] != "":
@@ -289,7 +234,7 @@ def _dequantized(evaluator: Evaluator, node: onnx.NodeProto) -> tuple[Codes, lis
     axis += data.array.ndim if axis < 0 else 0
     length = attribute_of(node, "block_size", 0)
     if length > 0:
-        codes, steps = _blocked(data.array, bits, axis, length, scales, points)
+        codes, steps = blocked_codes(data.array, bits, axis, length, scales, points)
         return codes, steps, kind
     dims = [1] * data.array.ndim
     if scales.size > 1:
@@ -298,53 +243,7 @@ def _dequantized(evaluator: Evaluator, node: onnx.NodeProto) -> tuple[Codes, lis
         dims[axis] = scales.size
     if isinstance(points, np.ndarray):
         points = points.reshape(dims if points.size > 1 else [1] * len(dims))
-    return _codes(data.array, bits, scales.reshape(dims), points), [], kind
-
-
-def _blocked(
-    array: np.ndarray,
-    bits: int,
-    axis: int,
-    length: int,
-    scales: np.ndarray,
-    points: np.ndarray | int,
-) -> tuple[Codes, list[Step]]:
-    """Codes in blocks along `axis`, which goes last: [..., blocks, length]."""
-    extent = array.shape[axis]
-    blocks = -(-extent // length)
-    expected = tuple(blocks if at == axis else dim for at, dim in enumerate(array.shape))
-    if scales.shape != expected or (isinstance(points, np.ndarray) and points.shape != expected):
-        raise Unknown("scales of another size")
-    moved = np.moveaxis(array, axis, -1)
-    lead = moved.shape[:-1]
-    if blocks * length != extent:
-        padding = [(0, 0)] * len(lead) + [(0, blocks * length - extent)]
-        moved = np.pad(moved, padding)
-    codes = np.ascontiguousarray(moved).reshape(*lead, blocks, length)
-    scales = np.moveaxis(scales, axis, -1)[..., None]
-    if isinstance(points, np.ndarray):
-        points = np.moveaxis(points, axis, -1)[..., None]
-    steps: list[Step] = [Reshape((*lead, blocks * length))]
-    if blocks * length != extent:
-        steps.append(First(len(lead), extent))
-    if axis != array.ndim - 1:
-        order = list(range(len(lead)))
-        order.insert(axis, len(lead))
-        steps.append(Transpose(tuple(order)))
-    return _codes(codes, bits, scales, points), steps
-
-
-def _bits(low: int, high: int) -> int:
-    """Bits that codes from `low` to `high` take."""
-    span = (high if low >= 0 else max(high, -low - 1) * 2 + 1).bit_length()
-    for bits in (2, 3, 4, 8):
-        if span <= bits:
-            return bits
-    raise Unknown("codes of more than 8 bits")
-
-
-def _extremes(array: np.ndarray) -> tuple[int, int]:
-    return int(array.min()), int(array.max())
+    return codes_of(data.array, bits, scales.reshape(dims), points), [], kind
 
 
 def _real(value: Value) -> np.ndarray:
@@ -357,146 +256,5 @@ def _real(value: Value) -> np.ndarray:
     raise Unknown("scales of a rare type")
 
 
-def _codes(array: np.ndarray, bits: int, scales: np.ndarray, points: np.ndarray | int) -> Codes:
-    """Codes in the element type that holds them, signed where that saves the zero points."""
-    rank = array.ndim
-    scales = _aligned(scales, rank)
-    if np.broadcast_shapes(array.shape, scales.shape) != array.shape:
-        raise Unknown("scales of more extents than codes")
-    signed = array.dtype.kind == "i" and int(array.min(initial=0)) < 0
-    middle = 1 << (bits - 1)
-    if isinstance(points, np.ndarray):
-        points = _aligned(points, rank)
-        if np.broadcast_shapes(array.shape, points.shape) != array.shape:
-            raise Unknown("zero points of more extents than codes")
-        if points.dtype != np.float32 and points.size > 0 and np.all(points == points.flat[0]):
-            points = int(points.flat[0])
-    if array.dtype.kind == "i" and not signed:
-        # Signed codes of a type below zero of which none is: the type still counts.
-        signed = isinstance(points, int) and points == 0 and bits in (4, 8)
-    # Codes and zero points may be moved together; what counts is their difference.
-    if isinstance(points, np.ndarray) and points.dtype == np.float32:
-        shift = middle if signed else 0
-        codes = _unsigned(array, shift)
-        return Codes(codes, f"u{bits}", _uniform(scales, None)[0], points + np.float32(shift))
-    if isinstance(points, int):
-        if not signed and points == middle and bits in (4, 8):
-            centred = (array.astype(np.uint8, copy=False) ^ np.uint8(1 << 7)).view(np.int8)
-            if bits == 4:
-                centred = array.astype(np.int8) - np.int8(8)
-            return Codes(centred, f"i{bits}", _uniform(scales, None)[0], None)
-        if signed and points == 0 and bits in (4, 8):
-            return Codes(
-                array.astype(np.int8, copy=False), f"i{bits}", _uniform(scales, None)[0], None
-            )
-    shift = middle if signed else 0
-    codes = _unsigned(array, shift)
-    scales, held = _uniform(scales, points if isinstance(points, np.ndarray) else None)
-    if held is not None:
-        return Codes(codes, f"u{bits}", scales, _unsigned(held, shift))
-    assert isinstance(points, int)
-    point = points + shift
-    if not 0 <= point < 1 << bits:
-        raise Unknown("a zero point outside of the codes")
-    if point == 0:
-        return Codes(codes, f"u{bits}", scales, None)
-    return Codes(codes, f"u{bits}", scales, np.full([1] * rank, point, np.uint8))
-
-
-def _unsigned(array: np.ndarray, shift: int) -> np.ndarray:
-    if shift == 0:
-        return array.astype(np.uint8, copy=False)
-    return (array.astype(np.int16) + shift).astype(np.uint8)
-
-
-def _aligned(array: np.ndarray, rank: int) -> np.ndarray:
-    """With leading axes of one element, so that it has `rank` of them."""
-    if array.ndim > rank:
-        raise Unknown("more axes than the codes have")
-    return array.reshape([1] * (rank - array.ndim) + list(array.shape))
-
-
-def _uniform(scales: np.ndarray, points: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Without the axes along which neither changes; both keep the same extents."""
-    if points is not None:
-        dims = np.broadcast_shapes(scales.shape, points.shape)
-        scales, points = np.broadcast_to(scales, dims), np.broadcast_to(points, dims)
-    for axis in range(scales.ndim):
-        first = (slice(None),) * axis + (slice(0, 1),)
-        both = [scales] if points is None else [scales, points]
-        if scales.shape[axis] > 1 and all(_constant_along(part, axis) for part in both):
-            scales = scales[first]
-            points = None if points is None else points[first]
-    return scales, points
-
-
-def _constant_along(array: np.ndarray, axis: int) -> bool:
-    if array.strides[axis] == 0:
-        return True
-    first = array[(slice(None),) * axis + (slice(0, 1),)]
-    return bool(np.all(array == first))
-
-
-def _finish(
-    codes: Codes,
-    movements: list[Movement],
-    kind: int,
-    form: str,
-    steps: list[Step] | None = None,
-) -> Weight:
-    """A weight out of codes, steps after them, and movements, the one nearest its reader first."""
-    dims = codes.array.shape
-    stated: list[Step] = []
-    for step in [*(steps or []), *reversed(movements)]:
-        for resolved in _resolve(step, dims):
-            stated.append(resolved)
-            dims = dims_after(resolved, dims)
-    return Weight(codes, stated, dims, kind, form)
-
-
-def _resolve(step: Movement | First, dims: tuple[int, ...]) -> list[Step]:
-    """A movement with all extents stated."""
-    if isinstance(step, Several):
-        return [
-            First(cut.axis, cut.length)
-            for cut in step.steps
-            if cut.axis < len(dims) and cut.length < dims[cut.axis]
-        ]
-    if isinstance(step, (Transpose, First)):
-        return [step]
-    count = int(np.prod(dims))
-    if isinstance(step, Reshape):
-        wanted = [
-            dims[at] if dim == 0 and at < len(dims) else dim for at, dim in enumerate(step.dims)
-        ]
-        if wanted.count(-1) == 1 and count > 0:
-            rest = int(np.prod([dim for dim in wanted if dim != -1]))
-            wanted[wanted.index(-1)] = count // rest if rest > 0 else 0
-    elif isinstance(step, AddAxes):
-        rank = len(dims) + len(step.axes)
-        added = {axis % rank for axis in step.axes}
-        left = iter(dims)
-        wanted = [1 if axis in added else next(left) for axis in range(rank)]
-    else:
-        wanted = _dropped(step, dims)
-    if int(np.prod(wanted)) != count:
-        raise Unknown("a Reshape to another number of elements")
-    return [Reshape(tuple(wanted))]
-
-
-def _dropped(step: DropAxes, dims: tuple[int, ...]) -> list[int]:
-    if step.axes is None:
-        return [dim for dim in dims if dim != 1]
-    gone = {axis % len(dims) for axis in step.axes}
-    return [dim for axis, dim in enumerate(dims) if axis not in gone]
-
-
-def dims_after(step: Step, dims: tuple[int, ...]) -> tuple[int, ...]:
-    """The extents that a step gives."""
-    if isinstance(step, Reshape):
-        return step.dims
-    if isinstance(step, Transpose):
-        if sorted(step.order) != list(range(len(dims))):
-            raise Unknown("a Transpose of other axes")
-        return tuple(dims[axis] for axis in step.order)
-    return tuple(step.length if at == step.axis else dim for at, dim in enumerate(dims))
+def _extremes(array: np.ndarray) -> tuple[int, int]:
+    return int(array.min()), int(array.max())

@@ -19,7 +19,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from ir.onnx_graph import Scope, Unknown, attribute_of, constant_of, elements_of, subgraphs
-from ir.quantized_forms import Codes, Weight, parse_lookup, parse_product, parse_value
+from ir.quantized_forms import parse_lookup, parse_product, parse_value
+from ir.weight_codes import Codes, Weight
 
 # Form of a weight that is not quantized at all.
 STORED = "stored"
