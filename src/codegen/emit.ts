@@ -2,9 +2,8 @@
  * The emitter: a scheduled program as the tables and the generator function of a module
  * (`module.ts`).
  */
-import type { Tensor as Initializer } from "../ir.ts";
 import { asAtom, asNumber, type Integer, multiply, type Value } from "../expr/mod.ts";
-import type { Emitted, EmittedDispatch, EmittedWeight, ScheduledProgram } from "./emitted.ts";
+import type { Emitted, EmittedDispatch, ScheduledProgram } from "./emitted.ts";
 import { encodeJson } from "./encode.ts";
 import { hostCopy } from "./host_values.ts";
 import { kernelShaders } from "./kernel_shader.ts";
@@ -20,7 +19,7 @@ import {
 import { ScriptPrinter, ScriptScope } from "./script.ts";
 import { expressionShader } from "./shaders.ts";
 import { storageOf } from "./storage.ts";
-import { lastUses } from "./uses.ts";
+import { TensorVariables } from "./tensor_variables.ts";
 import { BUFFER_BYTES } from "./weights_file.ts";
 import type { Parameter } from "./shader_parts.ts";
 
@@ -35,21 +34,13 @@ export function emit(programs: readonly ScheduledProgram[]): Emitted {
 
 class Emitter {
   readonly #pipelines = new PipelineTables();
-  readonly #weights: EmittedWeight[] = [];
-  readonly #weightNumbers = new Map<Initializer, Map<number, number>>();
   readonly #prelude = new Set<string>();
   readonly #host = new Set<string>();
   readonly #hostInputs = new Set<number>();
   readonly #hostNodes: string[] = [];
   readonly #dispatches: EmittedDispatch[] = [];
   readonly #printer: ScriptPrinter;
-  #last: ReadonlyMap<Tensor, number> = new Map();
-  #number: ReadonlyMap<ScheduledStep, number> = new Map();
-  /** Activations that the program has named, with their scopes' nesting. */
-  #named: { tensor: Tensor; name: string }[] = [];
-  /** Arrays of tensors that loops collect, now open. */
-  #collections: string[] = [];
-  #now = 0;
+  readonly #variables = new TensorVariables();
   #fresh = 0;
   /** What the statements that are being written are of, as JavaScript. */
   #label = '""';
@@ -70,7 +61,7 @@ class Emitter {
     return {
       pipelines: this.#pipelines.pipelines,
       kernels: this.#pipelines.kernels,
-      weights: this.#weights,
+      weights: this.#variables.weights,
       program: texts.join(""),
       preludeFunctions: this.#prelude,
       hostFunctions: this.#host,
@@ -82,16 +73,13 @@ class Emitter {
 
   /** The statements of a program. */
   #program({ program, block }: ScheduledProgram): string {
-    const uses = lastUses(program, block);
-    this.#last = uses.last;
-    this.#number = uses.number;
-    this.#named = [];
+    this.#variables.begin(program, block);
     const scope = new ScriptScope(null);
     this.#inputs(program, scope);
     this.#block(block, scope);
     for (const [i, { tensor }] of program.outputs.entries()) {
       const dims = tensor.dims.map((extent) => this.#printer.integer(extent, scope));
-      const name = this.#tensor(tensor, scope);
+      const name = this.#variables.of(tensor, scope);
       scope.lines.push(`m.output(${i}, ${name}, [${dims.join(", ")}]);`);
     }
     return scope.text();
@@ -112,7 +100,7 @@ class Emitter {
 
   #block(block: ScheduledBlock, scope: ScriptScope): void {
     for (const step of block.steps) {
-      this.#now = this.#number.get(step)!;
+      this.#variables.at(step);
       this.#label = JSON.stringify(labelOf(step));
       this.#step(step, scope);
     }
@@ -141,34 +129,6 @@ class Emitter {
     }
   }
 
-  /** The variable that holds `tensor`. */
-  #tensor(tensor: Tensor, scope: ScriptScope): string {
-    const { origin } = tensor;
-    if (origin.kind === "input") return `m.input(${origin.index})`;
-    if (origin.kind === "weight") {
-      const { initializer, part } = origin;
-      let parts = this.#weightNumbers.get(initializer);
-      if (parts === undefined) this.#weightNumbers.set(initializer, parts = new Map());
-      const start = part?.start ?? 0;
-      let at = parts.get(start);
-      if (at === undefined) {
-        at = this.#weights.push({ initializer, part }) - 1;
-        parts.set(start, at);
-      }
-      return `m.weight(${at})`;
-    }
-    const name = scope.find(tensor.id);
-    if (name === undefined) throw new Error(`${tensor.label} is read before it is computed`);
-    return name;
-  }
-
-  #name(tensor: Tensor, scope: ScriptScope): string {
-    const name = `v${tensor.id}`;
-    scope.name(tensor.id, name);
-    this.#named.push({ tensor, name });
-    return name;
-  }
-
   /** A new tensor: four bytes an element, and what it is of where it may be too large. */
   #made(tensor: Tensor, scope: ScriptScope): string {
     const count = multiply(...tensor.dims);
@@ -181,7 +141,7 @@ class Emitter {
     for (const tensor of resultsOf(unit)) {
       if (scope.find(tensor.id) !== undefined) continue;
       const made = this.#made(tensor, scope);
-      scope.lines.push(`const ${this.#name(tensor, scope)} = ${made};`);
+      scope.lines.push(`const ${this.#variables.name(tensor, scope)} = ${made};`);
     }
     if (unit.kind === "kernel") return this.#kernel(unit, scope);
     const shader = expressionShader(unit);
@@ -205,7 +165,7 @@ class Emitter {
     shader: { readonly tensors: readonly Tensor[]; readonly parameters: readonly Parameter[] },
     scope: ScriptScope,
   ): string {
-    const tensors = shader.tensors.map((tensor) => this.#tensor(tensor, scope));
+    const tensors = shader.tensors.map((tensor) => this.#variables.of(tensor, scope));
     const parameters = shader.parameters.map((parameter) => this.#parameter(parameter, scope));
     return `[${tensors.join(", ")}], [${parameters.join(", ")}]`;
   }
@@ -230,25 +190,17 @@ class Emitter {
       this.#hostInputs.add(origin.index);
       scope.lines.push(`const ${name} = m.host(${origin.index});`);
     } else {
-      const tensor = this.#tensor(copy.of, scope);
+      const tensor = this.#variables.of(copy.of, scope);
       const count = this.#printer.integer(copy.dims[0], scope);
       scope.lines.push(
         `const [${name}] = yield { read: [{ tensor: ${tensor}, ` +
           `storage: "${storageOf(copy.of.dtype)}", count: ${count} }], live: ${
-            this.#live(scope)
+            this.#variables.live(scope)
           } };`,
       );
     }
     scope.name(copy.id, name);
     return name;
-  }
-
-  /** The activations that are needed after this step. */
-  #live(scope: ScriptScope): string {
-    const names = this.#named.filter(({ tensor, name }) =>
-      scope.find(tensor.id) === name && (this.#last.get(tensor) ?? -1) >= this.#now
-    ).map(({ name }) => name);
-    return `[${[...names, ...this.#collections.map((name) => `...${name}`)].join(", ")}]`;
   }
 
   #hostDims(dims: HostDims, scope: ScriptScope): string {
@@ -273,7 +225,7 @@ class Emitter {
     scope.name(hostStepId(step), name);
     for (const [i, tensor] of step.outputs.entries()) {
       scope.lines.push(
-        `const ${this.#name(tensor, scope)} = m.upload(${name}[${i}].data, ` +
+        `const ${this.#variables.name(tensor, scope)} = m.upload(${name}[${i}].data, ` +
           `"${storageOf(tensor.dtype)}");`,
       );
     }
@@ -303,7 +255,7 @@ class Emitter {
 
   /** Declares what control flow assigns. */
   #declare({ tensor, dims }: Assignment["to"], scope: ScriptScope): void {
-    const names = [this.#name(tensor, scope)];
+    const names = [this.#variables.name(tensor, scope)];
     for (const variable of dims) {
       if (variable === null) continue;
       const name = `d${variable.id}`;
@@ -319,7 +271,7 @@ class Emitter {
     const sources: string[] = [];
     for (const { to, from } of assignments) {
       targets.push(scope.find(to.tensor.id)!);
-      sources.push(this.#tensor(from, scope));
+      sources.push(this.#variables.of(from, scope));
       for (const [k, variable] of to.dims.entries()) {
         if (variable === null) continue;
         targets.push(scope.find(variable.id)!);
@@ -349,15 +301,15 @@ class Emitter {
     scope.lines.push(`let ${goOn} = ${condition};`);
     const inner = new ScriptScope(scope);
     inner.name(step.turn.id, turn);
-    this.#collections.push(...lists);
+    this.#variables.open(lists);
     this.#block(step.block, inner);
-    this.#now = this.#number.get(step)!;
+    this.#variables.at(step);
     if (step.goOn !== null) {
       inner.lines.push(`${goOn} = ${this.#printer.value(step.goOn, inner)};`);
     }
     for (const [i, { from, dims, reverse }] of step.collected.entries()) {
       inner.lines.push(
-        `${lists[i]}.${reverse ? "unshift" : "push"}(${this.#tensor(from, inner)});`,
+        `${lists[i]}.${reverse ? "unshift" : "push"}(${this.#variables.of(from, inner)});`,
       );
       for (const [k, variable] of dims.entries()) {
         if (variable === null) continue;
@@ -366,7 +318,7 @@ class Emitter {
     }
     const sizes = step.collected.map(({ to }) => multiply(...to.dims.slice(1)));
     this.#assign(step.next, inner);
-    this.#collections = this.#collections.filter((name) => !lists.includes(name));
+    this.#variables.close(lists);
     scope.lines.push(
       `for (let ${turn} = 0; ${turn} < ${trips} && ${goOn}; ${turn}++) {`,
       `  if (${turn} === ${MOST_TURNS}) m.fail(${JSON.stringify(`${step.label}: ${TOO_MANY}`)});`,
@@ -386,7 +338,7 @@ class Emitter {
     const pipeline = this.#pipelines.copying();
     const each = this.#printer.integer(size, scope);
     const made = this.#made(to, scope);
-    const name = this.#name(to, scope);
+    const name = this.#variables.name(to, scope);
     scope.lines.push(
       `const ${name} = ${made};`,
       `for (let i = 0; i < ${list}.length; i++) {\n` +
