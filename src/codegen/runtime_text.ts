@@ -22,6 +22,7 @@ import passTimer from "./runtime/pass_timer.js" with { type: "text" };
 import pipelines from "./runtime/pipelines.js" with { type: "text" };
 import profile from "./runtime/profile.js" with { type: "text" };
 import queue from "./runtime/queue.js" with { type: "text" };
+import recorded from "./runtime/recorded.js" with { type: "text" };
 import recorder from "./runtime/recorder.js" with { type: "text" };
 import reservation from "./runtime/reservation.js" with { type: "text" };
 import run from "./runtime/run.js" with { type: "text" };
@@ -48,6 +49,7 @@ const FILES: readonly string[] = [
   outputBuffers,
   pipelines,
   selection,
+  recorded,
   recorder,
   bindGroups,
   layout,

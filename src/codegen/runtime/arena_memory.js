@@ -2,7 +2,7 @@
 /** The GPU buffers of the arena, which grow as plans need them to. */
 
 /**
- * @typedef {import("./recorder.js").RecordedTensor} RecordedTensor
+ * @typedef {import("./recorded.js").RecordedTensor} RecordedTensor
  */
 
 /** The arena's buffers. */

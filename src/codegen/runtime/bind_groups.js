@@ -10,8 +10,8 @@ import { roundedBytes } from "./memory.js";
  * @typedef {import("./execute.js").Location} Location
  * @typedef {import("./execute.js").PreparedSegment} PreparedSegment
  * @typedef {import("./execute.js").SegmentRun} SegmentRun
- * @typedef {import("./recorder.js").RecordedDispatch} RecordedDispatch
- * @typedef {import("./recorder.js").RecordedTensor} RecordedTensor
+ * @typedef {import("./recorded.js").RecordedDispatch} RecordedDispatch
+ * @typedef {import("./recorded.js").RecordedTensor} RecordedTensor
  */
 
 /** Bind groups that are kept before all are made anew. */

@@ -16,8 +16,8 @@ import { arrayOfStorage } from "./values.js";
  * @typedef {import("../module.ts").ModuleTables} ModuleTables
  * @typedef {import("../module.ts").Storage} Storage
  * @typedef {import("../module.ts").StorageArray} StorageArray
- * @typedef {import("./recorder.js").RecordedTensor} RecordedTensor
- * @typedef {import("./recorder.js").RecordedSegment} RecordedSegment
+ * @typedef {import("./recorded.js").RecordedTensor} RecordedTensor
+ * @typedef {import("./recorded.js").RecordedSegment} RecordedSegment
  * @typedef {import("./memory.js").GpuMemory} GpuMemory
  *
  * @typedef {object} PreparedSegment a segment that can be submitted any number of times

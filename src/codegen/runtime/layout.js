@@ -5,7 +5,7 @@ import { ModelError } from "./model_error.js";
 const PARAMETER_SLOT = 256;
 
 /**
- * @param {readonly import("./recorder.js").RecordedDispatch[]} commands
+ * @param {readonly import("./recorded.js").RecordedDispatch[]} commands
  * @param {GPUSupportedLimits} limits
  */
 export function layOut(commands, limits) {

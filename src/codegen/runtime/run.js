@@ -16,7 +16,7 @@ import { fromStorage } from "./values.js";
  * @typedef {import("./bound_inputs.js").BoundInput} BoundInput
  * @typedef {import("./execute.js").PreparedSegment} PreparedSegment
  * @typedef {import("./execute.js").SegmentRun} SegmentRun
- * @typedef {import("./recorder.js").RecordedTensor} RecordedTensor
+ * @typedef {import("./recorded.js").RecordedTensor} RecordedTensor
  *
  * @typedef {object} Plan a recorded run that can be repeated
  * @property {PreparedSegment} prepared
