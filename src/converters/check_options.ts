@@ -160,7 +160,37 @@ const OF_QUANTIZATION = {
   method: "--method",
   scales: "--scales",
   encoding: "--encoding",
+  engine: "--engine",
+  workers: "--workers",
+  allowInexact: "--allow-inexact",
 } as const;
+
+/** An option that a person gave, and what it takes to have a use. */
+interface IdleRule extends Pick<Rule, "option" | "given"> {
+  readonly used: (request: ConverterRequest, path: readonly ModelConverter[]) => boolean;
+  /** What is missing, after "without". */
+  readonly without: string;
+}
+
+const verifies = ({ verify, dryRun }: ConverterRequest, path: readonly ModelConverter[]) =>
+  !dryRun && (verify ?? usesPython(path));
+
+const IDLE_RULES: readonly IdleRule[] = [
+  {
+    option: "--io-f16",
+    given: differs("ioFloat16"),
+    used: ({ activations, precisions }) =>
+      activations === "float16" || precisions.includes("float16"),
+    without: "--activations float16",
+  },
+  { option: "--provider", given: differs("provider"), used: verifies, without: "--verify" },
+  {
+    option: "--seed",
+    given: differs("seed"),
+    used: (request, path) => request.randomWeights || verifies(request, path),
+    without: "--verify",
+  },
+];
 
 /**
  * Throws an `InputError` for the first option of `request` that can't be served beside the others, or
@@ -177,6 +207,12 @@ export function checkOptions(
   for (const { option, given, serves, needs } of RULES) {
     if (!given(request) || serves(request, path)) continue;
     throw new InputError(`Cannot use ${option} here: it ${needs}. Leave it out.`);
+  }
+  if (request.verify === true && request.dryRun) {
+    warn("--verify does nothing beside --dry-run: there is no result to run");
+  }
+  for (const { option, given, used, without } of IDLE_RULES) {
+    if (given(request) && !used(request, path)) warn(`${option} does nothing without ${without}`);
   }
   if (request.precisions.some((precision) => quantizedBits(precision) !== null)) return;
   for (const key of Object.keys(OF_QUANTIZATION) as (keyof typeof OF_QUANTIZATION)[]) {

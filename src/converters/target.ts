@@ -33,6 +33,7 @@ import {
   type PlannedWeight,
   planQuantization,
   raiseModel,
+  runtimesFor,
 } from "../quantization/planner.ts";
 import type { Weight } from "../quantization/weights.ts";
 import type { SkippedWeight } from "./conversion.ts";
@@ -135,6 +136,8 @@ async function prepareFloat(
         "Take --precision float16.",
     );
   }
+  // Every runtime takes these types; none takes every model.
+  if (options.runtimes.length > 0) runtimesFor(model, options.runtimes);
   const patterns = options.exclude.map(globMatcher);
   const matches = (name: string) => patterns.some((pattern) => pattern.test(name));
   const isExcluded = (node: Node) => matches(node.name) || node.outputs.some(matches);

@@ -93,9 +93,7 @@ const LEAST_COLUMNS = 4;
  * nothing matches, and a weight that the asked-for encoding can't express for every runtime.
  */
 export function planQuantization(model: Model, options: QuantizationOptions): QuantizationPlan {
-  const names = options.runtimes.length === 0 ? [DEFAULT_RUNTIME] : options.runtimes;
-  const runtimes = names.map(parseRuntime);
-  checkSource(model, runtimes);
+  const runtimes = runtimesFor(model, options.runtimes);
   const scopes = new Scopes(model);
   const shared = new SharedConstants(scopes);
   const found = findWeights(scopes);
@@ -167,8 +165,12 @@ export function raiseModel(model: Model, plan: QuantizationPlan): QuantizationPl
   return planQuantization(model, options);
 }
 
-/** Refuses a model that a runtime can't load to begin with. */
-function checkSource(model: Model, runtimes: readonly Runtime[]): void {
+/**
+ * The runtimes of these names; ONNX Runtime where there are none. Throws an `InputError` where one is
+ * unknown or can't load `model` to begin with.
+ */
+export function runtimesFor(model: Model, names: readonly string[]): readonly Runtime[] {
+  const runtimes = (names.length === 0 ? [DEFAULT_RUNTIME] : names).map(parseRuntime);
   const opset = model.opsets.get("") ?? 1;
   for (const runtime of runtimes) {
     const reason = lacks(runtime, { op: "opset", opset, irVersion: model.irVersion });
@@ -178,6 +180,7 @@ function checkSource(model: Model, runtimes: readonly Runtime[]): void {
         `and IR version ${model.irVersion}, and ${reason}. Name a newer runtime.`,
     );
   }
+  return runtimes;
 }
 
 /** The format of a weight: rows shorter than a block are one block each. */

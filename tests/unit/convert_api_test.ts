@@ -1,7 +1,7 @@
 /** `convert` as a program calls it, with what it should not be called with. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert, InputError } from "../../mod.ts";
+import { convert, type ConvertOptions, InputError } from "../../mod.ts";
 import { run } from "../../src/process.ts";
 import { withFolder } from "./onnx_models.ts";
 
@@ -57,5 +57,35 @@ Deno.test("a source that never ends is refused before Python is asked", {
       assert.ok(error instanceof InputError);
       assert.ok(error.message.startsWith(`Cannot read "${named}": `), error.message);
     }
+  });
+});
+
+Deno.test("options that have no use beside the others are told, and those in use are not", async () => {
+  await withFolder(async (folder) => {
+    const told = async (options: Partial<ConvertOptions>) => {
+      const warnings: string[] = [];
+      await convert({
+        modelPath: join(folder, "absent.onnx"),
+        outputPath: join(folder, "out.onnx"),
+        precision: "4bit",
+        ...options,
+        events: { warn: (text) => warnings.push(text) },
+      });
+      return warnings;
+    };
+    const asked = { ioFloat16: true, provider: "webgpu", seed: 2, workers: 1 } as const;
+    assert.deepEqual(await told(asked), [
+      "--io-f16 does nothing without --activations float16",
+      "--provider does nothing without --verify",
+      "--seed does nothing without --verify",
+    ]);
+    assert.deepEqual(await told({ dryRun: true, verify: true, seed: 2 }), [
+      "--verify does nothing beside --dry-run: there is no result to run",
+      "--seed does nothing without --verify",
+    ]);
+    assert.deepEqual(await told({ ...asked, precision: "float16", verify: true }), [
+      "--workers does nothing at float16",
+    ]);
+    assert.deepEqual(await told({ ...asked, activations: "float16", verify: true }), []);
   });
 });

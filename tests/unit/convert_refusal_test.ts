@@ -291,6 +291,8 @@ Deno.test("runtimes: an unknown one, and a form that one of them can't load", as
       /onnxruntime-1\.24/,
     );
     await refused(folder, source, { precision, runtimes: ["openvino-1999.1"] }, /openvino-2026\.4/);
+    const half = { precision: "float16", runtimes: ["openvino-1999.1"] } as const;
+    await refused(folder, source, half, /openvino-2026\.4/);
     await refused(
       folder,
       source,
@@ -306,6 +308,13 @@ Deno.test("runtimes: an unknown one, and a form that one of them can't load", as
       /onnxruntime-1\.22/,
       /nearest form/,
     );
+    const newer = mixedModel();
+    newer.opsets.set("", 25);
+    await writeModel(newer, source);
+    for (const asked of [precision, "float16", "bfloat16"] as const) {
+      const options = { precision: asked, runtimes: ["onnxruntime-1.22"] };
+      await refused(folder, source, options, /loads opsets up to 22, not 25/);
+    }
   });
 });
 
