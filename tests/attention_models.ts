@@ -13,11 +13,11 @@ import {
   makeTensor,
   makeValueInfo,
   type Model,
-  NOTHING_CARRIED,
   type Tensor,
 } from "../src/ir.ts";
 import type { Value } from "../conformance/values.ts";
 import { type Given, given, some } from "./microsoft_ops.ts";
+import { float as floatAttribute } from "./attributes.ts";
 
 /** A model. */
 export interface AttentionCase {
@@ -47,12 +47,6 @@ const LOWEST = -3.4028234663852886e38;
 
 /** ONNX's numbers of types. */
 const [FLOAT, FLOAT16] = [1, 10];
-
-const floatAttribute = (name: string, value: number): Attribute => ({
-  name,
-  value: { type: "float", value },
-  carried: NOTHING_CARRIED,
-});
 
 /** A graph that is being written. */
 class Writer {

@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { byteLength, type DType } from "../src/dtype.ts";
 import { type BlockFormat, blockLayout, symmetricZeroPoint } from "../src/formats.ts";
 import {
-  type Attribute,
   elementCount,
   type Graph,
   int,
@@ -32,6 +31,7 @@ import {
   type QuantizationOptions,
 } from "../src/quantization/planner.ts";
 import { quantizeMatrix } from "../src/quantization/reference.ts";
+import { float, graph as graphAttribute, text } from "./attributes.ts";
 
 /** A value that a model is run on. */
 export interface Feed {
@@ -362,18 +362,6 @@ function simple(
   };
 }
 
-const float = (name: string, value: number): Attribute => ({
-  name,
-  value: { type: "float", value },
-  carried: NOTHING_CARRIED,
-});
-
-const graphAttribute = (name: string, graph: Graph): Attribute => ({
-  name,
-  value: { type: "graph", value: graph },
-  carried: NOTHING_CARRIED,
-});
-
 const BRANCH_FEEDS: readonly Feed[] = [
   { name: "p", dtype: "bool", dims: [1], values: [1] },
   feed("x", [4, 64]),
@@ -570,11 +558,7 @@ export const ENCODING_CASES: readonly EncodingCase[] = [
     () => [
       makeNode("GRU", "", ["x", "w", "r"], ["y"], [
         int("hidden_size", 12),
-        {
-          name: "direction",
-          value: { type: "string", value: new TextEncoder().encode("bidirectional") },
-          carried: NOTHING_CARRIED,
-        },
+        text("direction", "bidirectional"),
       ]),
     ],
     () => [floats("w", [2, 36, 40]), floats("r", [2, 36, 12])],

@@ -14,9 +14,11 @@ import {
   makeTensor,
   makeValueInfo,
   type Model,
-  NOTHING_CARRIED,
 } from "../src/ir.ts";
 import type { Elements, Value } from "../conformance/values.ts";
+import { float, text } from "./attributes.ts";
+
+export { float, text };
 
 /** One call. */
 export interface OpCase {
@@ -112,15 +114,6 @@ function packed(dtype: DType, dims: readonly number[], bytes: Given): Given {
 
 const scale = (value: number): Given => fixed(given("float32", [], [value]));
 const zero = (dtype: Type, value: number): Given => fixed(given(dtype, [], [value]));
-
-export function float(name: string, value: number): Attribute {
-  return { name, value: { type: "float", value }, carried: NOTHING_CARRIED };
-}
-
-export function text(name: string, value: string): Attribute {
-  const bytes = new TextEncoder().encode(value);
-  return { name, value: { type: "string", value: bytes }, carried: NOTHING_CARRIED };
-}
 
 /** A call of `op`; `outputs` are the types and ranks of its results, null for one that is not wanted. */
 export function call(

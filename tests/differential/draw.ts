@@ -4,8 +4,10 @@
  */
 import type { Elements, Value } from "../../conformance/values.ts";
 import { type DType, DTYPES } from "../../src/dtype.ts";
-import { type Attribute, elementCount, NOTHING_CARRIED } from "../../src/ir.ts";
+import { type Attribute, elementCount } from "../../src/ir.ts";
 import { Random } from "../../src/verify/random.ts";
+
+export { float, floats, text } from "../attributes.ts";
 
 /** An operand of a call. */
 export interface Given extends Value {
@@ -71,22 +73,6 @@ export function given(dtype: DType, dims: readonly number[], values: readonly nu
 /** `operand` as an initializer. */
 export function fixed(operand: Given): Given {
   return { ...operand, constant: true };
-}
-
-/** An attribute that is a float. */
-export function float(name: string, value: number): Attribute {
-  return { name, value: { type: "float", value }, carried: NOTHING_CARRIED };
-}
-
-/** An attribute that is a list of floats. */
-export function floats(name: string, value: readonly number[]): Attribute {
-  return { name, value: { type: "floats", value }, carried: NOTHING_CARRIED };
-}
-
-/** An attribute that is text. */
-export function text(name: string, value: string): Attribute {
-  const bytes = new TextEncoder().encode(value);
-  return { name, value: { type: "string", value: bytes }, carried: NOTHING_CARRIED };
 }
 
 /** A source of random parts of calls. */

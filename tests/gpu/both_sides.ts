@@ -18,11 +18,12 @@ import {
   makeValueInfo,
   type Model,
   type Node,
-  NOTHING_CARRIED,
   type Tensor,
 } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
+
+export { graph } from "../attributes.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -75,11 +76,6 @@ export function node(
   attributes: readonly Attribute[] = [],
 ): Node {
   return makeNode(op, "", [...inputs], [...outputs], [...attributes]);
-}
-
-/** A graph attribute. */
-export function graph(name: string, value: Graph): Attribute {
-  return { name, value: { type: "graph", value }, carried: NOTHING_CARRIED };
 }
 
 /** A branch of an If: it takes nothing, and gives `outputs`. */

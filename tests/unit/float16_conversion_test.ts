@@ -4,7 +4,6 @@ import { InputError } from "../../src/error.ts";
 import type { DType } from "../../src/dtype.ts";
 import {
   allGraphs,
-  type Attribute,
   type Graph,
   int,
   ints,
@@ -29,6 +28,7 @@ import { SCHEMAS } from "../../src/quantization/float16/schemas.ts";
 import { schemaOf } from "../../src/quantization/float16/type_constraints.ts";
 import { typedGraph } from "../../src/quantization/float16/resolver.ts";
 import { allOperations } from "../../src/quantization/float16/typed_graph.ts";
+import { graph as body, tensor as tensorAttribute } from "../attributes.ts";
 
 const HALF: FloatConversionOptions = { to: "float16", form: "compute" };
 
@@ -56,15 +56,7 @@ function modelOf(parts: Partial<Graph> & { nodes: Node[] }, opset = 17): Model {
 }
 
 function constant(name: string, tensor: Tensor): Node {
-  return makeNode("Constant", "", [], [name], [{
-    name: "value",
-    value: { type: "tensor", value: tensor },
-    carried: NOTHING_CARRIED,
-  }]);
-}
-
-function body(name: string, graph: Graph): Attribute {
-  return { name, value: { type: "graph", value: graph }, carried: NOTHING_CARRIED };
+  return makeNode("Constant", "", [], [name], [tensorAttribute("value", tensor)]);
 }
 
 /** Nodes as text: `Op(inputs)->outputs`. */
@@ -283,11 +275,7 @@ Deno.test("bounds of Clip become the largest numbers; a large factor is no mask"
 
 Deno.test("ConstantOfShape fills with float16, and a mask's number is made smaller", async () => {
   const shape = integers("shape", [3]);
-  const filler = (value: number): Attribute => ({
-    name: "value",
-    value: { type: "tensor", value: floats("", [1], [value]) },
-    carried: NOTHING_CARRIED,
-  });
+  const filler = (value: number) => tensorAttribute("value", floats("", [1], [value]));
   const model = modelOf({
     inputs: [info("x", "float32")],
     outputs: [info("y", "float32")],
@@ -592,6 +580,27 @@ Deno.test("a scan's states and elements are converted", async () => {
   });
   await convert(model);
   for (const one of [...inner.inputs, ...inner.outputs]) assert.equal(one.dtype, "float16");
+});
+
+Deno.test("a Scan that scans a count that no node has leaves its body alone", async () => {
+  for (const count of [-(2 ** 62), -1, 0, 7, 2 ** 62]) {
+    const body = graphOf({
+      inputs: [info("row", "float32", [4])],
+      nodes: [makeNode("Relu", "", ["row"], ["out"])],
+      outputs: [info("out", "float32", [4])],
+    });
+    const model = modelOf({
+      inputs: [info("x", "float32", [3, 4])],
+      outputs: [info("y", "float32", [3, 4])],
+      nodes: [makeNode("Scan", "", ["x"], ["y"], [
+        { name: "body", value: { type: "graph", value: body }, carried: NOTHING_CARRIED },
+        int("num_scan_inputs", count),
+      ])],
+    });
+    const start = performance.now();
+    await convertFloats(model, HALF);
+    assert.ok(performance.now() - start < 2000);
+  }
 });
 
 Deno.test("sequences keep their types, and what is taken from them is cast", async () => {

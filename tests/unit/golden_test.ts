@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import type { DType } from "../../src/dtype.ts";
 import {
-  type Attribute,
   elementCount,
   int,
   ints,
@@ -18,10 +17,10 @@ import {
   makeValueInfo,
   type Model,
   type Node,
-  NOTHING_CARRIED,
   type Tensor,
 } from "../../src/ir.ts";
 import { compileModel } from "../../src/codegen/mod.ts";
+import { text } from "../attributes.ts";
 
 const FOLDER = fileURLToPath(new URL("golden/", import.meta.url));
 const UPDATE = Deno.args.includes("--update");
@@ -38,12 +37,6 @@ const floats = (name: string, values: readonly number[]): Tensor =>
     kind: "memory",
     bytes: new Uint8Array(Float32Array.from(values).buffer),
   });
-
-const text = (name: string, value: string): Attribute => ({
-  name,
-  value: { type: "string", value: new TextEncoder().encode(value) },
-  carried: NOTHING_CARRIED,
-});
 
 function model(
   nodes: Node[],

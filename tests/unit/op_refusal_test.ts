@@ -16,18 +16,10 @@ import {
   makeValueInfo,
   NOTHING_CARRIED,
 } from "../../src/ir.ts";
+import { float, text } from "../attributes.ts";
 
 /** An input: its type and extents; null where it is left out. */
 type Given = readonly [dtype: DType, ...dims: number[]] | null;
-
-function text(name: string, value: string): Attribute {
-  const bytes = new TextEncoder().encode(value);
-  return { name, value: { type: "string", value: bytes }, carried: NOTHING_CARRIED };
-}
-
-function float(name: string, value: number): Attribute {
-  return { name, value: { type: "float", value }, carried: NOTHING_CARRIED };
-}
 
 function lower(
   op: string,

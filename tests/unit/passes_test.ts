@@ -21,6 +21,7 @@ import {
 import { tensorBytes } from "../../src/onnx/tensor.ts";
 import { check } from "../../src/passes/check.ts";
 import { runPasses } from "../../src/passes/mod.ts";
+import { graph as graphOf } from "../attributes.ts";
 
 const float = (name: string, dims: number[], values: number[]): Tensor =>
   makeTensor(name, "float32", dims, {
@@ -33,12 +34,6 @@ const long = (name: string, dims: number[], values: number[]): Tensor =>
     kind: "memory",
     bytes: new Uint8Array(BigInt64Array.from(values, BigInt).buffer),
   });
-
-const graphOf = (name: string, value: Graph): Attribute => ({
-  name,
-  value: { type: "graph", value },
-  carried: NOTHING_CARRIED,
-});
 
 /** A reference to the attribute `to` of the function around: field 21 of AttributeProto. */
 const reference = (name: string, to: string): Attribute => ({

@@ -1,14 +1,8 @@
 /** Ops that draw random numbers: how their numbers are distributed, and that runs give the same. */
 import assert from "node:assert/strict";
-import { type Attribute, NOTHING_CARRIED } from "../../src/ir.ts";
 import type { Dense } from "./interpret.ts";
 import { build, runOp } from "./op_models.ts";
-
-const number = (name: string, value: number): Attribute => ({
-  name,
-  carried: NOTHING_CARRIED,
-  value: { type: "float", value },
-});
+import { float as number } from "../attributes.ts";
 
 const COUNT = 40_000;
 

@@ -6,15 +6,8 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Lowering } from "../../src/codegen/lower.ts";
 import { nonMaxSuppression, nonZero, unique } from "../../src/codegen/runtime/host.js";
-import {
-  type Attribute,
-  makeGraph,
-  makeModel,
-  makeNode,
-  makeTensor,
-  makeValueInfo,
-  NOTHING_CARRIED,
-} from "../../src/ir.ts";
+import { makeGraph, makeModel, makeNode, makeTensor, makeValueInfo } from "../../src/ir.ts";
+import { float, tensor } from "../attributes.ts";
 import { type Dense, interpret } from "./interpret.ts";
 import { build, elementAt, type Given, integers, type Place, runOp } from "./op_models.ts";
 
@@ -215,11 +208,7 @@ Deno.test("NonZero of what is the same everywhere asks no host", () => {
   const compiled = (value: number) => {
     const bytes = new Uint8Array(BigInt64Array.of(BigInt(value)).buffer);
     const ones = makeTensor("value", "int64", [1], { kind: "memory", bytes });
-    const fill: Attribute = {
-      name: "value",
-      carried: NOTHING_CARRIED,
-      value: { type: "tensor", value: ones },
-    };
+    const fill = tensor("value", ones);
     const graph = makeGraph("counting", {
       nodes: [
         makeNode("ConstantOfShape", "", ["shape"], ["filled"], [fill]),
@@ -307,11 +296,7 @@ Deno.test("a Resize that isn't defined is refused", () => {
   }
   const two: Given = { dims: [2], data: [2, 2], as: "constant" };
   assert.throws(() => runOp("Resize", [x, null, two]), /2 scales or sizes for 4 dimensions/);
-  const offset: Attribute = {
-    name: "cubic_coeff_a",
-    value: { type: "float", value: -0.5 },
-    carried: NOTHING_CARRIED,
-  };
+  const offset = float("cubic_coeff_a", -0.5);
   const [result] = runOp("Resize", [x, null, scales], { mode: "cubic", cubic_coeff_a: offset });
   assert.deepEqual(result!.dims, [1, 1, 8, 8]);
 });

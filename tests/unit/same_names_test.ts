@@ -11,13 +11,13 @@ import {
   makeNode,
   makeTensor,
   makeValueInfo,
-  NOTHING_CARRIED,
 } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
 import { convert } from "../convert.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
 import { withFolder } from "./onnx_models.ts";
+import { graph as graphAttribute } from "../attributes.ts";
 
 /** The values of the weight `w` of each branch: 64 by 64. */
 type Branches = { readonly then: readonly number[]; readonly else: readonly number[] };
@@ -35,16 +35,11 @@ async function writeBranches(folder: string, values: Branches): Promise<string> 
       ],
       outputs: [makeValueInfo(`${name}_y`, "float32", null)],
     });
-  const attribute = (name: string, value: Graph) => ({
-    name,
-    value: { type: "graph", value } as const,
-    carried: NOTHING_CARRIED,
-  });
   const model = simpleModel(
     [
       makeNode("If", "", ["p"], ["y"], [
-        attribute("then_branch", branch("then")),
-        attribute("else_branch", branch("else")),
+        graphAttribute("then_branch", branch("then")),
+        graphAttribute("else_branch", branch("else")),
       ]),
     ],
     [],

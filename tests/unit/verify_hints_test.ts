@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { int, makeGraph, makeModel, makeNode, makeTensor, makeValueInfo } from "../../src/ir.ts";
 import { inputHints } from "../../src/verify/hints.ts";
+import { graph as graphAttribute, tensor as tensorAttribute } from "../attributes.ts";
 
 const table = (name: string, ...dims: number[]) =>
   makeTensor(name, "float32", dims, { kind: "pending", length: 0 });
@@ -34,11 +35,7 @@ Deno.test("the smallest table that an input indexes, through casts, on any axis"
 Deno.test("numbers that an input is compared with, inside subgraphs too", async () => {
   const inner = makeGraph("inner", {
     nodes: [
-      makeNode("Constant", "", [], ["eight"], [{
-        name: "value",
-        value: { type: "tensor", value: scalar("", 8000) },
-        carried: new Uint8Array(0),
-      }]),
+      makeNode("Constant", "", [], ["eight"], [tensorAttribute("value", scalar("", 8000))]),
       makeNode("Equal", "", ["eight", "sr"], ["low"]),
     ],
   });
@@ -47,11 +44,7 @@ Deno.test("numbers that an input is compared with, inside subgraphs too", async 
     initializers: [scalar("sixteen", 16000)],
     nodes: [
       makeNode("Equal", "", ["sr", "sixteen"], ["high"]),
-      makeNode("If", "", ["ok"], ["y"], [{
-        name: "then_branch",
-        value: { type: "graph", value: inner },
-        carried: new Uint8Array(0),
-      }]),
+      makeNode("If", "", ["ok"], ["y"], [graphAttribute("then_branch", inner)]),
     ],
   });
   const hints = await inputHints(model);

@@ -14,9 +14,9 @@ import {
   makeValueInfo,
   type Model,
   type Node,
-  NOTHING_CARRIED,
   type Tensor,
 } from "../../src/ir.ts";
+import { graph } from "../attributes.ts";
 
 const node = (op: string, inputs: string[], output: string): Node =>
   makeNode(op, "", inputs, [output]);
@@ -95,8 +95,6 @@ function ifOf(depth: number, first: Graph): Node {
     nodes: [node("Neg", ["x"], `e${depth}`)],
     outputs: [makeValueInfo(`e${depth}`, "float32", null)],
   });
-  const graph = (name: string, value: Graph) =>
-    ({ name, value: { type: "graph", value }, carried: NOTHING_CARRIED }) as const;
   return makeNode("If", "", ["c"], [`o${depth}`], [
     graph("then_branch", first),
     graph("else_branch", other),
