@@ -27,6 +27,12 @@ import { flatOffset, StoredValue } from "./units.ts";
 import { type Declarations, isPacked, literal, Scope, smallFloatName } from "./shader_parts.ts";
 import { packedDtype } from "./storage.ts";
 
+/** `value` as a literal of i32. */
+function counted(value: number): string {
+  if (Math.abs(value) < 2 ** 31) return String(value);
+  throw new RangeError(`positions in it are counted by ${value}, past the 32 bits of shaders`);
+}
+
 /** Prints the values of one shader. */
 export class Printer {
   #next = 0;
@@ -231,7 +237,9 @@ export class Printer {
         scale.push(this.declarations.extent(product));
       } else if (coefficient !== 1) {
         const isStride = strides && Math.abs(coefficient) > 8;
-        scale.push(isStride ? this.declarations.extent(integer(coefficient)) : String(coefficient));
+        scale.push(
+          isStride ? this.declarations.extent(integer(coefficient)) : counted(coefficient),
+        );
       }
       const others = factors.filter((factor) => !isHostAtom(factor)).map((factor) =>
         this.#atom(factor, scope)
@@ -243,7 +251,7 @@ export class Printer {
       for (const term of host) constant = add(constant, fromTerm(term));
       parts.push(this.declarations.extent(constant));
     } else if (value.constant !== 0) {
-      parts.push(String(value.constant));
+      parts.push(counted(value.constant));
     }
     const text = parts.join(" + ").replaceAll("+ -", "- ");
     return parts.length > 1 || /[ ]/.test(text) ? `(${text})` : text;

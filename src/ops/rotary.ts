@@ -107,6 +107,9 @@ function embedded(
     ? vectorsLike(call, input, given, cache)
     : headsOf(input, integer(count));
   const size = given === 0 ? vectors.size : integer(given);
+  if (count < 0 || given < 0 || asNumber(vectors.size) === 0) {
+    call.fail(`num_heads is ${count} and rotary_embedding_dim ${given}`);
+  }
   const turned = rotated(vectors, {
     cosine,
     sine,

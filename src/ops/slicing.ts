@@ -117,7 +117,8 @@ const SLICE: OpRecord = {
 function splitSizes(call: OpCall, extent: Integer): readonly Integer[] {
   if (call.optional(1) !== null) return call.integers(1);
   const count = call.int("num_outputs", call.node.outputs.length);
-  if (count < 1) call.fail(`num_outputs ${count} is less than 1`);
+  const outputs = call.node.outputs.length;
+  if (count !== outputs) call.fail(`num_outputs is ${count}, and it has ${outputs} outputs`);
   const size = divideUp(extent, integer(count));
   const last = subtract(extent, scaled(size, count - 1));
   return upTo(count).map((_, i) => i < count - 1 ? size : maximum(last, ZERO));

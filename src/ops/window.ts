@@ -50,7 +50,9 @@ export function windowAttributes(call: OpCall, rank: number): WindowAttributes {
     if (values.length !== count) {
       call.fail(`${name} has ${values.length} numbers where ${count} belong`);
     }
-    if (values.some((value) => value < least)) call.fail(`${name} is ${values.join(", ")}`);
+    if (values.some((value) => value < least || value >= 2 ** 31)) {
+      call.fail(`${name} is ${values.join(", ")}`);
+    }
     return values;
   };
   const autoPad = call.string("auto_pad", "NOTSET") || "NOTSET";
@@ -82,6 +84,9 @@ export function windowsOf(
   const rank = inputs.length;
   if (kernel.length !== rank) {
     call.fail(`its kernel has ${kernel.length} dimensions where its input has ${rank}`);
+  }
+  if (kernel.some((extent) => asNumber(extent) !== null && asNumber(extent)! < 1)) {
+    call.fail("its kernel has no elements");
   }
   const { strides, dilations, pads, autoPad } = windowAttributes(call, rank);
   return inputs.map((input, d): Window => {

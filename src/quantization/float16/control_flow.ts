@@ -39,11 +39,12 @@ export function connectBodies(operation: Operation): void {
     const { inputs, outputs } = body.graph;
     const shift = standard === "Loop" ? 1 : 0;
     const first = standard === "Scan" && scanHasLengths(operation) ? 1 : 0;
-    const carried = standard === "Loop"
-      ? Math.max(0, inputs.length - 2)
+    const others = standard === "Loop"
+      ? 2
       : standard === "Scan"
-      ? Math.max(0, inputs.length - intAttribute(node, "num_scan_inputs", 0))
-      : 0;
+      ? Math.max(0, intAttribute(node, "num_scan_inputs", 0))
+      : inputs.length;
+    const carried = Math.max(0, inputs.length - others);
 
     // A carried value is one variable: the node's input gives way to the node's output.
     const carriedVariables = Array.from({ length: carried }, (_, k) => {
