@@ -32,7 +32,9 @@ export async function readEntry(name: string): Promise<unknown> {
   const path = entryPath(name);
   if (path === null || !isGranted({ name: "read", path })) return undefined;
   try {
-    if ((await Deno.stat(path)).size > MAX_ENTRY_BYTES) return undefined;
+    // A pipe would never answer, and a device never end.
+    const { isFile, size } = await Deno.stat(path);
+    if (!isFile || size > MAX_ENTRY_BYTES) return undefined;
     return JSON.parse(await Deno.readTextFile(path));
   } catch {
     return undefined;

@@ -66,5 +66,15 @@ async function say(text: string): Promise<void> {
   } catch (error) {
     if (!isRefusal(error)) throw error;
   }
-  console.error(text.split("\n").map(printable).join("\n  "));
+  console.error(text.split("\n").map((line) => printable(withoutLength(line))).join("\n  "));
+}
+
+/** Characters of a word, and of a line: a path is shorter, and a name in a model may have any number. */
+const LONGEST = { word: 1000, line: 10_000 };
+
+/** `line` without the middle of what would fill the screen with one name. */
+function withoutLength(line: string): string {
+  const shortened = (text: string, most: number) =>
+    text.length <= most ? text : `${text.slice(0, most / 2)}...${text.slice(-most / 2)}`;
+  return shortened(line.replace(/\S+/g, (word) => shortened(word, LONGEST.word)), LONGEST.line);
 }

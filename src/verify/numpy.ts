@@ -202,7 +202,9 @@ function readStrings(
       if (code > 0x10ffff) return null;
       text += String.fromCodePoint(code);
     }
-    strings.push(text.replace(/\0+$/, ""));
+    let end = text.length;
+    while (text[end - 1] === "\0") end--;
+    strings.push(text.slice(0, end));
   }
   return strings;
 }

@@ -38,6 +38,21 @@ Deno.test("a broken or oversized entry is as good as none", () =>
     assert.equal(await readEntry("engine"), undefined);
   }));
 
+Deno.test("a pipe or a device in the place of an entry is as good as none", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withCache(async (folder) => {
+    await Deno.mkdir(folder);
+    await Deno.symlink("/dev/zero", `${folder}/engine.json`);
+    assert.equal(await readEntry("engine"), undefined);
+    await Deno.remove(`${folder}/engine.json`);
+    const made = new Deno.Command("mkfifo", { args: [`${folder}/engine.json`] });
+    if (!(await made.output()).success) return;
+    const read = readEntry("engine");
+    const late = new Promise((done) => setTimeout(() => done("waits"), 2000));
+    assert.equal(await Promise.race([read, late]), undefined);
+  }));
+
 Deno.test("concurrent writers leave one whole value and no litter", () =>
   withCache(async (folder) => {
     const values = Array.from({ length: 20 }, (_, i) => ({ i, filler: "x".repeat(1000 * i) }));

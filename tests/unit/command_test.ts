@@ -250,6 +250,27 @@ Deno.test("names in a model print nothing that a terminal acts on", async () => 
   });
 });
 
+Deno.test("an error shows the ends of names that would fill the screen", async () => {
+  await withFolder(async (folder) => {
+    const source = join(folder, "source.onnx");
+    const name = "n".repeat(100_000);
+    const model = simpleModel(
+      [makeNode("MatMul", "", ["x", name], ["y"], [], `first${"-".repeat(90_000)}last`)],
+      [floats(name, [64, 4096])],
+      [{ name: "x", dtype: "float32", dims: [2, 64], values: [] }],
+      2,
+    );
+    new Float32Array((model.graph.initializers[0]!.data as { bytes: Uint8Array }).bytes.buffer)[3] =
+      NaN;
+    await writeModel(model, source);
+    const refused = await convertCommand(source, join(folder, "result.onnx"), ...FOUR_BITS);
+    ended(refused, 2);
+    assert.ok(refused.stderr.length < 5000, `${refused.stderr.length} characters`);
+    assert.match(refused.stderr, /holds NaN or infinity/);
+    assert.ok(refused.stderr.includes(source));
+  });
+});
+
 Deno.test("a file-size limit, like a full disk, leaves the target as it was", {
   ignore: !POSIX,
 }, async () => {
