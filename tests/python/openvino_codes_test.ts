@@ -91,6 +91,11 @@ async function makePairs(
 ): Promise<Pair[]> {
   const pairs: Pair[] = [];
   for (const example of ENCODING_CASES) {
+    // OpenVINO takes an extent of 0 for one to keep, and may end the process where it has no rows.
+    if (example.feeds[0]!.dims.includes(0)) continue;
+    // A function is put in the place of its calls only where its opset is the model's.
+    const { functions, opsets } = example.build();
+    if (functions.some((entry) => entry.opsets.get("") !== opsets.get(""))) continue;
     for (const bits of [8, 4, 3, 2] as const) {
       for (const symmetric of [true, false]) {
         const options: QuantizationOptions = {
