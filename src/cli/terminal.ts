@@ -69,7 +69,7 @@ export function workClock(): (done: number, total: number) => number {
 async function progressBar(): Promise<ProgressDisplay> {
   const { default: { SingleBar } } = await import("cli-progress");
   const bar = new SingleBar({
-    format: "[{bar}] {percentage} % | {doneBytes} of {totalBytes}{rate} | {eta} s left",
+    format: "[{bar}] {percentage} % | {doneBytes} of {totalBytes}{rate}{left}",
     barCompleteChar: "#",
     barIncompleteChar: "-",
     hideCursor: true,
@@ -86,6 +86,7 @@ async function progressBar(): Promise<ProgressDisplay> {
         doneBytes: formatBytes(done),
         totalBytes: formatBytes(total),
         rate: formatRate(" | ", done, performance.now() - started),
+        left: formatLeft(" | ", done, total, performance.now() - started),
       };
       if (active && bar.getTotal() === total) bar.update(done, payload);
       else {
@@ -116,22 +117,38 @@ function progressLines(): ProgressDisplay {
       if (tenth === lastTenth || now - lastTime < 1000) return;
       lastTenth = tenth;
       lastTime = now;
-      const seconds = (now - started) / 1000;
-      const left = (seconds / Math.max(1, done)) * (total - done);
       console.error(
         `converted ${formatBytes(done)} of ${formatBytes(total)}` +
-          `${formatRate(", ", done, now - started)}, ${left.toFixed(0)} s left`,
+          formatRate(", ", done, now - started) + formatLeft(", ", done, total, now - started),
       );
     },
     end() {},
   };
 }
 
+/** Milliseconds from which on a rate is one to speak of: before, it is that of starting. */
+const SETTLED = 200;
+
 /**
- * `separator` and the rate of `bytes` in `milliseconds`; empty before there is one to speak of: in
- * the first instants it is that of starting.
+ * `separator` and the rate of `bytes` in `milliseconds`; empty before there is one.
  */
 export function formatRate(separator: string, bytes: number, milliseconds: number): string {
-  if (milliseconds < 200 || bytes === 0) return "";
+  if (milliseconds < SETTLED || bytes === 0) return "";
   return `${separator}${formatBytes(Math.round((1000 * bytes) / milliseconds))}/s`;
+}
+
+/**
+ * `separator` and the time left of `total` bytes of which `done` took `milliseconds`; empty before
+ * there is a rate.
+ */
+export function formatLeft(
+  separator: string,
+  done: number,
+  total: number,
+  milliseconds: number,
+): string {
+  if (milliseconds < SETTLED || done === 0) return "";
+  const seconds = Math.round((milliseconds / 1000 / done) * (total - done));
+  const time = seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+  return `${separator}${time} left`;
 }
