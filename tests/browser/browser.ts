@@ -3,7 +3,13 @@
  * `modelcast serve` as a person starts it, and pages whose every complaint is kept.
  */
 import assert from "node:assert/strict";
-import { type Browser, chromium, type ConsoleMessage, type Page } from "playwright-core";
+import {
+  type Browser,
+  chromium,
+  type ConsoleMessage,
+  type JSHandle,
+  type Page,
+} from "playwright-core";
 import { FolderServer } from "../../src/cli/serve_files.ts";
 import { CHROMIUM, ROOT } from "../install.ts";
 
@@ -19,6 +25,22 @@ export async function withBrowser(use: (browser: Browser) => Promise<void>): Pro
   } finally {
     await browser.close();
   }
+}
+
+/** A GPU device in a page of `browser`, with `features`. */
+export async function deviceIn(
+  browser: Browser,
+  features: readonly string[] = [],
+): Promise<JSHandle<GPUDevice>> {
+  const page = await browser.newPage();
+  // Only pages of the machine itself and of secure servers get a GPU.
+  await page.route("http://localhost/", (route) => route.fulfill({ contentType: "text/html" }));
+  await page.goto("http://localhost/");
+  return await page.evaluateHandle(async (features) => {
+    const adapter = await navigator.gpu.requestAdapter();
+    if (adapter === null) throw new Error("the browser has no WebGPU adapter");
+    return await adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[] });
+  }, features);
 }
 
 /** Serves `folder` by `modelcast serve` while `use` runs; it must stop cleanly when interrupted. */

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { kernelCases } from "../gpu/kernel_cases.ts";
 import { groupCount, type KernelCase } from "../gpu/kernel_runner.ts";
 import { fault } from "../gpu/kernels_child.ts";
-import { withBrowser } from "./browser.ts";
+import { deviceIn, withBrowser } from "./browser.ts";
 
 /** A case as it travels to the page. */
 interface Job {
@@ -84,15 +84,7 @@ async function runJob(
 
 Deno.test("kernel files for subgroups give the reference's results in a browser", async () => {
   await withBrowser(async (browser) => {
-    const page = await browser.newPage();
-    // Only pages of the machine itself and of secure servers get a GPU.
-    await page.route("http://localhost/", (route) => route.fulfill({ contentType: "text/html" }));
-    await page.goto("http://localhost/");
-    const device = await page.evaluateHandle(async () => {
-      const adapter = await navigator.gpu.requestAdapter();
-      if (adapter === null) throw new Error("the browser has no WebGPU adapter");
-      return await adapter.requestDevice({ requiredFeatures: ["subgroups" as GPUFeatureName] });
-    });
+    const device = await deviceIn(browser, ["subgroups"]);
     let cases = 0;
     for (const given of kernelCases()) {
       if (!given.features?.includes("subgroups")) continue;

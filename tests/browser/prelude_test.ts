@@ -6,19 +6,11 @@ import assert from "node:assert/strict";
 import type { JSHandle } from "playwright-core";
 import { pointsOf, preludeFunctions } from "../gpu/prelude_cases.ts";
 import { compare, compute, shaderOf } from "../gpu/prelude_child.ts";
-import { withBrowser } from "./browser.ts";
+import { deviceIn, withBrowser } from "./browser.ts";
 
 Deno.test("every function of the prelude is near enough in a browser", async () => {
   await withBrowser(async (browser) => {
-    const page = await browser.newPage();
-    // Only pages of the machine itself and of secure servers get a GPU.
-    await page.route("http://localhost/", (route) => route.fulfill({ contentType: "text/html" }));
-    await page.goto("http://localhost/");
-    const device = await page.evaluateHandle(async () => {
-      const adapter = await navigator.gpu.requestAdapter();
-      if (adapter === null) throw new Error("the browser has no WebGPU adapter");
-      return await adapter.requestDevice();
-    });
+    const device = await deviceIn(browser);
     const failures: string[] = [];
     for (const one of preludeFunctions()) {
       const points = pointsOf(one);

@@ -9,7 +9,7 @@ import type { LoadOptions, Model, ModuleTables } from "../../src/codegen/module.
 import { KernelSelection } from "../../src/codegen/runtime/selection.js";
 import { loadModel } from "../../src/codegen/runtime/load.js";
 import { int, makeGraph, makeModel, makeNode, makeValueInfo } from "../../src/ir.ts";
-import { NO_WEIGHTS, numbersOf } from "./runtime_tables.ts";
+import { NO_WEIGHTS, numbersOf, withModel } from "./runtime_tables.ts";
 
 type Dims = readonly (number | string)[];
 
@@ -86,18 +86,11 @@ async function check(model: Model, shape: Shape, transposed: boolean): Promise<v
   }
 }
 
-async function using(
+const using = (
   tables: ModuleTables,
   options: LoadOptions,
   use: (model: Model) => Promise<void>,
-): Promise<void> {
-  const model: Model = await loadModel(tables, options);
-  try {
-    await use(model);
-  } finally {
-    model.dispose();
-  }
-}
+): Promise<void> => withModel(tables, use, options);
 
 const ROWS = [1, 2, 8, 64, 130];
 const features: ReadonlySet<string> = new Set((await navigator.gpu.requestAdapter())!.features);

@@ -3,14 +3,13 @@
  * gives, on every software adapter at hand; and the table of them says what the files say.
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
 import { FAMILIES, familyOf } from "../../src/codegen/kernels.ts";
-import { run } from "../../src/process.ts";
-import { type Driver, driverEnvironment, drivers } from "./adapters.ts";
+import { ROOT } from "../install.ts";
+import { drivers } from "./adapters.ts";
+import { answerOn } from "./driver_child.ts";
 import { headerOf, kernelFiles } from "./kernel_texts.ts";
 import type { Answer } from "./kernels_child.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const { found, missing } = await drivers();
 
 Deno.test({
@@ -21,7 +20,9 @@ Deno.test({
 
 for (const driver of found) {
   Deno.test(`every kernel file gives the reference's results on ${driver.name}`, async () => {
-    const answer = await runCases(driver);
+    const { answer } = await answerOn<Answer>(driver, ["tests/gpu/kernels_child.ts"], {
+      permissions: ["--allow-env"],
+    });
     assert.match(answer.adapter, { lavapipe: /llvmpipe/, swiftshader: /SwiftShader/ }[driver.name]);
     assert.deepEqual(answer.failures, []);
     // What needs a feature is tested where that is; all have it in a browser.
@@ -34,7 +35,7 @@ for (const driver of found) {
 
 Deno.test("every kernel file is a row of the table, and every row a file", () => {
   const filesIn = (folder: string): string[] =>
-    [...Deno.readDirSync(`${ROOT}kernels/${folder}`)].filter(({ isFile }) => isFile)
+    [...Deno.readDirSync(`${ROOT}/kernels/${folder}`)].filter(({ isFile }) => isFile)
       .map(({ name }) => name).filter((name) => !name.startsWith("prelude")).sort();
   const files = kernelFiles();
   const named = new Set(files.map(({ pass }) => `${pass.file}.wgsl`));
@@ -88,21 +89,3 @@ Deno.test("some variant of a family without an alternative applies, whatever the
     assert.ok(familyOf(name).variants.some((one) => one.adapter === "any" && !one.limits.length));
   }
 });
-
-async function runCases(driver: Driver): Promise<Answer> {
-  const { stdout, stderr } = await run({
-    program: Deno.execPath(),
-    args: [
-      ...["run", "--quiet", "--no-prompt", `--allow-read=${ROOT}`, "--allow-env"],
-      "tests/gpu/kernels_child.ts",
-    ],
-    cwd: ROOT,
-    inheritEnv: ["HOME", "PATH", "DENO_DIR"],
-    env: driverEnvironment(driver),
-    install: "See https://deno.com",
-    timeoutMs: 300_000,
-  });
-  const last = new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "";
-  assert.match(last, /^\{/, stderr);
-  return JSON.parse(last) as Answer;
-}

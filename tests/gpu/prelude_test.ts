@@ -3,9 +3,8 @@
  * values that functions go wrong on, random ones of every magnitude, and every code of small floats.
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
-import { run } from "../../src/process.ts";
-import { type Driver, driverEnvironment, drivers } from "./adapters.ts";
+import { drivers } from "./adapters.ts";
+import { answerOn } from "./driver_child.ts";
 import {
   declarations,
   pointsOf,
@@ -15,7 +14,6 @@ import {
 } from "./prelude_cases.ts";
 import type { Answer } from "./prelude_child.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const { found } = await drivers();
 const FUNCTIONS = preludeFunctions();
 
@@ -45,24 +43,10 @@ Deno.test("a function calls no other but those above it, and none has a literal 
 
 for (const driver of found) {
   Deno.test(`every function of the prelude is near enough on ${driver.name}`, async () => {
-    const { adapter, outcomes } = await compute(driver);
+    const { answer } = await answerOn<Answer>(driver, ["tests/gpu/prelude_child.ts"]);
+    const { adapter, outcomes } = answer;
     assert.match(adapter, { lavapipe: /llvmpipe/, swiftshader: /SwiftShader/ }[driver.name]);
     assert.deepEqual(outcomes.flatMap(({ failures }) => failures), []);
     assert.deepEqual(outcomes.map(({ name }) => name), FUNCTIONS.map(({ name }) => name));
   });
-}
-
-async function compute(driver: Driver): Promise<Answer> {
-  const { stdout, stderr } = await run({
-    program: Deno.execPath(),
-    args: ["run", "--quiet", "--no-prompt", `--allow-read=${ROOT}`, "tests/gpu/prelude_child.ts"],
-    cwd: ROOT,
-    inheritEnv: ["HOME", "PATH", "DENO_DIR"],
-    env: driverEnvironment(driver),
-    install: "See https://deno.com",
-    timeoutMs: 300_000,
-  });
-  const last = new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "";
-  assert.match(last, /^\{/, stderr);
-  return JSON.parse(last) as Answer;
 }

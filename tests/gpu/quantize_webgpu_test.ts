@@ -4,11 +4,9 @@
  * whole comparison, 10,000 matrices on each, is `deno task bench quantize`.
  */
 import assert from "node:assert/strict";
-import { fileURLToPath } from "node:url";
-import { run } from "../../src/process.ts";
-import { type Driver, driverEnvironment, drivers } from "./adapters.ts";
+import { drivers } from "./adapters.ts";
+import { answerOn } from "./driver_child.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const { found, missing } = await drivers();
 
 /** What tests/gpu/identical.ts prints at its end. */
@@ -38,31 +36,16 @@ for (const { driver: name, what, flags } of COMPARISONS) {
     name: `webgpu on ${name} gives the reference's bytes: ${what}`,
     ignore: driver === undefined,
     fn: async () => {
-      const answer = await compare(driver!, flags);
+      const { answer, stderr } = await answerOn<Answer>(
+        driver!,
+        ["tests/gpu/identical.ts", "--engines=webgpu", ...flags],
+        { permissions: ["--allow-env"], timeoutMs: 600_000 },
+      );
+      if (Object.values(answer.counts).some((count) => count > 0)) console.log(stderr);
       const pattern = { lavapipe: /llvmpipe/, swiftshader: /SwiftShader/ }[name];
       assert.match(answer.adapter, pattern);
       assert.deepEqual(answer.counts, { webgpu: 0 });
       assert.ok(answer.count >= Number(flags[0].slice("--count=".length)));
     },
   });
-}
-
-async function compare(driver: Driver, flags: readonly string[]): Promise<Answer> {
-  const { stdout, stderr } = await run({
-    program: Deno.execPath(),
-    args: [
-      ...["run", "--quiet", "--no-prompt", `--allow-read=${ROOT}`, "--allow-env"],
-      ...["tests/gpu/identical.ts", "--engines=webgpu", ...flags],
-    ],
-    cwd: ROOT,
-    inheritEnv: ["HOME", "PATH", "DENO_DIR"],
-    env: driverEnvironment(driver),
-    install: "See https://deno.com",
-    timeoutMs: 600_000,
-  });
-  const last = new TextDecoder().decode(stdout).trim().split("\n").at(-1) ?? "";
-  assert.match(last, /^\{/, stderr);
-  const answer = JSON.parse(last) as Answer;
-  if (Object.values(answer.counts).some((count) => count > 0)) console.log(stderr);
-  return answer;
 }
