@@ -34,28 +34,15 @@ from exporting import compare  # noqa: E402
 from exporting import inputs  # noqa: E402
 from exporting import onnx_export  # noqa: E402
 import torch  # noqa: E402
-from child.dialog import Dialog, Refusal  # noqa: E402
+from child.dialog import Refusal  # noqa: E402
 from families import randomize  # noqa: E402
 from checkpoint.sources import LoadedModel  # noqa: E402
+from listener import Listener  # noqa: E402
 from tiny_configurations import draw, tiny_timm, tiny_transformers  # noqa: E402
 from exporting.units import ExportUnit  # noqa: E402
 
 _TOLERANCE = 1e-4
 _SECONDS = 240
-
-
-class _Listener(Dialog):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        """Not shown."""
-
-    def warn(self, message: str) -> None:
-        """Kept."""
-        self.warnings.append(message)
 
 
 class _Unbuildable(Exception):
@@ -125,7 +112,7 @@ def _units(registry: str, name: str) -> list[ExportUnit]:
 
 def export(registry: str, name: str, folder: Path) -> dict[str, Any]:
     """Exports one architecture; gives its outcome."""
-    listener = _Listener()
+    listener = Listener()
     errors: list[float] = []
     failures: list[str] = []
     exporters: list[str] = []

@@ -22,8 +22,9 @@ from exporting import inputs  # noqa: E402
 import onnx  # noqa: E402
 from exporting import onnx_export  # noqa: E402
 import torch  # noqa: E402
-from child.dialog import Dialog, Refusal  # noqa: E402
+from child.dialog import Refusal  # noqa: E402
 from families import FAMILIES, WITH_PAST, make  # noqa: E402
+from listener import Listener  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 from checkpoint.sources import LoadedModel  # noqa: E402
 from torch import nn  # noqa: E402
@@ -31,20 +32,6 @@ from exporting.units import ExportUnit, InputSpec  # noqa: E402
 from exporting.wrappers import Positional  # noqa: E402
 
 _FAMILY = {family.name: family for family in FAMILIES}
-
-
-class _Listener(Dialog):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def progress(self, stage: str, fraction: float | None = None) -> None:
-        """Not shown."""
-
-    def warn(self, message: str) -> None:
-        """Kept."""
-        self.warnings.append(message)
 
 
 def _loaded(module: nn.Module, task: str) -> LoadedModel:
@@ -86,13 +73,13 @@ def _own(module: nn.Module, *shapes: tuple[int | str, ...], **sizes: int) -> Exp
 def _export(
     unit: ExportUnit, path: Path, **options: Any
 ) -> tuple[onnx_export.Exported, list[str]]:
-    listener = _Listener()
+    listener = Listener()
     options = {"opset": None, "exporter": "auto", "external_data": "auto", **options}
     return onnx_export.export(unit, path, dialog=listener, **options), listener.warnings
 
 
 def _verdict(unit: ExportUnit, path: Path) -> dict[str, Any]:
-    return compare.compare(unit, path, 1e-4, 5, _Listener())
+    return compare.compare(unit, path, 1e-4, 5, Listener())
 
 
 def tied_weights_once(folder: Path) -> None:

@@ -13,7 +13,7 @@ import {
   VerificationError,
 } from "../../src/error.ts";
 import { run, start } from "../../src/process.ts";
-import { runPython } from "../../src/python/child.ts";
+import { type PythonSettings, runPython } from "../../src/python/child.ts";
 import {
   type ConfinedJob,
   type PythonAnswer,
@@ -537,50 +537,27 @@ Deno.test("the strongest means that works is taken", () =>
     console.log(held);
   }));
 
-Deno.test("a memory limit that the libraries alone would use up is refused", () =>
-  inFolders(async ({ writable }) => {
-    await assert.rejects(
-      runPython(
-        {
-          program: "export.py",
-          request: {},
-          readable: [],
-          writable,
-          settings: {
-            python: null,
-            allowHub: false,
-            timeoutSeconds: 10,
-            maxMemoryBytes: 10 ** 9,
-          },
-        },
-        { progress: () => {}, warn: () => {}, note: () => {} },
-        never,
-      ),
-      (error) => error instanceof InputError && /1\.0 GB.*--max-memory 1\.5GB/.test(error.message),
-    );
-  }));
+/** The error of an export that is refused before Python starts. */
+async function refusal(settings: Partial<PythonSettings>): Promise<Error> {
+  const defaults = { python: null, allowHub: false, timeoutSeconds: 10, maxMemoryBytes: null };
+  const refused = await inFolders(async ({ writable }) => {
+    const job = { program: "export.py", request: {}, readable: [], writable } as const;
+    const events = { progress: () => {}, warn: () => {}, note: () => {} };
+    const answer = runPython({ ...job, settings: { ...defaults, ...settings } }, events, never);
+    return await answer.then(() => null, (error: unknown) => error);
+  });
+  assert.ok(refused instanceof Error, "it was not refused");
+  return refused;
+}
 
-Deno.test("an interpreter that is not permitted is a missing tool that prints the flag", () =>
-  inFolders(async ({ writable }) => {
-    await assert.rejects(
-      runPython(
-        {
-          program: "export.py",
-          request: {},
-          readable: [],
-          writable,
-          settings: {
-            python: "/usr/bin/no-python",
-            allowHub: false,
-            timeoutSeconds: 10,
-            maxMemoryBytes: null,
-          },
-        },
-        { progress: () => {}, warn: () => {}, note: () => {} },
-        never,
-      ),
-      (error) =>
-        error instanceof MissingToolError &&
-        /--allow-run=uv,bwrap,\/usr\/bin\/no-python/.test(error.message),
-    );
-  }));
+Deno.test("a memory limit that the libraries alone would use up is refused", async () => {
+  const error = await refusal({ maxMemoryBytes: 10 ** 9 });
+  assert.ok(error instanceof InputError);
+  assert.match(error.message, /1\.0 GB.*--max-memory 1\.5GB/);
+});
+
+Deno.test("an interpreter that is not permitted is a missing tool that prints the flag", async () => {
+  const error = await refusal({ python: "/usr/bin/no-python" });
+  assert.ok(error instanceof MissingToolError);
+  assert.match(error.message, /--allow-run=uv,bwrap,\/usr\/bin\/no-python/);
+});
