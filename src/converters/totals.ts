@@ -158,6 +158,25 @@ function reduction(before: number, after: number): number {
   return before === 0 ? 0 : 100 * (1 - after / before);
 }
 
+/** Padding, as a part of what the weights would take without it, from which it is told. */
+const MUCH_PADDING = 0.1;
+
+/** What the codes that fill rows up to whole blocks take, as a part of what the weights take else. */
+function paddingOf({ weights }: PreparedTarget): number {
+  let padding = 0;
+  let all = 0;
+  for (const { planned: { view, format, bits, bytesAfter, bitsPerWeight } } of weights) {
+    const { blockSize } = format;
+    all += bytesAfter;
+    if (blockSize === 0) continue;
+    const longer = Math.ceil(view.columns / blockSize) * blockSize / view.columns;
+    // Not every form pads.
+    if (longer === 1 || bitsPerWeight < bits * longer) continue;
+    padding += (bytesAfter * bits * (longer - 1)) / bitsPerWeight;
+  }
+  return all === padding ? 0 : padding / (all - padding);
+}
+
 /** Share of noise in the signal from which a weight is lost; 2 bits leave 0.1 to 0.3. */
 const LOST = 0.9;
 
@@ -178,6 +197,13 @@ function warningsOf(target: PreparedTarget): string[] {
           `scale a block. ${remedy}`,
       );
     }
+  }
+  const padding = paddingOf(target);
+  if (padding > MUCH_PADDING) {
+    warnings.push(
+      `rows that are no multiple of the block size are padded to one, which makes the weights ` +
+        `${Math.round(100 * padding)} % larger. Take a smaller --block-size, or channel.`,
+    );
   }
   const converted = target.floats?.report.converted ?? [];
   const losing = converted.filter(({ vanished }) => vanished > 0);

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { InputError, InterruptedError } from "../../mod.ts";
+import { type BlockSize, InputError, InterruptedError } from "../../mod.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
@@ -194,6 +194,33 @@ Deno.test("a weight of which nothing is left is warned of", async () => {
       assert.match(report!.warnings[0]!, /"w\*" is left.*--scales float32/);
       assert.deepEqual((await convert({ ...options, scales: "float32" }))[0]!.warnings, []);
     }
+  });
+});
+
+Deno.test("blocks that pad rows by much are warned of, with how much it is", async () => {
+  await withFolder(async (folder) => {
+    const source = await write(
+      folder,
+      simpleModel(
+        [makeNode("MatMul", "", ["x", "w"], ["y"])],
+        [floats("w", [96, 64])],
+        [{ name: "x", dtype: "float32", dims: [2, 96], values: [] }],
+        2,
+      ),
+    );
+    const output = join(folder, "result.onnx");
+    const converted = async (blockSize: BlockSize) =>
+      (await convert({ source, output, precision: "4bit", ...QUICK, blockSize }))[0]!;
+    assert.deepEqual((await converted(32)).warnings, []);
+    assert.deepEqual((await converted("channel")).warnings, []);
+    // Rows of 96 become blocks of 64 and 64: 32 codes of 4 bits more, in each of 64 rows.
+    const padded = await converted(64);
+    const { bytesAfter } = padded.weights[0]!;
+    const part = Math.round((100 * 64 * 16) / (bytesAfter - 64 * 16));
+    assert.match(
+      padded.warnings.join("; "),
+      new RegExp(`padded .* ${part} % larger. Take a smaller`),
+    );
   });
 });
 
