@@ -89,7 +89,15 @@ export async function convert(options: ConvertOptions): Promise<ConversionResult
     checked = checkRequest(input, events, signal);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    return { success: false, outputPath: String(input.outputPath), error, files: [], steps: [] };
+    // Of what was given for it nothing is known.
+    const outputPath: unknown = input.outputPath;
+    return {
+      success: false,
+      outputPath: typeof outputPath === "string" ? outputPath : "",
+      error,
+      files: [],
+      steps: [],
+    };
   }
   return await convertModel(checked.request, checked, events, signal);
 }

@@ -29,14 +29,17 @@ const format = z.enum(Object.keys(MODEL_FORMATS) as [ModelFormat, ...ModelFormat
 const precision = z.enum(PRECISIONS);
 const count = z.number().int().min(1).max(999_999_999);
 
-/** The shape of a request; keys that it lacks take {@link DEFAULTS}. */
+/**
+ * The shape of a request; keys that it lacks take {@link DEFAULTS}. Nothing in it is `readonly`, for which
+ * zod freezes what a caller gave.
+ */
 const Request = z.strictObject({
   modelPath: path,
   outputPath: path,
   modelType: z.string().min(1).nullable().default(null),
   sourceFormat: format.optional(),
   targetFormat: format.optional(),
-  precision: z.union([precision, z.array(precision).min(1).readonly()]).default("float32"),
+  precision: z.union([precision, z.array(precision).min(1)]).default("float32"),
   blockSize: z.union([
     z.literal([...BLOCK_SIZES]),
     z.enum(["channel", "tensor"]),
@@ -47,8 +50,8 @@ const Request = z.strictObject({
   activations: z.enum(["float32", "float16"]).default(DEFAULTS.activations),
   ioFloat16: z.boolean().default(DEFAULTS.ioFloat16),
   encoding: z.enum(["auto", "matmulnbits", "qdq"]).default(DEFAULTS.encoding),
-  runtimes: z.array(z.string()).readonly().default(DEFAULTS.runtimes),
-  exclude: z.array(z.string()).readonly().default(DEFAULTS.exclude),
+  runtimes: z.array(z.string()).default(() => [...DEFAULTS.runtimes]),
+  exclude: z.array(z.string()).default(() => [...DEFAULTS.exclude]),
   nan: z.enum(["error", "keep"]).default(DEFAULTS.nan),
   engine: z.enum(["auto", "webgpu", "wasm", "reference"]).default(DEFAULTS.engine),
   workers: count.nullable().default(DEFAULTS.workers),

@@ -45,11 +45,25 @@ function isJpeg(bytes: Uint8Array): boolean {
   return bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
 }
 
+/** Scans of a JPEG file at most: each goes through all pixels, and takes some bytes of the file. */
+const MOST_SCANS = 100;
+
+/** How often a scan begins in `bytes`: no other data of a JPEG hold that marker but thumbnails. */
+function scansOf(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = bytes.indexOf(0xff); at >= 0; at = bytes.indexOf(0xff, at + 1)) {
+    if (bytes[at + 1] === 0xda) count++;
+  }
+  return count;
+}
+
 /** Decodes the picture in `bytes`. Throws an `InputError` that names `source`. */
 export function decodePicture(bytes: Uint8Array, source: string): Picture {
   try {
     if (isPng(bytes)) return decodePng(bytes);
     if (isJpeg(bytes)) {
+      const scans = scansOf(bytes);
+      if (scans > MOST_SCANS) throw new Error(`it has ${scans} scans, more than ${MOST_SCANS}`);
       const { width, height, data } = jpeg.decode(bytes, {
         useTArray: true,
         formatAsRGBA: true,
@@ -60,7 +74,12 @@ export function decodePicture(bytes: Uint8Array, source: string): Picture {
       return { width, height, rgba: data };
     }
   } catch (cause) {
-    const state = cause instanceof Error ? cause.message : String(cause);
+    // The decoder of JPEG trusts its tables to be there.
+    const state = cause instanceof TypeError || cause instanceof RangeError
+      ? "its tables don't fit what refers to them"
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
     throw new InputError(
       `Cannot read picture "${source}": ${state}. Save it again as PNG or JPEG.`,
       { cause },

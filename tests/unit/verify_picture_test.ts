@@ -201,6 +201,20 @@ Deno.test("a JPEG picture decodes to its color", () => {
   assert.deepEqual([picture.width, picture.height], [16, 8]);
   [200, 30, 60, 255].forEach((value, i) => assert.ok(Math.abs(picture.rgba[i]! - value) <= 3));
   assert.throws(() => decodePicture(bytes.subarray(0, 200), "x.jpg"), InputError);
+  // Its scan again and again: a short file that takes long.
+  const scan = bytes.subarray(bytes.lastIndexOf(0xda) - 1, bytes.length - 2);
+  const again = Uint8Array.from([...bytes, ...Array(100).fill([...scan]).flat()]);
+  assert.throws(
+    () => decodePicture(again, "x.jpg"),
+    /Cannot read picture "x.jpg": it has 101 scans, more than 100/,
+  );
+  // A scan of a component that no frame has.
+  const foreign = bytes.slice();
+  foreign[bytes.lastIndexOf(0xda) + 4] = 9;
+  assert.throws(
+    () => decodePicture(foreign, "x.jpg"),
+    /its tables don't fit what refers to them/,
+  );
   assert.throws(
     () => decodePicture(Uint8Array.of(71, 73, 70, 56), "x.gif"),
     /neither PNG nor JPEG/,
