@@ -52,6 +52,7 @@ export async function runConverters(
   const { outputPath } = request;
   const all: ConversionEvents = { ...SILENT, ...events };
   let staging: StagingFolder | null = null;
+  let begun = false;
   try {
     checkOptions(request, path, all.warn);
     const { targetFormat } = path.at(-1)!;
@@ -65,6 +66,7 @@ export async function runConverters(
     for (const converter of path) {
       await converter.prepare(requestOf(converter, path, request), all, signal);
     }
+    begun = true;
     const failures = await run(path, request, all, signal, staging, {
       steps,
       published,
@@ -79,7 +81,7 @@ export async function runConverters(
     if (!(error instanceof ModelcastError)) throw error;
     if (staging !== null) error.message = withFinalPaths(error.message, staging.path, outputPath);
     // What a step on the way made has a name that no file has in the end.
-    if (path.length > 1 && !error.message.includes(request.modelPath)) {
+    if (begun && path.length > 1 && !error.message.includes(request.modelPath)) {
       error.message += ` It was on the way from "${request.modelPath}".`;
     }
     return { success: false, outputPath, error, files: published, steps };

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { convert, InputError, VerificationError } from "../../mod.ts";
+import { convert, InputError, MissingToolError, VerificationError } from "../../mod.ts";
 import {
   type ConversionStep,
   type ConverterRequest,
@@ -323,6 +323,12 @@ Deno.test("errors of a later step name what the conversion began with", async ()
       Promise.reject(new InputError(`Cannot read "${asked.modelPath}": it is empty.`));
     const direct = await runConverters([first, second], asked);
     assert.equal(direct.error?.message, `Cannot read "${asked.modelPath}": it is empty.`);
+    // What the machine lacks shows before any step.
+    second.prepare = () => Promise.reject(new MissingToolError("Cannot run: there is no adapter."));
+    const lacking = await runConverters([first, second], asked);
+    assert.equal(lacking.error?.message, "Cannot run: there is no adapter.");
+    const usage = await runConverters([first, second], { ...asked, perOp: true });
+    assert.match(usage.error!.message, /^Cannot use --per-op .* Leave it out\.$/);
   });
 });
 
