@@ -98,7 +98,7 @@ export function hardwareKey(adapter: Adapter | null, processor: Processor): stri
  * Runs `request` with XDG_RUNTIME_DIR naming a folder, where that may be done: without it the
  * graphics libraries write lines to standard error that mean nothing to a person.
  */
-async function withRuntimeFolder<T>(request: () => Promise<T>): Promise<T> {
+export async function withRuntimeFolder<T>(request: () => Promise<T>): Promise<T> {
   const variable = "XDG_RUNTIME_DIR";
   const quiet = Deno.build.os === "linux" && granted({ name: "env", variable }) &&
     Deno.env.get(variable) === undefined;

@@ -3,6 +3,8 @@
  * build:shader-check` has built it, else with the compiler of a WebGPU adapter, else not at all,
  * which the report of a conversion says.
  */
+import { withRuntimeFolder } from "../hardware.ts";
+
 /** What is wrong with a shader. */
 export interface ShaderProblem {
   readonly message: string;
@@ -120,7 +122,9 @@ function isAbsent(error: unknown): boolean {
 async function openAdapter(): Promise<Checker | null> {
   let device: GPUDevice | null = null;
   const open = async (): Promise<GPUDevice | null> => {
-    const adapter = await navigator.gpu?.requestAdapter() ?? null;
+    const adapter = await withRuntimeFolder(async () =>
+      await navigator.gpu?.requestAdapter() ?? null
+    );
     if (adapter === null) return null;
     const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
     device = await adapter.requestDevice({ requiredFeatures });

@@ -120,6 +120,11 @@ Deno.test("a person reads adapter, limits and errors, and quantized weights are 
   assert.match(stdout, /^dims +each run sets rows up to 3$/m);
 });
 
+Deno.test("a quiet verification says nothing, and neither do graphics libraries", async () => {
+  const { code, stdout, stderr } = await verified(GOOD, ["--verify", "--quiet"]);
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "", stderr: "" });
+});
+
 Deno.test("a module that computes something else is exit code 3, and is kept aside whole", async () => {
   const old = "what was there";
   const { code, stdout, stderr, left } = await verified(WIDE, ["--per-op", "--json"], {
