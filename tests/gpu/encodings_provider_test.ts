@@ -3,7 +3,8 @@
  * SwiftShader in a child process.
  */
 import assert from "node:assert/strict";
-import { convertCase, ENCODING_CASES } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES } from "../encoding_models.ts";
 import { compareOnProvider } from "./driver_child.ts";
 
 Deno.test("the WebGPU provider computes with the quantized weights at all bits", async () => {
@@ -16,14 +17,10 @@ Deno.test("the WebGPU provider computes with the quantized weights at all bits",
         const { weights, path, expectedPath } = await convertCase(
           example.build,
           {
+            ...QUANTIZATION,
             bits,
             symmetric: bits === 4,
-            blockSize: 32,
-            scaleType: "float16",
-            method: "rtn",
-            encoding: "auto",
             runtimes: ["onnxruntime-1.30:webgpu"],
-            exclude: [],
           },
           folder,
           `m${pairs.length}`,

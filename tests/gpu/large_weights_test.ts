@@ -26,7 +26,8 @@ import {
 } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { convertCase, ENCODING_CASES, type Feed, noise } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES, type Feed, noise } from "../encoding_models.ts";
 
 const folder = await Deno.makeTempDir();
 globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -300,16 +301,7 @@ for (const example of ENCODING_CASES.filter(({ name }) => NAMES.includes(name)))
     ) {
       const { path } = await convertCase(
         example.build,
-        {
-          bits,
-          encoding,
-          symmetric: false,
-          blockSize: 32,
-          scaleType: "float16",
-          method: "rtn",
-          exclude: [],
-          runtimes: [],
-        },
+        { ...QUANTIZATION, bits, encoding },
         folder,
         "packed",
       );

@@ -14,7 +14,8 @@ import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
 import { ATTENTION_CASES } from "../attention_models.ts";
-import { convertCase, ENCODING_CASES, type Feed } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES, type Feed } from "../encoding_models.ts";
 import { LAYER_CASES } from "../layer_ops.ts";
 import { MICROSOFT_CASES } from "../microsoft_ops.ts";
 
@@ -65,8 +66,7 @@ function* formats(): Generator<QuantizationOptions> {
   for (const bits of [8, 4, 3, 2] as const) {
     for (const symmetric of [true, false]) {
       for (const encoding of ["auto", "qdq"] as const) {
-        const rest = { scaleType: "float16", method: "rtn", exclude: [], runtimes: [] } as const;
-        yield { bits, symmetric, blockSize: 32, encoding, ...rest };
+        yield { ...QUANTIZATION, bits, symmetric, encoding };
       }
     }
   }

@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
 import type { HostTensor } from "../../src/verify/values.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
-import { convertCase, ENCODING_CASES, type EncodingCase, type Feed } from "../encoding_models.ts";
+import { convertCase } from "../encoding_conversion.ts";
+import { ENCODING_CASES, type EncodingCase, type Feed } from "../encoding_models.ts";
 
 const ROUTES = [
   { encoding: "auto", runtimes: [] },

@@ -15,6 +15,7 @@ import {
 } from "../../src/quantization/planner.ts";
 import { quantizeMatrix } from "../../src/quantization/reference.ts";
 import { type InputSource, type VerificationReport, verifyModels } from "../../src/verify.ts";
+import { QUANTIZATION } from "../encoding_conversion.ts";
 import { convertFile } from "../float_models.ts";
 import { ROOT } from "../install.ts";
 import { NPM_MODELS, type RealModel } from "../real_models.ts";
@@ -122,14 +123,8 @@ async function quantize(
 ): Promise<void> {
   const model = await readModel(source);
   const plan = planQuantization(model, {
-    bits: 4,
+    ...QUANTIZATION,
     symmetric: true,
-    blockSize: 32,
-    scaleType: "float16",
-    method: "rtn",
-    encoding: "auto",
-    runtimes: [],
-    exclude: [],
     ...options,
   });
   const weights = applyPlan(model, plan);

@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { InputError } from "../../src/error.ts";
 import { run } from "../../src/process.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
-import { convertCase, ENCODING_CASES, type EncodingCase } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES, type EncodingCase } from "../encoding_models.ts";
 import { type PythonEnvironment, pythonPath, ROOT } from "../install.ts";
 
 /** What `compare_models.py` reports of a pair. */
@@ -75,86 +76,67 @@ for (const { environment, name, blockSizes } of RUNTIMES) {
 /** Forms that the table refuses, made for a newer runtime and given to an older one. */
 const REFUSED: readonly {
   readonly environment: PythonEnvironment;
-  readonly made: string;
   readonly example: string;
   readonly options: Partial<QuantizationOptions>;
   readonly says: RegExp;
 }[] = [
   {
     environment: "onnxruntime-1.22",
-    made: "onnxruntime-1.32",
     example: "matmul of whole blocks",
     options: { bits: 8, encoding: "matmulnbits" },
     says: /MatMulNBits/,
   },
   {
     environment: "onnxruntime-1.22",
-    made: "onnxruntime-1.32",
     example: "matmul of whole blocks",
     options: { bits: 2, encoding: "matmulnbits" },
     says: /matmul_nbits/,
   },
   {
     environment: "onnxruntime-1.22",
-    made: "onnxruntime-1.32",
     example: "embedding",
     options: { bits: 8 },
     says: /GatherBlockQuantized/,
   },
   {
     environment: "onnxruntime-1.22",
-    made: "onnxruntime-1.32",
     example: "convolution",
     options: { bits: 2, encoding: "qdq" },
     says: /opset|IR|model/i,
   },
   {
     environment: "onnxruntime-1.24",
-    made: "onnxruntime-1.32",
     example: "float16 matmul",
     options: { bits: 2, encoding: "matmulnbits" },
     says: /MatMulNBits/,
   },
   {
     environment: "openvino-2026.4",
-    made: "onnxruntime-1.32",
     example: "matmul of whole blocks",
     options: { bits: 3, encoding: "matmulnbits" },
     says: /MatMulNBits/,
   },
   {
     environment: "openvino-2026.4",
-    made: "onnxruntime-1.32",
     example: "embedding",
     options: { bits: 4 },
     says: /GatherBlockQuantized/,
   },
   {
     environment: "openvino-2026.4",
-    made: "onnxruntime-1.32",
     example: "convolution",
     options: { bits: 2, encoding: "qdq" },
     says: /type/i,
   },
 ];
 
-for (const { environment, made, example: name, options: some, says } of REFUSED) {
+for (const { environment, example: name, options: some, says } of REFUSED) {
   const title = `${environment} fails on what is refused for it: ${name}, ${some.bits} bits, ` +
     `${some.encoding ?? "auto"}`;
   Deno.test(title, async () => {
     await withFolder(async (folder) => {
       const example = ENCODING_CASES.find((entry) => entry.name === name)!;
-      const options: QuantizationOptions = {
-        bits: 4,
-        symmetric: false,
-        blockSize: 32,
-        scaleType: "float16",
-        method: "rtn",
-        encoding: "auto",
-        runtimes: [made],
-        exclude: [],
-        ...some,
-      };
+      const options = { ...QUANTIZATION, runtimes: ["onnxruntime-1.32"], ...some };
       const pair = await convert(example, options, folder, name, 0);
       assert.ok(pair !== null && !(pair instanceof InputError));
       const [answer] = await compare(environment, folder, [pair]);
@@ -220,16 +202,9 @@ function* formats(
   for (const bits of [8, 4, 3, 2] as const) {
     for (const symmetric of [true, false]) {
       for (const blockSize of blockSizes) {
-        yield {
-          bits,
-          symmetric,
-          blockSize,
-          scaleType: blockSize === 16 ? "float32" : "float16",
-          method: "rtn",
-          encoding,
-          runtimes: [name],
-          exclude: [],
-        };
+        const scaleType = blockSize === 16 ? "float32" : "float16";
+        const runtimes = [name];
+        yield { ...QUANTIZATION, bits, symmetric, blockSize, scaleType, encoding, runtimes };
       }
     }
   }

@@ -9,7 +9,8 @@ import { InputError } from "../../src/error.ts";
 import { run } from "../../src/process.ts";
 import { findInterpreter } from "../../src/python/environment.ts";
 import type { QuantizationOptions } from "../../src/quantization/planner.ts";
-import { convertCase, ENCODING_CASES } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES } from "../encoding_models.ts";
 
 const PROGRAM = fileURLToPath(new URL("openvino_codes.py", import.meta.url));
 const MODULES = fileURLToPath(new URL("../../python", import.meta.url));
@@ -98,15 +99,11 @@ async function makePairs(
     if (functions.some((entry) => entry.opsets.get("") !== opsets.get(""))) continue;
     for (const bits of [8, 4, 3, 2] as const) {
       for (const symmetric of [true, false]) {
+        const scaleType = blockSize === 16 ? "float32" : "float16";
+        const runtimes = ["onnxruntime-1.32"];
         const options: QuantizationOptions = {
-          bits,
-          symmetric,
-          blockSize,
-          scaleType: blockSize === 16 ? "float32" : "float16",
-          method: "rtn",
-          encoding,
-          runtimes: ["onnxruntime-1.32"],
-          exclude: [],
+          ...QUANTIZATION,
+          ...{ bits, symmetric, blockSize, scaleType, encoding, runtimes },
         };
         const name = `${example.name}, ${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}`;
         try {

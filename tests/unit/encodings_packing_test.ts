@@ -9,7 +9,8 @@ import { elementCount, makeTensor } from "../../src/ir.ts";
 import type { Target } from "../../src/quantization/encodings/encoding.ts";
 import { makeFill, type Packing } from "../../src/quantization/encodings/packing.ts";
 import type { QuantizeResult } from "../../src/quantization/engine.ts";
-import { codesOf, decode, noise } from "../encoding_models.ts";
+import { codesOf } from "../encoding_conversion.ts";
+import { decode, noise } from "../encoding_models.ts";
 
 /** A matrix of random codes. */
 interface Sample {

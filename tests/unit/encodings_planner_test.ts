@@ -11,31 +11,21 @@ import {
   type QuantizationOptions,
 } from "../../src/quantization/planner.ts";
 import { DEFAULT_RUNTIME, lacks, parseRuntime } from "../../src/quantization/runtimes.ts";
+import { QUANTIZATION } from "../encoding_conversion.ts";
 import { ENCODING_CASES, floats, simpleModel } from "../encoding_models.ts";
 import { NPM_MODELS } from "../real_models.ts";
-
-const OPTIONS: QuantizationOptions = {
-  bits: 4,
-  symmetric: false,
-  blockSize: 32,
-  scaleType: "float16",
-  method: "rtn",
-  encoding: "auto",
-  runtimes: [],
-  exclude: [],
-};
 
 function build(name: string): Model {
   return ENCODING_CASES.find((entry) => entry.name === name)!.build();
 }
 
 function formOf(name: string, options: Partial<QuantizationOptions>): string {
-  return planQuantization(build(name), { ...OPTIONS, ...options }).weights[0]!.form;
+  return planQuantization(build(name), { ...QUANTIZATION, ...options }).weights[0]!.form;
 }
 
 function refusal(name: string, options: Partial<QuantizationOptions>): string {
   let message = "";
-  assert.throws(() => planQuantization(build(name), { ...OPTIONS, ...options }), (error) => {
+  assert.throws(() => planQuantization(build(name), { ...QUANTIZATION, ...options }), (error) => {
     assert.ok(error instanceof InputError);
     message = error.message;
     return true;
@@ -93,7 +83,7 @@ Deno.test("a form that a runtime lacks is refused with op, tensor, reason and th
   );
   const model = build("matmul");
   model.opsets.set("", 25);
-  const options = { ...OPTIONS, runtimes: ["onnxruntime-1.22"] };
+  const options = { ...QUANTIZATION, runtimes: ["onnxruntime-1.22"] };
   assert.throws(() => planQuantization(model, options), /loads opsets up to 22, not 25/);
 });
 
@@ -134,7 +124,7 @@ Deno.test("sizes are those of the tensors in the file, and memory is told where 
   for (const bits of [8, 4, 3, 2] as const) {
     for (const encoding of ["auto", "qdq"] as const) {
       const model = build("matmul of whole blocks");
-      const plan = planQuantization(model, { ...OPTIONS, bits, encoding });
+      const plan = planQuantization(model, { ...QUANTIZATION, bits, encoding });
       const [weight] = applyPlan(model, plan);
       const layout = planModel(model, "out.onnx");
       const placed = weight!.fills.map(({ tensor }) => {
@@ -163,7 +153,7 @@ Deno.test("sizes are those of the tensors in the file, and memory is told where 
 });
 
 Deno.test("rows shorter than a block are one block; tiny tensors stay, with the sizes", () => {
-  const depthwise = planQuantization(build("depthwise convolution"), OPTIONS);
+  const depthwise = planQuantization(build("depthwise convolution"), QUANTIZATION);
   assert.equal(depthwise.weights[0]!.granularity, "channel");
   assert.equal(depthwise.weights[0]!.format.blockSize, 0);
   const feeds = [{ name: "x", dtype: "float32", dims: [1, 8], values: [] }] as const;
@@ -173,7 +163,7 @@ Deno.test("rows shorter than a block are one block; tiny tensors stay, with the 
     feeds,
     2,
   );
-  const { weights, skipped } = planQuantization(tiny, OPTIONS);
+  const { weights, skipped } = planQuantization(tiny, QUANTIZATION);
   assert.equal(weights.length, 0);
   assert.match(skipped[0]!.reason, /^too small: 192 bytes would become \d+ with scales and nodes$/);
   assert.match(skipped[1]!.reason, /^too small: 3 weights would share a scale$/);
@@ -182,7 +172,7 @@ Deno.test("rows shorter than a block are one block; tiny tensors stay, with the 
 Deno.test("patterns exclude by names of tensors and nodes; one that matches nothing is an error", () => {
   const model = () => build("two products of one weight");
   const excluded = (pattern: string) => {
-    const { weights, skipped } = planQuantization(model(), { ...OPTIONS, exclude: [pattern] });
+    const { weights, skipped } = planQuantization(model(), { ...QUANTIZATION, exclude: [pattern] });
     assert.equal(weights.length, 0);
     return skipped[0]!.reason;
   };
@@ -191,11 +181,11 @@ Deno.test("patterns exclude by names of tensors and nodes; one that matches noth
   assert.equal(excluded("?"), 'excluded by "?"');
   assert.equal(excluded("a"), 'excluded by "a"');
   assert.throws(
-    () => planQuantization(model(), { ...OPTIONS, exclude: ["ww*"] }),
+    () => planQuantization(model(), { ...QUANTIZATION, exclude: ["ww*"] }),
     /Cannot exclude "ww\*": no weight and no node.*nearest are .*w/,
   );
   // Only * and ? are special.
-  assert.throws(() => planQuantization(model(), { ...OPTIONS, exclude: ["[w]"] }), InputError);
+  assert.throws(() => planQuantization(model(), { ...QUANTIZATION, exclude: ["[w]"] }), InputError);
 });
 
 Deno.test("nothing that is no longer read stays, and every name is defined once", () => {
@@ -203,7 +193,7 @@ Deno.test("nothing that is no longer read stays, and every name is defined once"
     for (const encoding of ["auto", "qdq"] as const) {
       for (const bits of [4, 3] as const) {
         const model = example.build();
-        applyPlan(model, planQuantization(model, { ...OPTIONS, bits, encoding }));
+        applyPlan(model, planQuantization(model, { ...QUANTIZATION, bits, encoding }));
         checkNames(model.graph, example.name);
         const old = [...allGraphs(model.graph)].flatMap((graph) => graph.initializers)
           .filter((tensor) => example.weights.includes(tensor.name) && tensor.name !== "r");
@@ -250,7 +240,7 @@ Deno.test("plans are the same on every run, and names avoid those of the model",
   const make = () => {
     const model = build("matmul of whole blocks");
     model.graph.nodes.push(makeNode("Identity", "", ["y"], ["w.codes"]));
-    applyPlan(model, planQuantization(model, OPTIONS));
+    applyPlan(model, planQuantization(model, QUANTIZATION));
     return model;
   };
   assert.deepEqual(make(), make());
@@ -262,7 +252,7 @@ for (const { label, path } of NPM_MODELS) {
     for (const bits of [8, 4, 3, 2] as const) {
       for (const encoding of ["auto", "qdq"] as const) {
         const model = await readModel(path);
-        const plan = planQuantization(model, { ...OPTIONS, bits, encoding });
+        const plan = planQuantization(model, { ...QUANTIZATION, bits, encoding });
         const quantized = plan.weights.reduce((sum, weight) => sum + weight.bytesBefore, 0);
         // Weight bytes: constants of at least 1 KiB.
         const left = plan.skipped.filter((entry) => entry.bytes >= 1024);

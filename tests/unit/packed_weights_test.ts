@@ -21,7 +21,8 @@ import { readModel } from "../../src/onnx/reader.ts";
 import { upgradeModel } from "../../src/onnx/upgrade.ts";
 import { check } from "../../src/passes/check.ts";
 import { runPasses } from "../../src/passes/mod.ts";
-import { convertCase, ENCODING_CASES } from "../encoding_models.ts";
+import { convertCase, QUANTIZATION } from "../encoding_conversion.ts";
+import { ENCODING_CASES } from "../encoding_models.ts";
 
 const random = (name: string, dtype: DType, dims: readonly number[], width: number): Tensor => {
   const seed = name.length * 7;
@@ -72,14 +73,7 @@ Deno.test("a model that other tools quantized keeps its bytes", async () => {
   assert.deepEqual(hostNodes, []);
 });
 
-const OPTIONS = {
-  symmetric: false,
-  blockSize: 32,
-  scaleType: "float16",
-  method: "rtn",
-  runtimes: ["onnxruntime-1.22"],
-  exclude: [],
-} as const;
+const OPTIONS = { ...QUANTIZATION, runtimes: ["onnxruntime-1.22"] };
 
 Deno.test("codes that modelcast packs become one op each, and take their own bits", async () => {
   const folder = await Deno.makeTempDir();
