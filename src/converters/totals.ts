@@ -10,7 +10,7 @@ import {
   type ConvertedWeight,
   sqnrOf,
 } from "./conversion.ts";
-import { PRECISION_BITS } from "./options.ts";
+import { PRECISION_BITS, quantizedBits } from "./options.ts";
 import type { SourceFacts } from "./source.ts";
 import type { PreparedTarget, WeightProgress } from "./target.ts";
 
@@ -197,6 +197,14 @@ function warningsOf(target: PreparedTarget): string[] {
           `scale a block. ${remedy}`,
       );
     }
+  }
+  if (quantizedBits(target.precision) !== null && target.weights.length === 0) {
+    warnings.push(
+      `no weight was quantized to ${target.precision}: ` +
+        (target.skipped.length === 0
+          ? "the model has none"
+          : "all were left alone, for the reasons that the report gives"),
+    );
   }
   const padding = paddingOf(target);
   if (padding > MUCH_PADDING) {

@@ -163,7 +163,9 @@ function skippedLines(skipped: readonly SkippedWeight[]): string[] {
   const groups = new Map<string, SkippedWeight[]>();
   for (const entry of skipped) {
     // Reasons that differ only in the node they name are one group.
-    const reason = entry.reason.replace(/ "[^"]*"/g, "");
+    const reason = entry.reason.startsWith("excluded by ")
+      ? entry.reason
+      : entry.reason.replace(/ "[^"]*"/g, "");
     const group = groups.get(reason);
     if (group === undefined) groups.set(reason, [entry]);
     else group.push(entry);

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import type { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
 import { dtypeOfOnnx } from "../dtype.ts";
 import { InputError, MissingToolError, nearestNames } from "../error.ts";
+import { withRuntimeFolder } from "../hardware.ts";
 import { type HostTensor, type HostType, isHostType } from "./values.ts";
 
 type Library = typeof import("onnxruntime-node");
@@ -185,9 +186,11 @@ export async function openSession(
   let session: InferenceSession;
   try {
     const { InferenceSession } = runtime.library;
-    session = typeof model === "string"
-      ? await InferenceSession.create(model, sessionOptions)
-      : await InferenceSession.create(model.bytes, sessionOptions);
+    const create = async () =>
+      typeof model === "string"
+        ? await InferenceSession.create(model, sessionOptions)
+        : await InferenceSession.create(model.bytes, sessionOptions);
+    session = provider === "cpu" ? await create() : await withRuntimeFolder(create);
   } catch (cause) {
     await removeFolder(profile);
     const said = runtimeMessage(cause);

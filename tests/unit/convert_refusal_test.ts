@@ -393,6 +393,10 @@ Deno.test("models without anything to quantize are copied, and say so", async ()
       const source = await write(folder, model);
       for (const precision of ["4bit", "float16", "bfloat16", "float32"] as const) {
         const [report] = await convert({ source, output, precision, activations: "float32" });
+        assert.deepEqual(
+          report!.warnings.map((text) => text.split(":")[0]),
+          precision === "4bit" ? ["no weight was quantized to 4bit"] : [],
+        );
         const { sqnr, ...totals } = report!.totals;
         assert.ok(Object.values(totals).every(Number.isFinite), JSON.stringify(totals));
         assert.ok(sqnr === null || sqnr === Infinity);

@@ -94,6 +94,19 @@ Deno.test("many weights are told by op and form, with the one that lost most", (
   assert.match(remark!.join(" "), /--list-weights, or --json/);
 });
 
+Deno.test("what was left alone is told by reason, with the pattern that excluded it", () => {
+  const skipped = [
+    ...["a", "b", "c", "d"].map((name) => ({ name, bytes: 8, reason: `op "${name}" takes none` })),
+    { name: "e", bytes: 4, reason: 'excluded by "e*"' },
+  ];
+  const lines = linesOf([{ ...conversion([]), skipped }]);
+  assert.deepEqual(lines.slice(0, 3), [
+    "left alone:",
+    "  4 (32 B): op takes none: a, b, c and 1 more",
+    '  1 (4 B): excluded by "e*": e',
+  ]);
+});
+
 Deno.test("several precisions end in a table that compares them", () => {
   const lines = linesOf([conversion([weight(0)]), conversion([weight(0)], "2bit")]);
   assert.deepEqual(lines.slice(-3).map((line) => line.split(/ {2,}/)), [
