@@ -36,6 +36,8 @@ _TYPES: dict[str, type] = {
 }
 _MOST_TRIALS = 64
 _MOST_ELEMENTS = 2**28
+# As many as an array of NumPy's has.
+_MOST_AXES = 64
 # Other extents may make inputs this many times as large as the first ones.
 _MOST_GROWTH = 4
 _INTEGER_BOUND = "#integers"
@@ -115,6 +117,10 @@ def _reference(
     missing = taken - {found.name for found in inputs}
     if missing:
         raise Refusal("input", _no_reference(f"nothing is known of the input {min(missing)}"))
+    deepest = max(inputs, key=lambda found: len(found.dims), default=None)
+    if deepest is not None and len(deepest.dims) > _MOST_AXES:
+        count = len(deepest.dims)
+        raise Refusal("input", _no_reference(f"{count} axes of {deepest.name} are too many"))
     names = [port.name for port in session.get_outputs()]
     problem: Exception | None = None
     for assignment in itertools.islice(_assignments(unknowns), _MOST_TRIALS):

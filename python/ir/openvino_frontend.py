@@ -42,9 +42,17 @@ def read_onnx(path: str, name: str) -> onnx.ModelProto:
             external_file(tensor, folder)
     if len(model.functions) > 0:
         # OpenVINO knows no functions of a model's own.
-        from onnx import inliner
+        from onnx import checker, inliner
 
-        model = inliner.inline_local_functions(model)
+        try:
+            model = inliner.inline_local_functions(model)
+        except (RuntimeError, ValueError, checker.ValidationError) as error:
+            raise Refusal(
+                "input",
+                f'Cannot convert "{name}" to OpenVINO: its functions can\'t be put in the place of '
+                f"their calls: {first_line(error).rstrip('.')}. Change the model where it is "
+                "exported, or convert to another format.",
+            ) from error
     return model
 
 

@@ -10,7 +10,7 @@ import type { ConversionResult } from "../../src/converters/converter.ts";
 import { DEFAULTS, type Precision } from "../../src/converters/options.ts";
 import type { OpenVinoReport } from "../../src/converters/openvino_answer.ts";
 import type { Model, Node } from "../../src/ir.ts";
-import { int, makeNode } from "../../src/ir.ts";
+import { int, makeNode, NOTHING_CARRIED } from "../../src/ir.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
 import { type Feed, integers, simpleModel } from "../encoding_models.ts";
 import { REAL_MODELS, type RealModel } from "../real_models.ts";
@@ -193,6 +193,36 @@ Deno.test("a model that OpenVINO can't convert is refused by node and reason", a
     assert.ok(error instanceof InputError);
     assert.match(error.message, /"[^"]*silero[^"]*".*Conv.*node ".*rank/s);
     assert.deepEqual([...Deno.readDirSync(folder)], []);
+  });
+});
+
+Deno.test("functions that call themselves and a thousand axes are bad input, no bug", async () => {
+  await withFolder(async (folder) => {
+    const recursive = simpleModel([makeNode("F", "own", ["x"], ["y"])], [], FEEDS, 1);
+    recursive.opsets.set("own", 1);
+    recursive.functions.push({
+      name: "F",
+      domain: "own",
+      overload: "",
+      opsets: new Map([["own", 1]]),
+      inputs: ["a"],
+      outputs: ["b"],
+      attributes: [],
+      nodes: [makeNode("F", "own", ["a"], ["b"])],
+      valueInfo: [],
+      carried: NOTHING_CARRIED,
+    });
+    const endless = await convert(await written(folder, recursive), folder);
+    assert.ok(endless.error instanceof InputError, String(endless.error));
+    assert.match(endless.error.message, /source\.onnx" to OpenVINO: its functions can't be put/);
+    const dims = Array<number>(1000).fill(1);
+    const wide = simpleModel([makeNode("Relu", "", ["x"], ["y"])], [], [
+      { name: "x", dtype: "float32", dims, values: [1] },
+    ], 1000);
+    const { error } = await convert(await written(folder, wide), folder, { verify: true });
+    assert.ok(error instanceof InputError, String(error));
+    assert.match(error.message, /1000 axes of x are too many/);
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["source.onnx"]);
   });
 });
 
