@@ -20,8 +20,8 @@ import type { Method } from "./engine.ts";
 import type { MatrixView } from "./pipeline.ts";
 import { rewriteModel } from "./rewrite.ts";
 import type { Runtime } from "./runtimes.ts";
-import { DEFAULT_RUNTIME, lacks, parseRuntime, slows } from "./runtimes.ts";
-import { outermost, Scopes } from "./scopes.ts";
+import { DEFAULT_RUNTIME, lacks, losesOperator, parseRuntime, slows } from "./runtimes.ts";
+import { nodesOf, outermost, Scopes } from "./scopes.ts";
 import type { SkippedTensor, Weight } from "./weights.ts";
 import { findWeights, quoted } from "./weights.ts";
 
@@ -97,6 +97,11 @@ export function planQuantization(model: Model, options: QuantizationOptions): Qu
   const scopes = new Scopes(model);
   const shared = new SharedConstants(scopes);
   const found = findWeights(scopes);
+  const operators = new Set(
+    scopes.bodies.flatMap((body) =>
+      nodesOf(body).filter(({ domain }) => domain === "").map(({ opType }) => opType)
+    ),
+  );
   const excluded = matchExclusions(options.exclude, found.weights, found.skipped);
   const skipped: SkippedTensor[] = [];
   const patches: Patch[] = [];
@@ -110,7 +115,7 @@ export function planQuantization(model: Model, options: QuantizationOptions): Qu
       return skip(`too small: ${weight.view.columns} weights would share a scale`);
     }
     const target = targetOf(weight, options);
-    const form = chooseForm(model, target, options, runtimes);
+    const form = chooseForm(model, operators, target, options, runtimes);
     const builder = new PatchBuilder(target, form.name, shared, number);
     form.express(target, builder);
     const patch = builder.finish();
@@ -218,6 +223,8 @@ function targetOf(weight: Weight, options: QuantizationOptions): Target {
 /** The best form of the asked-for encoding that every runtime loads. */
 function chooseForm(
   model: Model,
+  /** Operators of the default domain that the model has nodes of. */
+  operators: ReadonlySet<string>,
   target: Target,
   options: QuantizationOptions,
   runtimes: readonly Runtime[],
@@ -225,8 +232,17 @@ function chooseForm(
   const opset = model.opsets.get("") ?? 1;
   const fails = (form: Form): string | null => form.rejects(target) ?? obstacle(form);
   const obstacle = (form: Form): string | null => {
+    const needs = form.needs(target);
+    const raisedTo = needs.reduce(
+      (most, need) => need.op === "opset" ? Math.max(most, need.opset) : most,
+      opset,
+    );
+    const added = new Set(needs.map(({ op }) => op));
     for (const runtime of runtimes) {
-      for (const need of form.needs(target)) {
+      const lost = losesOperator(runtime, operators, opset, raisedTo) ??
+        losesOperator(runtime, added, 0, raisedTo);
+      if (lost !== null) return lost;
+      for (const need of needs) {
         const raised = need.op === "opset"
           ? {
             ...need,

@@ -120,6 +120,71 @@ export type Need =
   /** A default-domain opset, and an IR version. */
   | { readonly op: "opset"; readonly opset: number; readonly irVersion: number };
 
+/**
+ * Operators of the default domain that ONNX Runtime has no kernel for from an opset on, though it
+ * loads models of that opset: its CPU provider's registry in 1.22.1, 1.24.4 and 1.32.0. Those that
+ * an upgrade exchanges for others are left out.
+ */
+const MISSING_KERNELS: readonly {
+  readonly opset: number;
+  readonly operators: readonly string[];
+  /** First minor version that lacks them, and first one that has them again. */
+  readonly from?: number;
+  readonly until?: number;
+}[] = [
+  {
+    opset: 10,
+    operators: [
+      "Affine",
+      "Crop",
+      "DynamicSlice",
+      "ImageScaler",
+      "ParametricSoftplus",
+      "Scale",
+      "ScaledTanh",
+    ],
+  },
+  {
+    opset: 22,
+    operators: [
+      "GlobalLpPool",
+      "MaxRoiPool",
+      "Multinomial",
+      "RandomNormal",
+      "RandomNormalLike",
+      "RandomUniform",
+      "RandomUniformLike",
+      "RoiAlign",
+    ],
+  },
+  { opset: 22, operators: ["LpNormalization"], until: 32 },
+  { opset: 25, operators: ["Attention"], from: 32 },
+  { opset: 28, operators: ["DequantizeLinear"] },
+];
+
+/**
+ * Why a model with nodes of `operators`, which `runtime` computes at the opset `from`, can't be
+ * computed there at the opset `to`, in words; null when it can.
+ */
+export function losesOperator(
+  runtime: Runtime,
+  operators: ReadonlySet<string>,
+  from: number,
+  to: number,
+): string | null {
+  if (runtime.family === "openvino") return null;
+  for (const row of MISSING_KERNELS) {
+    if (row.opset <= from || row.opset > to) continue;
+    if (runtime.minor < (row.from ?? 0) || runtime.minor >= (row.until ?? Infinity)) continue;
+    const lost = row.operators.find((operator) => operators.has(operator));
+    if (lost !== undefined) {
+      return `opset ${to} is needed, and ${runtime.text} computes no ${lost} of opset ` +
+        `${row.opset} or later`;
+    }
+  }
+  return null;
+}
+
 /** Why `runtime` can't do what is needed, in words; null when it can. */
 export function lacks(runtime: Runtime, need: Need): string | null {
   const openvino = runtime.family === "openvino";

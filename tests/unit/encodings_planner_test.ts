@@ -188,6 +188,32 @@ Deno.test("patterns exclude by names of tensors and nodes; one that matches noth
   assert.throws(() => planQuantization(model(), { ...QUANTIZATION, exclude: ["[w]"] }), InputError);
 });
 
+Deno.test("a form is refused whose opset takes an operator away from a runtime", () => {
+  const model = (op: string, opset: number) =>
+    simpleModel(
+      [makeNode("MatMul", "", ["x", "w"], ["h"]), makeNode(op, "", ["h"], ["y"])],
+      [floats("w", [64, 48])],
+      [],
+      2,
+      opset,
+    );
+  const plan = (op: string, opset: number, bits: 4 | 2, runtimes: string[]) =>
+    planQuantization(model(op, opset), { ...QUANTIZATION, bits, encoding: "qdq", runtimes });
+  const refused = (op: string, opset: number, bits: 4 | 2, runtime: string, since: number) =>
+    assert.throws(
+      () => plan(op, opset, bits, [runtime]),
+      new RegExp(`opset \\d+ is needed, and ${runtime}:cpu computes no \\w+ of opset ${since} or `),
+    );
+  refused("RoiAlign", 16, 2, "onnxruntime-1.32", 22);
+  refused("RandomNormalLike", 16, 2, "onnxruntime-1.24", 22);
+  refused("LpNormalization", 16, 2, "onnxruntime-1.24", 22);
+  refused("ImageScaler", 8, 4, "onnxruntime-1.22", 10);
+  refused("Relu", 28, 4, "onnxruntime-1.32", 28);
+  assert.equal(plan("LpNormalization", 16, 2, ["onnxruntime-1.32"]).weights.length, 1);
+  assert.equal(plan("RoiAlign", 16, 4, ["onnxruntime-1.32"]).weights.length, 1);
+  assert.equal(plan("Relu", 25, 2, ["onnxruntime-1.32"]).weights.length, 1);
+});
+
 Deno.test("nothing that is no longer read stays, and every name is defined once", () => {
   for (const example of ENCODING_CASES) {
     for (const encoding of ["auto", "qdq"] as const) {

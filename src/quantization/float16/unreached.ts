@@ -2,7 +2,7 @@
  * The floating-point constants that a conversion of a graph does not come to: those of functions that
  * the model defines, and those that are stored sparse. They are reported, not dropped in silence.
  */
-import { type DType } from "../../dtype.ts";
+import type { DType } from "../../dtype.ts";
 import { elementCount, type Model, type Tensor } from "../../ir.ts";
 import { constantTensor, nodesOf, outermost, Scopes, sparseConstantsOf } from "../scopes.ts";
 
