@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { build } from "../../scripts/build.ts";
+import { readModel } from "../../src/onnx/reader.ts";
 import { run } from "../../src/process.ts";
 import type { StepReport } from "../../mod.ts";
 import { command, type CommandResult, spawnCommand } from "../command.ts";
@@ -198,6 +199,12 @@ Deno.test("an export that computes something else is kept aside, and is exit cod
     );
     assert.equal(Deno.readTextFileSync(join(folder, "out.onnx")), "before");
     assert.deepEqual(left(folder), ["noise.pt", "out.onnx", "out.onnx.unverified"]);
+    const apart = await convert(folder, source, "out.onnx", "--external-data", "always");
+    assert.equal(apart.code, 3, apart.stderr + apart.stdout);
+    const aside = ["out.onnx.data.unverified", "out.onnx.unverified"];
+    assert.deepEqual(left(folder), ["noise.pt", "out.onnx", ...aside]);
+    // It finds its data beside it.
+    assert.equal((await readModel(join(folder, aside[1]!))).external, true);
   });
 });
 
@@ -206,8 +213,12 @@ const NOISE = `
 import sys, torch
 
 class Noise(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.ones(512))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * 3 + torch.rand_like(x)
+        return self.table[x.abs().long() % 512] + torch.rand_like(x)
 
 torch.jit.trace(Noise(), torch.ones(2, 8), check_trace=False).save(sys.argv[1])
 `;
