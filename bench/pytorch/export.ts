@@ -10,7 +10,7 @@ import {
   ROOT,
 } from "../../tests/install.ts";
 import { inTurns, notMeasured, type Part, type Row } from "../harness.ts";
-import { CONVERT, measure, type Taken } from "./measure.ts";
+import { CONVERT, measure, type Taken } from "../measure.ts";
 
 const TURNS = 3;
 const TIME_BAR = 1.25;

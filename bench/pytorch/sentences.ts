@@ -6,7 +6,7 @@ import { ALL_MINILM, ensureAllMiniLm, ensurePython, ROOT } from "../../tests/ins
 import { embedSentences } from "../../tests/python/sentences.ts";
 import { pairCosines, rankCorrelation } from "../../tests/sentence_pairs.ts";
 import type { Part, Row } from "../harness.ts";
-import { CONVERT, measure } from "./measure.ts";
+import { CONVERT, measure } from "../measure.ts";
 
 const BAR = 0.95;
 const FOLDER = `${ROOT}/.cache/bench/sentences`;

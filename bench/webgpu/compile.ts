@@ -1,9 +1,8 @@
 /** What compiling costs: time and peak memory of a whole process, for MiniLM's 69 MB. */
-import assert from "node:assert/strict";
-import { run } from "../../src/process.ts";
 import { miniLmPath } from "../../tests/real_models.ts";
-import { pythonPath, ROOT } from "../../tests/install.ts";
+import { ROOT } from "../../tests/install.ts";
 import { notMeasured, type Part, type Row } from "../harness.ts";
+import { measure, type Taken } from "../measure.ts";
 
 const MOST = { seconds: 5, megabytes: 400 };
 const TURNS = 3;
@@ -20,27 +19,14 @@ export const compile: Part = {
     const folder = `${ROOT}/.cache/bench/webgpu-compile`;
     await Deno.mkdir(folder, { recursive: true });
     try {
-      const results: { seconds: number; peakBytes: number }[] = [];
+      const results: Taken[] = [];
       for (let turn = 0; turn < TURNS; turn++) {
-        const { stdout, stderr, code } = await run({
-          program: pythonPath(),
-          args: [
-            `${ROOT}/bench/python/peak_memory.py`,
-            ...["deno", "run", "-q", "--no-prompt", "-P=bench"],
+        results.push(
+          await measure("deno", [
+            ...["run", "-q", "--no-prompt", "-P=bench"],
             ...[`${ROOT}/bench/webgpu/compile_child.ts`, miniLmPath(), `${folder}/${turn}`],
-          ],
-          cwd: ROOT,
-          inheritEnv: ["HOME", "PATH", "DENO_DIR"],
-          install: "",
-        });
-        assert.equal(code, 0, stderr);
-        const result = JSON.parse(new TextDecoder().decode(stdout)) as {
-          code: number;
-          seconds: number;
-          peakBytes: number;
-        };
-        assert.equal(result.code, 0, stderr);
-        results.push(result);
+          ]),
+        );
       }
       const seconds = Math.min(...results.map((result) => result.seconds));
       const megabytes = Math.max(...results.map((result) => result.peakBytes)) / 1e6;

@@ -1,7 +1,7 @@
 /** A program's time and memory, every process below it counted. */
 import assert from "node:assert/strict";
-import { run } from "../../src/process.ts";
-import { pythonPath, ROOT } from "../../tests/install.ts";
+import { run } from "../src/process.ts";
+import { pythonPath, ROOT } from "../tests/install.ts";
 
 /** What a program took. */
 export interface Taken {
