@@ -9,11 +9,25 @@ import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { runCase } from "./run_case.ts";
-import { openTarget, type Target, type TargetName, TARGETS } from "./target.ts";
+import { type Target, type TargetName, TARGETS } from "./target.ts";
 
 function say(answer: unknown): void {
   const bytes = new TextEncoder().encode(JSON.stringify(answer) + "\n");
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+/** Makes the target `name` ready; `scratch` is a folder for what it writes, which may not exist. */
+async function openTarget(name: TargetName, scratch: string): Promise<Target> {
+  switch (name) {
+    case "onnx":
+      return await (await import("./onnx.ts")).openOnnx();
+    case "webgpu": {
+      const { compileInto } = await import("./compile.ts");
+      return await (await import("./webgpu.ts")).openWebGpu(compileInto(scratch));
+    }
+    default:
+      return name satisfies never;
+  }
 }
 
 /** The target that the arguments name; null, and the reason said, where it can't be had. */

@@ -31,17 +31,3 @@ export interface Target {
 export class Unsupported extends Error {
   override readonly name = "Unsupported";
 }
-
-/** Makes the target `name` ready; `scratch` is a folder for what it writes, which may not exist. */
-export async function openTarget(name: TargetName, scratch: string): Promise<Target> {
-  switch (name) {
-    case "onnx":
-      return await (await import("./onnx.ts")).openOnnx();
-    case "webgpu": {
-      const { compileInto } = await import("./compile.ts");
-      return await (await import("./webgpu.ts")).openWebGpu(compileInto(scratch));
-    }
-    default:
-      return name satisfies never;
-  }
-}
