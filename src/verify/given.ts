@@ -72,7 +72,9 @@ async function readSource(
     return new Map([[port.name, fitPicture(picture, port, path, source.normalization)]]);
   }
   if (bytes[0] === 0x50 && bytes[1] === 0x4b) {
-    return matchTensors(parseNpz(bytes, path), ports, path, modelPath);
+    // Names first: an archive of a few bytes can hold any number of arrays that nobody wants.
+    const check = (name: string) => void portNamed(name, ports, path, modelPath);
+    return matchTensors(parseNpz(bytes, path, check), ports, path, modelPath);
   }
   if (bytes[0] === 0x93) {
     const tensor = parseNpy(bytes, path);
@@ -125,19 +127,23 @@ function matchTensors(
 ): Map<string, Given> {
   const given = new Map<string, Given>();
   for (const [name, tensor] of tensors) {
-    const position = /^arr_(\d+)$/.exec(name)?.[1];
-    const port = ports.find((entry) => entry.name === name) ??
-      (position === undefined ? undefined : ports[Number(position)]);
-    if (port === undefined) {
-      const nearest = nearestNames(name, ports.map((entry) => entry.name), 1)[0];
-      throw new InputError(
-        `Cannot use inputs "${origin}": model "${modelPath}" has no input "${name}". ` +
-          `Did you mean "${nearest}"?\n${wanted(ports)}`,
-      );
-    }
+    const port = portNamed(name, ports, origin, modelPath);
     given.set(port.name, { origin, variants: [fitTensor(tensor, port, origin)] });
   }
   return given;
+}
+
+/** The input that the tensor `name` is for. */
+function portNamed(name: string, ports: readonly Port[], origin: string, modelPath: string): Port {
+  const position = /^arr_(\d+)$/.exec(name)?.[1];
+  const port = ports.find((entry) => entry.name === name) ??
+    (position === undefined ? undefined : ports[Number(position)]);
+  if (port !== undefined) return port;
+  const nearest = nearestNames(name, ports.map((entry) => entry.name), 1)[0];
+  throw new InputError(
+    `Cannot use inputs "${origin}": model "${modelPath}" has no input "${name}". ` +
+      `Did you mean "${nearest}"?\n${wanted(ports)}`,
+  );
 }
 
 /** `tensor` as input `port`: cast, a leading axis of 1 added where only that is missing. */

@@ -93,15 +93,21 @@ export function parseNpy(bytes: Uint8Array, source: string): HostTensor {
 }
 
 /**
- * Reads the arrays in the bytes of a `.npz` file, by their names without ".npy". Throws an
- * `InputError` that names `source` and the entry.
+ * Reads the arrays in the bytes of a `.npz` file, by their names without ".npy". `check` is told all
+ * names before any array is read. Throws an `InputError` that names `source` and the entry.
  */
-export function parseNpz(bytes: Uint8Array, source: string): Map<string, HostTensor> {
+export function parseNpz(
+  bytes: Uint8Array,
+  source: string,
+  check: (name: string) => void = () => {},
+): Map<string, HostTensor> {
   const arrays = new Map<string, HostTensor>();
+  const entries = zipEntries(bytes, source).filter(({ name }) => !name.endsWith("/"));
+  const nameOf = (entry: string) => entry.replace(/\.npy$/, "");
+  for (const { name } of entries) check(nameOf(name));
   let total = 0;
-  for (const entry of zipEntries(bytes, source)) {
-    if (entry.name.endsWith("/")) continue;
-    const name = entry.name.replace(/\.npy$/, "");
+  for (const entry of entries) {
+    const name = nameOf(entry.name);
     const place = `${source}:${entry.name}`;
     if (arrays.has(name)) {
       throw new InputError(

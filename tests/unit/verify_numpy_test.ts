@@ -4,6 +4,7 @@ import { deflateRawSync } from "node:zlib";
 import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../src/error.ts";
+import { readGiven } from "../../src/verify/given.ts";
 import { parseNpy, parseNpz } from "../../src/verify/numpy.ts";
 
 const base64 = (text: string) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -256,6 +257,24 @@ Deno.test("broken and hostile archives are refused with the reason", () => {
       assert.match(error.message, reason, what);
       return true;
     });
+  }
+});
+
+Deno.test("what no input is called is refused before any array is read", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".npz" });
+  try {
+    const zeros = new Uint8Array(1 << 20);
+    await Deno.writeFile(
+      path,
+      zip([{ name: "a.npy", data: zeros, deflate: true }, { name: "b.npy", data: zeros }]),
+    );
+    const ports = [{ name: "a", dtype: "float32", dims: ["n"] }] as const;
+    await assert.rejects(
+      readGiven({ kind: "file", path }, ports, "m.onnx"),
+      /model "m\.onnx" has no input "b"/,
+    );
+  } finally {
+    await Deno.remove(path);
   }
 });
 
