@@ -45,7 +45,7 @@ export interface Variant {
   readonly name: string;
   /** Name of the file in `kernels/ops`, without `.wgsl`. */
   readonly file: string;
-  /** The core: the whole file, valid WGSL below a header. */
+  /** The core: the file, and what it shares with others; valid WGSL below a header. */
   readonly text: string;
   /** Load hooks of the family that the core calls. */
   readonly loads: readonly string[];

@@ -8,6 +8,7 @@ import matmulSubgroups from "../../kernels/ops/matmul_subgroups.wgsl" with { typ
 import matmulSum from "../../kernels/ops/matmul_sum.wgsl" with { type: "text" };
 import matmulTiledF16 from "../../kernels/ops/matmul_tiled_f16.wgsl" with { type: "text" };
 import matmulTiled from "../../kernels/ops/matmul_tiled.wgsl" with { type: "text" };
+import shared from "../../kernels/ops/shared/matmul.wgsl" with { type: "text" };
 import type { Family, Variant } from "./kernel_family.ts";
 
 /** What every core reads of both operands: 4 values along k, and 4 by 4. */
@@ -65,7 +66,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_subgroups",
       file: "matmul_subgroups",
-      text: matmulSubgroups,
+      text: matmulSubgroups + shared,
       overrides: { LANES: 32 },
       groups: tilesOf(4, 4, 1),
       limits: [{ size: "rows", is: "at most", number: 8 }],
@@ -77,7 +78,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_lanes",
       file: "matmul_lanes",
-      text: matmulLanes,
+      text: matmulLanes + shared,
       overrides: { TILES: 4, LANES: 32 },
       groups: tilesOf(4, 4, 4),
       limits: [{ size: "rows", is: "at most", number: 8 }],
@@ -88,7 +89,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_row",
       file: "matmul_row",
-      text: matmulRow,
+      text: matmulRow + shared,
       overrides: { THREADS: 64 },
       groups: tilesOf(1, 4, 64),
       limits: [{ size: "rows", is: "at most", number: 2 }],
@@ -99,7 +100,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_split",
       file: "matmul_split",
-      text: matmulSplit,
+      text: matmulSplit + shared,
       overrides: { THREADS: 64 },
       groups: {
         tiles: [["batches", 1], ["splits", 1], ["rows", 4], ["columns", 4]],
@@ -118,7 +119,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_tiled_f16_16",
       file: "matmul_tiled_f16",
-      text: matmulTiledF16,
+      text: matmulTiledF16 + shared,
       overrides: { SIDE: 16, PART: 32 },
       groups: tilesOf(64, 64, 1),
       limits: [
@@ -133,7 +134,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_tiled_f16_8",
       file: "matmul_tiled_f16",
-      text: matmulTiledF16,
+      text: matmulTiledF16 + shared,
       overrides: { SIDE: 8, PART: 32 },
       groups: tilesOf(32, 32, 1),
       limits: [],
@@ -145,7 +146,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_tiled_16",
       file: "matmul_tiled",
-      text: matmulTiled,
+      text: matmulTiled + shared,
       overrides: { SIDE: 16, PART: 32 },
       groups: tilesOf(64, 64, 1),
       limits: [
@@ -159,7 +160,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_tiled_8",
       file: "matmul_tiled",
-      text: matmulTiled,
+      text: matmulTiled + shared,
       overrides: { SIDE: 8, PART: 32 },
       groups: tilesOf(32, 32, 1),
       limits: [],
@@ -170,7 +171,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_registers_8",
       file: "matmul_registers_8",
-      text: matmulRegisters8,
+      text: matmulRegisters8 + shared,
       overrides: { THREADS: 64 },
       groups: tilesOf(8, 4, 64),
       limits: [{ size: "rows", is: "at least", number: 16 }],
@@ -181,7 +182,7 @@ export const MATMUL: Family = {
       ...OPERANDS,
       name: "matmul_registers",
       file: "matmul_registers",
-      text: matmulRegisters,
+      text: matmulRegisters + shared,
       overrides: { THREADS: 64 },
       groups: tilesOf(4, 4, 64),
       limits: [],
