@@ -49,7 +49,8 @@ const HOST_VALUES = new WeakMap<Value, boolean>();
 export function isHostValue(value: Value): boolean {
   let known = HOST_VALUES.get(value);
   if (known === undefined) {
-    known = value.kind !== "reduce" && value.axes.length === 0 && isOfHost(value) &&
+    known = value.kind !== "reduce" && value.kind !== "bitcast" && value.axes.length === 0 &&
+      isOfHost(value) &&
       partsOf(value).every(isHostValue) && integersOf(value).every(isHostInteger);
     HOST_VALUES.set(value, known);
   }

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import type { Dense } from "./interpret.ts";
 import { build, runOp } from "./op_models.ts";
 import { float as number } from "../attributes.ts";
+import { compileModel } from "../../src/codegen/mod.ts";
+import { ints, makeGraph, makeModel, makeNode, makeValueInfo } from "../../src/ir.ts";
 
 const COUNT = 40_000;
 
@@ -71,4 +73,25 @@ Deno.test("one number is drawn at conversion as it would be in a run", () => {
   const many = runOp("RandomUniform", [], { shape: [3], seed })[0]!;
   const one = runOp("RandomUniform", [], { shape: [1], seed })[0]!;
   assert.equal(one.data[0], many.data[0]);
+});
+
+Deno.test("results of one element compile, which the host can't draw", async () => {
+  const single = [ints("shape", [1, 1])];
+  for (
+    const nodes of [
+      [makeNode("RandomNormal", "", [], ["y"], single)],
+      [makeNode("RandomUniform", "", [], ["r"], single), makeNode("Mul", "", ["x", "r"], ["y"])],
+      [makeNode("Bernoulli", "", ["x"], ["y"])],
+    ]
+  ) {
+    const graph = makeGraph("g", {
+      nodes,
+      inputs: [makeValueInfo("x", "float32", [1])],
+      outputs: [makeValueInfo("y", "float32", null)],
+    });
+    const { pipelines } = await compileModel(
+      makeModel("random.onnx", 14, new Map([["", 28]]), graph),
+    );
+    assert.equal(pipelines.length, 1);
+  }
 });
