@@ -208,8 +208,9 @@ export function checkOptions(
     if (!given(request) || serves(request, path)) continue;
     throw new InputError(`Cannot use ${option} here: it ${needs}. Leave it out.`);
   }
-  if (request.verify === true && request.dryRun) {
-    warn("--verify does nothing beside --dry-run: there is no result to run");
+  if (request.dryRun) {
+    if (request.verify === true) warn("--verify does nothing beside --dry-run: nothing is written");
+    if (request.sha256) warn("--sha256 does nothing beside --dry-run: nothing is written");
   }
   for (const { option, given, used, without } of IDLE_RULES) {
     if (given(request) && !used(request, path)) warn(`${option} does nothing without ${without}`);

@@ -71,6 +71,7 @@ Deno.test("options that have no use beside the others are told, and those in use
         modelPath: join(folder, "absent.onnx"),
         outputPath: join(folder, "out.onnx"),
         precision: "4bit",
+        engine: "wasm",
         ...options,
         events: { warn: (text) => warnings.push(text) },
       });
@@ -82,11 +83,13 @@ Deno.test("options that have no use beside the others are told, and those in use
       "--provider does nothing without --verify",
       "--seed does nothing without --verify",
     ]);
-    assert.deepEqual(await told({ dryRun: true, verify: true, seed: 2 }), [
-      "--verify does nothing beside --dry-run: there is no result to run",
+    assert.deepEqual(await told({ dryRun: true, verify: true, sha256: true, seed: 2 }), [
+      "--verify does nothing beside --dry-run: nothing is written",
+      "--sha256 does nothing beside --dry-run: nothing is written",
       "--seed does nothing without --verify",
     ]);
     assert.deepEqual(await told({ ...asked, precision: "float16", verify: true }), [
+      "--engine does nothing at float16",
       "--workers does nothing at float16",
     ]);
     assert.deepEqual(await told({ ...asked, activations: "float16", verify: true }), []);
