@@ -87,7 +87,6 @@ fn encodeFloat8e4m3fn(x: f32, saturate: bool) -> u32 {
   let sign = (bitcast<u32>(x) >> 24u) & 0x80u;
   var code = 0x7fu;
   if (!isNan(x)) {
-    code = 0x7fu;
     if (!isInf(x)) {
       code = smallFloatMagnitude(x, 3u, 7);
     }
@@ -100,18 +99,14 @@ fn roundFloat8e4m3fn(x: f32, saturate: bool) -> f32 {
   return decodeFloat8e4m3fn(encodeFloat8e4m3fn(x, saturate));
 }
 
-// The same with bias 8, NaN 0x80 and no -0. Exact.
-fn decodeFloat8e4m3fnuz(code: u32) -> f32 {
-  return select(smallFloatValue(code, 4u, 3u, 8), notANumber(), (code & 0xffu) == 0x80u);
-}
-
-fn encodeFloat8e4m3fnuz(x: f32, saturate: bool) -> u32 {
+// The code of x in 8 bits with one NaN, 0x80, without infinity and without -0. Exact.
+fn smallFloatFnuz(x: f32, mantissaBits: u32, bias: i32, saturate: bool) -> u32 {
   if (isNan(x)) {
     return 0x80u;
   }
   var code = 0x80u;
   if (!isInf(x)) {
-    code = smallFloatMagnitude(x, 3u, 8);
+    code = smallFloatMagnitude(x, mantissaBits, bias);
   }
   if (code == 0u) {
     return 0u;
@@ -123,6 +118,15 @@ fn encodeFloat8e4m3fnuz(x: f32, saturate: bool) -> u32 {
     code = 0x7fu;
   }
   return ((bitcast<u32>(x) >> 24u) & 0x80u) | code;
+}
+
+// As float8e4m3fn, with bias 8, NaN 0x80 and no -0. Exact.
+fn decodeFloat8e4m3fnuz(code: u32) -> f32 {
+  return select(smallFloatValue(code, 4u, 3u, 8), notANumber(), (code & 0xffu) == 0x80u);
+}
+
+fn encodeFloat8e4m3fnuz(x: f32, saturate: bool) -> u32 {
+  return smallFloatFnuz(x, 3u, 8, saturate);
 }
 
 fn roundFloat8e4m3fnuz(x: f32, saturate: bool) -> f32 {
@@ -156,23 +160,7 @@ fn decodeFloat8e5m2fnuz(code: u32) -> f32 {
 }
 
 fn encodeFloat8e5m2fnuz(x: f32, saturate: bool) -> u32 {
-  if (isNan(x)) {
-    return 0x80u;
-  }
-  var code = 0x80u;
-  if (!isInf(x)) {
-    code = smallFloatMagnitude(x, 2u, 16);
-  }
-  if (code == 0u) {
-    return 0u;
-  }
-  if (code > 0x7fu) {
-    if (!saturate) {
-      return 0x80u;
-    }
-    code = 0x7fu;
-  }
-  return ((bitcast<u32>(x) >> 24u) & 0x80u) | code;
+  return smallFloatFnuz(x, 2u, 16, saturate);
 }
 
 fn roundFloat8e5m2fnuz(x: f32, saturate: bool) -> f32 {

@@ -30,7 +30,7 @@ export interface Tolerance {
 /** Functions that only others call: their results mean nothing alone. */
 const PARTS = [
   ...["log2Parts", "quarterTurns", "sinSeries", "cosSeries", "asinSeries", "atanhSeries"],
-  ...["scaleBy", "smallFloatMagnitude", "smallFloatValue", "smallestFloatCode"],
+  ...["scaleBy", "smallFloatMagnitude", "smallFloatValue", "smallFloatFnuz", "smallestFloatCode"],
 ];
 
 const FILES = ["prelude_bits.wgsl", "prelude.wgsl", "prelude_small_floats.wgsl"];

@@ -118,6 +118,22 @@ export function roundFloat8e4m3fn(x, saturate) {
 }
 
 /**
+ * The code of `x` in 8 bits with one NaN, 0x80, without infinity and without -0.
+ * @param {number} x
+ * @param {number} mantissaBits
+ * @param {number} bias
+ * @param {boolean | number} saturate
+ * @returns {number}
+ */
+export function smallFloatFnuz(x, mantissaBits, bias, saturate) {
+  if (isNan(x)) return 0x80;
+  const code = isInf(x) ? 0x80 : smallFloatMagnitude(x, mantissaBits, bias);
+  if (code === 0) return 0;
+  if (code > 0x7f && !saturate) return 0x80;
+  return Math.min(code, 0x7f) | (x < 0 ? 0x80 : 0);
+}
+
+/**
  * @param {number} code
  * @returns {number}
  */
@@ -131,11 +147,7 @@ export function decodeFloat8e4m3fnuz(code) {
  * @returns {number}
  */
 export function encodeFloat8e4m3fnuz(x, saturate) {
-  if (isNan(x)) return 0x80;
-  const code = isInf(x) ? 0x80 : smallFloatMagnitude(x, 3, 8);
-  if (code === 0) return 0;
-  if (code > 0x7f && !saturate) return 0x80;
-  return Math.min(code, 0x7f) | (x < 0 ? 0x80 : 0);
+  return smallFloatFnuz(x, 3, 8, saturate);
 }
 
 /**
@@ -190,11 +202,7 @@ export function decodeFloat8e5m2fnuz(code) {
  * @returns {number}
  */
 export function encodeFloat8e5m2fnuz(x, saturate) {
-  if (isNan(x)) return 0x80;
-  const code = isInf(x) ? 0x80 : smallFloatMagnitude(x, 2, 16);
-  if (code === 0) return 0;
-  if (code > 0x7f && !saturate) return 0x80;
-  return Math.min(code, 0x7f) | (x < 0 ? 0x80 : 0);
+  return smallFloatFnuz(x, 2, 16, saturate);
 }
 
 /**
