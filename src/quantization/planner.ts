@@ -20,7 +20,14 @@ import type { Method } from "./engine.ts";
 import type { MatrixView } from "./pipeline.ts";
 import { rewriteModel } from "./rewrite.ts";
 import type { Runtime } from "./runtimes.ts";
-import { DEFAULT_RUNTIME, lacks, losesOperator, parseRuntime, slows } from "./runtimes.ts";
+import {
+  DEFAULT_RUNTIME,
+  lacks,
+  losesOperator,
+  NEWEST_RUNTIME,
+  parseRuntime,
+  slows,
+} from "./runtimes.ts";
 import { nodesOf, outermost, Scopes } from "./scopes.ts";
 import type { SkippedTensor, Weight } from "./weights.ts";
 import { findWeights, quoted } from "./weights.ts";
@@ -182,7 +189,10 @@ export function runtimesFor(model: Model, names: readonly string[]): readonly Ru
     if (reason === null) continue;
     throw new InputError(
       `Cannot prepare "${model.path}" for ${runtime.text}: the model itself has opset ${opset} ` +
-        `and IR version ${model.irVersion}, and ${reason}. Name a newer runtime.`,
+        `and IR version ${model.irVersion}, and ${reason}. ` +
+        (names.length === 0
+          ? `Name the runtime that the result is for, such as --runtime ${NEWEST_RUNTIME}.`
+          : "Name a newer runtime."),
     );
   }
   return runtimes;

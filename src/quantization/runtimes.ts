@@ -42,6 +42,9 @@ const ONNX_RUNTIME_VERSIONS: readonly {
 
 const NEWEST_MINOR = 32;
 
+/** The newest runtime of the table. */
+export const NEWEST_RUNTIME = `onnxruntime-1.${NEWEST_MINOR}`;
+
 /** Providers by family, the default first. */
 const PROVIDERS: Readonly<Record<RuntimeFamily, readonly string[]>> = {
   "onnxruntime": ["cpu", "webgpu"],

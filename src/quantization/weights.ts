@@ -221,6 +221,8 @@ function weightOperand(
     const wide = axes.filter((axis) => dims[axis]! > 1);
     const extent = elementCount(wide.map((axis) => dims[axis]!));
     if (strides === null) return { extent, stride: null };
+    // A sum has no order: what counts is how the axes lie in the tensor.
+    wide.sort((a, b) => strides[b]! - strides[a]!);
     const merges = wide.every((axis, at) =>
       at === wide.length - 1 ||
       strides[axis] === strides[wide[at + 1]!]! * dims[wide[at + 1]!]!

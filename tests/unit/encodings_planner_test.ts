@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { InputError } from "../../src/error.ts";
 import { byteLength } from "../../src/dtype.ts";
-import { allGraphs, elementCount, type Graph, makeNode, type Model } from "../../src/ir.ts";
+import { allGraphs, elementCount, type Graph, int, makeNode, type Model } from "../../src/ir.ts";
 import { planModel } from "../../src/onnx/writer.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import {
@@ -85,6 +85,11 @@ Deno.test("a form that a runtime lacks is refused with op, tensor, reason and th
   model.opsets.set("", 25);
   const options = { ...QUANTIZATION, runtimes: ["onnxruntime-1.22"] };
   assert.throws(() => planQuantization(model, options), /loads opsets up to 22, not 25/);
+  model.opsets.set("", 28);
+  assert.throws(
+    () => planQuantization(model, QUANTIZATION),
+    /not 28\. Name the runtime that the result is for, such as --runtime onnxruntime-1\.32\.$/,
+  );
 });
 
 Deno.test("runtimes are read by name, version and provider", () => {
@@ -186,6 +191,21 @@ Deno.test("patterns exclude by names of tensors and nodes; one that matches noth
   );
   // Only * and ? are special.
   assert.throws(() => planQuantization(model(), { ...QUANTIZATION, exclude: ["[w]"] }), InputError);
+});
+
+Deno.test("a product that is refused at 3 bits is refused for its own reason", () => {
+  const halves = int("to", 10);
+  const nodes = [
+    makeNode("Cast", "", ["w"], ["v"], [halves]),
+    makeNode("Cast", "", ["x"], ["z"], [halves]),
+    makeNode("MatMul", "", ["z", "v"], ["h"]),
+    makeNode("MatMul", "", ["x", "w"], ["y"]),
+  ];
+  const model = simpleModel(nodes, [floats("w", [64, 48])], [], 2);
+  assert.throws(
+    () => planQuantization(model, { ...QUANTIZATION, bits: 3, encoding: "matmulnbits" }),
+    /its products have activations of different types/,
+  );
 });
 
 Deno.test("a form is refused whose opset takes an operator away from a runtime", () => {

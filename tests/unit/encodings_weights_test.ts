@@ -68,6 +68,10 @@ Deno.test("a weight's matrix has its columns along the axis that is summed over"
   ];
   const shape = [integers("s", [9, -1])];
   assert.deepEqual(views(multiply("t"), [9, 5, 8], joined, shape), [1, 9, 40, "rows"]);
+  // Spatial axes first, as other frameworks store them.
+  const spatial = [makeNode("Transpose", "", ["w"], ["t"], [ints("perm", [3, 2, 0, 1])])];
+  const over = makeNode("Conv", "", ["x", "t"], ["y"]);
+  assert.deepEqual(views(over, [3, 3, 5, 8], spatial), [1, 8, 45, "columns"]);
   // Heads first: [K, heads, size] as [heads, K, size].
   const heads = [makeNode("Transpose", "", ["w"], ["t"], [ints("perm", [1, 0, 2])])];
   assert.deepEqual(views(multiply("t"), [40, 3, 6], heads), [1, 18, 40, "columns"]);

@@ -24,8 +24,8 @@ import type { Packing } from "./packing.ts";
 export const matMulNBits: Form = {
   name: "matmulnbits",
   rejects(target) {
-    if (target.format.bits === 3) return "MatMulNBits has no 3-bit codes";
-    return notMultiplied(target);
+    const other = notMultiplied(target);
+    return other ?? (target.format.bits === 3 ? "MatMulNBits has no 3-bit codes" : null);
   },
   needs(target) {
     const { bits } = target.format;
