@@ -21,7 +21,7 @@ import {
 } from "../expr/mod.ts";
 import { InputError } from "../error.ts";
 import { census, occurrences } from "./cost.ts";
-import { familyOf } from "./kernels.ts";
+import { familyOf } from "./kernel_families.ts";
 import { type Cut, Tensor } from "./program.ts";
 import {
   bodiesOf,

@@ -3,7 +3,7 @@
  * by what is proved of them at conversion. What can't be proved is a limit that a run looks at.
  */
 import { integer, isLess, isNotNegative, subtract } from "../expr/mod.ts";
-import type { Family, FirstPass, Limit, Variant } from "./kernels.ts";
+import type { Family, FirstPass, Limit, Variant } from "./kernel_family.ts";
 import type { SizeLimit, Tiles } from "./module.ts";
 import type { KernelUnit } from "./units.ts";
 

@@ -1,4 +1,4 @@
-/** Every family of kernel files; `kernels.ts` says what the rows mean. */
+/** The table of all kernel files; `kernel_family.ts` says what its rows mean. */
 import attention from "../../kernels/ops/attention.wgsl" with { type: "text" };
 import convDepthwise from "../../kernels/ops/conv_depthwise.wgsl" with { type: "text" };
 import convRegisters from "../../kernels/ops/conv_registers.wgsl" with { type: "text" };
@@ -267,3 +267,10 @@ export const FAMILIES: readonly Family[] = [
   SORT,
   SCAN,
 ];
+
+/** The family `name`. Throws an `Error` for a name that is none. */
+export function familyOf(name: string): Family {
+  const family = FAMILIES.find((entry) => entry.name === name);
+  if (family === undefined) throw new Error(`no kernel family "${name}"`);
+  return family;
+}

@@ -1,4 +1,4 @@
-/** The rows of the matrix products; `kernels.ts` says what they mean. */
+/** The rows of the matrix products; `kernel_family.ts` says what they mean. */
 import matmulLanes from "../../kernels/ops/matmul_lanes.wgsl" with { type: "text" };
 import matmulRegisters from "../../kernels/ops/matmul_registers.wgsl" with { type: "text" };
 import matmulRegisters8 from "../../kernels/ops/matmul_registers_8.wgsl" with { type: "text" };

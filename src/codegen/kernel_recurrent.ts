@@ -1,4 +1,4 @@
-/** The rows of what goes through steps of time; `kernels.ts` says what they mean. */
+/** The rows of what goes through steps of time; `kernel_family.ts` says what they mean. */
 import gru from "../../kernels/ops/gru.wgsl" with { type: "text" };
 import lstm from "../../kernels/ops/lstm.wgsl" with { type: "text" };
 import rnn from "../../kernels/ops/rnn.wgsl" with { type: "text" };

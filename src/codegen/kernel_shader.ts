@@ -10,7 +10,8 @@ import {
   vectorHook,
 } from "./kernel_hooks.ts";
 import type { Scalar } from "../expr/operations.ts";
-import { type Family, familyOf, type FirstPass, type Variant } from "./kernels.ts";
+import { familyOf } from "./kernel_families.ts";
+import type { Family, FirstPass, Variant } from "./kernel_family.ts";
 import { withoutComments } from "./kernel_text.ts";
 import type { SizeLimit, VariantTable } from "./module.ts";
 import type { Tensor } from "./program.ts";

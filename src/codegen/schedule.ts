@@ -19,7 +19,8 @@ import {
 } from "../expr/mod.ts";
 import { census } from "./cost.ts";
 import { divided } from "./division.ts";
-import { familyOf, type Hook as KernelHook } from "./kernels.ts";
+import { familyOf } from "./kernel_families.ts";
+import type { Hook as KernelHook } from "./kernel_family.ts";
 import type { Block, Program, Step, Tensor } from "./program.ts";
 import {
   bodiesOf,

@@ -1,7 +1,7 @@
 /** What became of a conversion to a module for WebGPU: `NAME.report.json`, and what is printed of it. */
 import type { MemoryPlan } from "../codegen/memory_plan.ts";
 import type { CompiledModule } from "../codegen/mod.ts";
-import { FAMILIES } from "../codegen/kernels.ts";
+import { FAMILIES } from "../codegen/kernel_families.ts";
 import type { SizeLimit, VariantTable, WeightTables } from "../codegen/module.ts";
 import type { ShaderChecker } from "../codegen/shader_check.ts";
 import { allGraphs, attribute, intAttribute, type Model } from "../ir.ts";

@@ -19,7 +19,7 @@ export interface Operand {
   at(indices: readonly Integer[]): Value;
 }
 
-/** How a kernel file of `kernels/ops` is used: see `src/codegen/kernels.ts` for the cores. */
+/** How a kernel file of `kernels/ops` is used: see `src/codegen/kernel_family.ts` for the cores. */
 export interface KernelUse {
   /** Name of the core. */
   readonly core: string;

@@ -1,5 +1,5 @@
 /** Attentions for the kernel tests: masks, rows that see nothing, sizes that fill no tile. */
-import { familyOf } from "../../src/codegen/kernels.ts";
+import { familyOf } from "../../src/codegen/kernel_families.ts";
 import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";

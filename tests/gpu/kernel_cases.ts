@@ -1,5 +1,6 @@
 /** What the kernel tests run: every kernel file on odd shapes, with what plain JavaScript gives. */
-import { familyOf, type Variant } from "../../src/codegen/kernels.ts";
+import { familyOf } from "../../src/codegen/kernel_families.ts";
+import type { Variant } from "../../src/codegen/kernel_family.ts";
 import { textOf } from "./kernel_texts.ts";
 import { attentionCases } from "./attention_cases.ts";
 import { convCases } from "./conv_cases.ts";

@@ -1,6 +1,6 @@
 /** Runs a kernel file of `kernels/ops` below its header, with the tensors of that. */
 import assert from "node:assert/strict";
-import type { Groups } from "../../src/codegen/kernels.ts";
+import type { Groups } from "../../src/codegen/kernel_family.ts";
 
 /** A kernel to run. */
 export interface KernelCase {

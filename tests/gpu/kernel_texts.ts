@@ -1,5 +1,6 @@
 /** Kernel files below the headers of `kernels/ops/headers`: what the tests compile and run. */
-import { FAMILIES, type Family, type FirstPass, type Variant } from "../../src/codegen/kernels.ts";
+import { FAMILIES } from "../../src/codegen/kernel_families.ts";
+import type { Family, FirstPass, Variant } from "../../src/codegen/kernel_family.ts";
 import { directivesOf } from "../../src/codegen/pipeline_tables.ts";
 
 const FOLDER = new URL("../../kernels/ops/headers/", import.meta.url);

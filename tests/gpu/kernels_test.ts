@@ -3,7 +3,7 @@
  * gives, on every software adapter at hand; and the table of them says what the files say.
  */
 import assert from "node:assert/strict";
-import { FAMILIES, familyOf } from "../../src/codegen/kernels.ts";
+import { FAMILIES, familyOf } from "../../src/codegen/kernel_families.ts";
 import { ROOT } from "../install.ts";
 import { drivers } from "./adapters.ts";
 import { answerOn } from "./driver_child.ts";

@@ -1,5 +1,5 @@
 /** Linear attentions for the kernel tests: every update rule, shared heads, no steps at all. */
-import { familyOf } from "../../src/codegen/kernels.ts";
+import { familyOf } from "../../src/codegen/kernel_families.ts";
 import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";

@@ -1,5 +1,6 @@
 /** Recurrent layers for the kernel tests: directions, lengths, peepholes, both forms of the GRU. */
-import { type Family, familyOf } from "../../src/codegen/kernels.ts";
+import { familyOf } from "../../src/codegen/kernel_families.ts";
+import type { Family } from "../../src/codegen/kernel_family.ts";
 import { textOf } from "./kernel_texts.ts";
 import { type Expectation, numbers } from "./kernel_cases.ts";
 import { randomFrom } from "./random_jobs.ts";
