@@ -25,6 +25,85 @@ const CHUNKS_IN_FLIGHT = 3;
 /** Bytes after which the GPU is waited for: what is written is copied until it is taken. */
 const BYTES_IN_FLIGHT = 64 * 2 ** 20;
 
+/** Chunks in a cache, which is done without once it fails. */
+class ChunkCache {
+  #cache;
+  #file;
+
+  /**
+   * @param {WeightCache | null} cache
+   * @param {string} file for messages
+   */
+  constructor(cache, file) {
+    this.#cache = cache;
+    this.#file = file;
+  }
+
+  /**
+   * The bytes of a chunk, checked; null where they are not there.
+   * @param {WeightChunk} chunk
+   * @returns {Promise<Uint8Array<ArrayBuffer> | null>}
+   */
+  async take(chunk) {
+    try {
+      const response = await this.#cache?.match(cacheKey(chunk));
+      if (!response) return null;
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      if (await sha256Of(bytes) === chunk.sha256) return bytes;
+      await this.#cache?.delete(cacheKey(chunk));
+    } catch (error) {
+      this.#forgo(error);
+    }
+    return null;
+  }
+
+  /**
+   * @param {WeightChunk} chunk
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  async keep(chunk, bytes) {
+    try {
+      await this.#cache?.put(cacheKey(chunk), new Response(bytes));
+    } catch (error) {
+      this.#forgo(error);
+    }
+  }
+
+  /** @param {unknown} error */
+  #forgo(error) {
+    if (this.#cache === null) return;
+    this.#cache = null;
+    console.warn(`${this.#file} is not cached: ${messageOf(error)}`);
+  }
+}
+
+/** @param {WeightChunk} chunk */
+function cacheKey(chunk) {
+  return `https://modelcast.invalid/${chunk.sha256}`;
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+async function sha256Of(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Writes bytes of any length, filled up to whole words.
+ * @param {GPUQueue} queue
+ * @param {GPUBuffer} buffer
+ * @param {number} offset
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ */
+function writeWords(queue, buffer, offset, bytes) {
+  const whole = bytes.length - bytes.length % 4;
+  queue.writeBuffer(buffer, offset, bytes, 0, whole);
+  if (whole === bytes.length) return;
+  const last = new Uint8Array(4);
+  last.set(bytes.subarray(whole));
+  queue.writeBuffer(buffer, offset + whole, last);
+}
+
 /**
  * Reads all chunks into the buffers.
  * @param {WeightTables} tables
@@ -34,8 +113,7 @@ export async function fillWeights(tables, options) {
   const { device, buffers, signal, onProgress } = options;
   const { chunks, file } = tables;
   if (chunks.length === 0) return;
-  const { subtle } = globalThis.crypto ?? {};
-  if (!subtle) {
+  if (!globalThis.crypto?.subtle) {
     throw new ModelError(
       "weights",
       `Cannot check ${quoted(file)}: crypto.subtle is missing. Serve the page over https or from ` +
@@ -43,40 +121,13 @@ export async function fillWeights(tables, options) {
     );
   }
   const total = chunks.reduce((sum, { bytes }) => sum + bytes, 0);
-  let { cache } = options;
-  const forgo = (/** @type {unknown} */ error) => {
-    if (cache === null) return;
-    cache = null;
-    console.warn(`${file} is not cached: ${messageOf(error)}`);
-  };
-  const sha256 = async (/** @type {Uint8Array<ArrayBuffer>} */ bytes) => {
-    const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
-    return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  };
+  const cache = new ChunkCache(options.cache, file);
   let finished = 0;
   let unsubmitted = 0;
   const source = openWeightSource(await options.source, tables, {
     signal,
     onRead: (bytes) => onProgress(Math.min(total, finished + bytes), total),
   });
-  const keyOf = (/** @type {WeightChunk} */ chunk) => `https://modelcast.invalid/${chunk.sha256}`;
-
-  /**
-   * @param {WeightChunk} chunk
-   * @returns {Promise<Uint8Array<ArrayBuffer> | null>}
-   */
-  const fromCache = async (chunk) => {
-    try {
-      const response = await cache?.match(keyOf(chunk));
-      if (!response) return null;
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      if (await sha256(bytes) === chunk.sha256) return bytes;
-      await cache?.delete(keyOf(chunk));
-    } catch (error) {
-      forgo(error);
-    }
-    return null;
-  };
 
   /**
    * @param {WeightChunk} chunk
@@ -84,9 +135,9 @@ export async function fillWeights(tables, options) {
    * @param {boolean} cached
    */
   const finish = async (chunk, bytes, cached) => {
-    if (!cached && await sha256(bytes) !== chunk.sha256) {
+    if (!cached && await sha256Of(bytes) !== chunk.sha256) {
       const again = await source.again(chunk.at, chunk.bytes);
-      if (again === null || await sha256(again) !== chunk.sha256) {
+      if (again === null || await sha256Of(again) !== chunk.sha256) {
         throw new ModelError(
           "weights",
           `Cannot use ${quoted(file)}: chunk ${chunks.indexOf(chunk)} (bytes ${chunk.at} to ` +
@@ -99,21 +150,9 @@ export async function fillWeights(tables, options) {
     signal.throwIfAborted();
     const buffer = buffers[chunk.buffer];
     if (!buffer) throw new RangeError(`weight buffer ${chunk.buffer}`);
-    const whole = bytes.length - bytes.length % 4;
-    device.queue.writeBuffer(buffer, chunk.offset, bytes, 0, whole);
-    if (whole < bytes.length) {
-      const last = new Uint8Array(4);
-      last.set(bytes.subarray(whole));
-      device.queue.writeBuffer(buffer, chunk.offset + whole, last);
-    }
+    writeWords(device.queue, buffer, chunk.offset, bytes);
     unsubmitted += bytes.length;
-    if (!cached) {
-      try {
-        await cache?.put(keyOf(chunk), new Response(bytes));
-      } catch (error) {
-        forgo(error);
-      }
-    }
+    if (!cached) await cache.keep(chunk, bytes);
     finished += chunk.bytes;
     onProgress(finished, total);
   };
@@ -129,7 +168,7 @@ export async function fillWeights(tables, options) {
   try {
     for (const chunk of chunks) {
       check();
-      const cached = await fromCache(chunk);
+      const cached = await cache.take(chunk);
       const bytes = cached ?? await source.read(chunk.at, chunk.bytes);
       const job = finish(chunk, bytes, cached !== null)
         .catch((error) => void (failure ??= { error }))
