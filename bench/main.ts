@@ -2,6 +2,7 @@
  * `deno task bench NAME [--json] [--only=PART,...]`: runs a named benchmark. Prints a line a row as
  * it goes and, with `--json`, `{ machine, rows }` as the last line. Fails when a bar is missed.
  */
+import { InputError } from "../src/error.ts";
 import type { Part, Row } from "./harness.ts";
 import { printRow } from "./harness.ts";
 import { pytorch } from "./pytorch.ts";
@@ -26,16 +27,17 @@ async function main(args: readonly string[]): Promise<boolean> {
   const name = args.find((arg) => !arg.startsWith("--"));
   const parts = name === undefined ? undefined : BENCHMARKS[name];
   if (parts === undefined) {
-    throw new Error(
-      `Cannot run the benchmark "${name ?? ""}": there is none of that name. Give one of ${
-        Object.keys(BENCHMARKS).join(", ")
-      }.`,
+    const names = Object.keys(BENCHMARKS).join(", ");
+    throw new InputError(
+      name === undefined
+        ? `Cannot run a benchmark: none is named. Give one of ${names}.`
+        : `Cannot run the benchmark "${name}": there is none of that name. Give one of ${names}.`,
     );
   }
   const only = args.find((arg) => arg.startsWith("--only="))?.slice("--only=".length).split(",");
   const unknown = only?.filter((part) => !parts.some((entry) => entry.name === part)) ?? [];
   if (unknown.length > 0) {
-    throw new Error(
+    throw new InputError(
       `Cannot run the part "${unknown.join('", "')}": the parts are ${
         parts.map((part) => part.name).join(", ")
       }.`,
@@ -57,4 +59,10 @@ async function main(args: readonly string[]): Promise<boolean> {
   return rows.every((row) => row.pass !== false);
 }
 
-Deno.exitCode = (await main(Deno.args)) ? 0 : 1;
+try {
+  Deno.exitCode = (await main(Deno.args)) ? 0 : 1;
+} catch (error) {
+  if (!(error instanceof InputError)) throw error;
+  console.error(`error: ${error.message}`);
+  Deno.exitCode = error.exitCode;
+}
