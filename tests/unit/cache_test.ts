@@ -1,6 +1,7 @@
 /** The cache folder: entries, and that without permissions there is silently none. */
 import assert from "node:assert/strict";
 import { cacheFolder, readEntry, writeEntry } from "../../src/cache.ts";
+import { makeLink } from "./onnx_models.ts";
 
 /** Runs `body` with a fresh folder as MODELCAST_CACHE. */
 async function withCache(body: (folder: string) => Promise<void>): Promise<void> {
@@ -43,10 +44,10 @@ Deno.test("a pipe or a device in the place of an entry is as good as none", {
 }, () =>
   withCache(async (folder) => {
     await Deno.mkdir(folder);
-    await Deno.symlink("/dev/zero", `${folder}/engine.json`);
+    await makeLink("/dev/zero", `${folder}/engine.json`);
     assert.equal(await readEntry("engine"), undefined);
     await Deno.remove(`${folder}/engine.json`);
-    const made = new Deno.Command("mkfifo", { args: [`${folder}/engine.json`] });
+    const made = new Deno.Command("sh", { args: ["-c", 'mkfifo "$0"', `${folder}/engine.json`] });
     if (!(await made.output()).success) return;
     const read = readEntry("engine");
     const late = new Promise((done) => setTimeout(() => done("waits"), 2000));
