@@ -119,6 +119,8 @@ export type Need =
     readonly codes: DType;
     readonly width: number;
     readonly blocked: boolean;
+    /** Whether a product sums over the axis along which scales lie. */
+    readonly alongSum: boolean;
   }
   /** A default-domain opset, and an IR version. */
   | { readonly op: "opset"; readonly opset: number; readonly irVersion: number };
@@ -220,6 +222,9 @@ export function lacks(runtime: Runtime, need: Need): string | null {
     case "DequantizeLinear":
       if (openvino && !need.blocked && need.width % 2 !== 0 && /int4$/.test(need.codes)) {
         return `${runtime.text} computes with 4-bit codes of an odd width wrongly`;
+      }
+      if (openvino && need.alongSum) {
+        return `${runtime.text} computes products over the axis of the scales wrongly`;
       }
       if (need.codes !== "uint2" && need.codes !== "int2") return null;
       return openvino ? `${runtime.text} has no 2-bit types` : since(24, "2-bit types");

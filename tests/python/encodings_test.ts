@@ -28,7 +28,11 @@ const RUNTIMES: readonly {
   { environment: "onnxruntime-1.24", name: "onnxruntime-1.24", blockSizes: [16, 32, "channel"] },
   { environment: "main", name: "onnxruntime-1.32", blockSizes: [16, 32, "channel", "tensor"] },
   // Compiling takes OpenVINO ten times as long.
-  { environment: "openvino-2026.4", name: "openvino-2026.4", blockSizes: [32] },
+  {
+    environment: "openvino-2026.4",
+    name: "openvino-2026.4",
+    blockSizes: [32, "channel", "tensor"],
+  },
 ];
 
 for (const { environment, name, blockSizes } of RUNTIMES) {

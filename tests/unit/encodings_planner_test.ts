@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { InputError } from "../../src/error.ts";
 import { byteLength } from "../../src/dtype.ts";
-import { allGraphs, elementCount, type Graph, int, makeNode, type Model } from "../../src/ir.ts";
+import {
+  allGraphs,
+  elementCount,
+  type Graph,
+  int,
+  intAttribute,
+  makeNode,
+  type Model,
+} from "../../src/ir.ts";
 import { planModel } from "../../src/onnx/writer.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import {
@@ -191,6 +199,39 @@ Deno.test("patterns exclude by names of tensors and nodes; one that matches noth
   );
   // Only * and ? are special.
   assert.throws(() => planQuantization(model(), { ...QUANTIZATION, exclude: ["[w]"] }), InputError);
+});
+
+Deno.test("OpenVINO is not given scales along the axis that a product sums over", () => {
+  const model = () =>
+    simpleModel(
+      [
+        makeNode("Gemm", "", ["x", "w"], ["h"], [int("transB", 1)]),
+        makeNode("MatMul", "", ["h", "w"], ["y"]),
+      ],
+      [floats("w", [48, 64])],
+      [],
+      2,
+    );
+  const runtimes = ["onnxruntime-1.22", "openvino-2026.4"];
+  for (const blockSize of ["channel", 32] as const) {
+    const options = { ...QUANTIZATION, bits: 8, blockSize, runtimes } as const;
+    assert.throws(
+      () => planQuantization(model(), { ...options, encoding: "qdq" }),
+      /openvino-2026\.4:cpu computes products over the axis of the scales wrongly/,
+    );
+    const rewritten = model();
+    applyPlan(rewritten, planQuantization(rewritten, options));
+    const casts = rewritten.graph.nodes.filter((node) => node.opType === "Cast")
+      .map((node) => intAttribute(node, "to", 0));
+    assert.ok(casts.includes(6), `${blockSize}: ${casts}`);
+  }
+  // Of a whole tensor it must see the weight's own dims.
+  const rewritten = model();
+  const options = { ...QUANTIZATION, bits: 8, blockSize: "tensor", runtimes } as const;
+  applyPlan(rewritten, planQuantization(rewritten, options));
+  const codes = rewritten.graph.initializers.find(({ name }) => name === "w.codes");
+  assert.deepEqual(codes?.dims, [48, 64]);
+  assert.ok(!rewritten.graph.nodes.some((node) => node.opType === "Reshape"));
 });
 
 Deno.test("a product that is refused at 3 bits is refused for its own reason", () => {

@@ -7,7 +7,7 @@
 import { byteLength } from "../../dtype.ts";
 import { elementCount, ints } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
-import { allRows, layoutOf } from "./encoding.ts";
+import { allRows, layoutOf, scalesAlongSum } from "./encoding.ts";
 import type { Packing } from "./packing.ts";
 import { groupOf, scaleCodes, splitBytes, zeroPointBits } from "./expressions.ts";
 
@@ -22,9 +22,11 @@ export const arithmetic: Form = {
     const rows = allRows(target);
     const { blocks, blockLength } = layoutOf(target);
     // Codes, scales and zero points broadcast over [rows, blocks, weights of a block].
-    const direct = view.order === "rows" && blocks === 1 && rows === dims[0];
+    // A Reshape that is not needed hides the tensor's rows from OpenVINO, which then fails.
+    const direct = target.granularity === "tensor" ||
+      (view.order === "rows" && blocks === 1 && rows === dims[0]);
     const keep = target.granularity === "block" ? blockLength : view.columns;
-    const scaleDims = direct ? [rows, ...dims.slice(1).map(() => 1)] : [rows, blocks, 1];
+    const scaleDims = direct ? dims.map((_, axis) => axis === 0 ? rows : 1) : [rows, blocks, 1];
     const codes = storedCodes(target, b, direct ? dims : [rows, blocks, keep]);
     const scales = scalesOf(target, b, scaleDims);
     const points = zeroPointsOf(target, b, scaleDims);
@@ -55,7 +57,13 @@ function storedCodes(target: Target, b: PatchBuilder, dims: readonly number[]): 
   const packing: Packing = granularity === "block"
     ? { part: bits === 3 ? "threes" : "codes" }
     : { part: "dense", keep, signed: false, bits };
-  if (bits === 8) return b.cast(b.load, b.pending("codes", "uint8", dims, packing), "float32");
+  if (bits === 8) {
+    const stored = b.pending("codes", "uint8", dims, packing);
+    // OpenVINO takes bytes times scales for a weight with a scale an output channel, which this is
+    // not for every product; by way of integers it computes the weight.
+    const whole = scalesAlongSum(target) ? b.cast(b.load, stored, "int32") : stored;
+    return b.cast(b.load, whole, "float32");
+  }
   return unpacked(b, "codes", bits, packing, dims);
 }
 

@@ -10,7 +10,7 @@ import { symmetricZeroPoint } from "../../formats.ts";
 import type { Attribute } from "../../ir.ts";
 import { attribute, elementCount, int, ints } from "../../ir.ts";
 import type { Form, PatchBuilder, Target } from "./encoding.ts";
-import { allRows, layoutOf } from "./encoding.ts";
+import { allRows, layoutOf, scalesAlongSum } from "./encoding.ts";
 import { decodeCodes, pendingCodes, splitBytes } from "./expressions.ts";
 
 /** The form `dequantizelinear`. */
@@ -26,6 +26,7 @@ export const dequantizeLinear: Form = {
         codes: plan.type,
         width: plan.codeDims.at(-1) ?? 1,
         blocked: target.granularity === "block",
+        alongSum: scalesAlongSum(target),
       },
       { op: "opset", opset: plan.opset, irVersion },
     ];

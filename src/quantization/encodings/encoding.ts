@@ -324,6 +324,15 @@ export function layoutOf(target: Target): ReturnType<typeof blockLayout> {
   return blockLayout(target.format, target.view.rows, target.view.columns);
 }
 
+/**
+ * Whether a product sums over the axis along which the rows that have scales of their own lie,
+ * because another reader of the weight sums over its other axis.
+ */
+export function scalesAlongSum({ weight, granularity }: Target): boolean {
+  return granularity !== "tensor" && weight.uses.length > 1 &&
+    weight.uses.some(({ role, kind }) => role === "matmul" && kind === "float");
+}
+
 /** Rows of all matrices of the target. */
 export function allRows(target: Target): number {
   return target.view.batch * target.view.rows;
