@@ -21,6 +21,7 @@ import {
   type FloatFill,
 } from "../quantization/float16.ts";
 import { columnImportance } from "../quantization/importance.ts";
+import { blocksPastFloat16 } from "../quantization/overflow.ts";
 import {
   ELEMENT_BYTES,
   type MatrixView,
@@ -48,6 +49,8 @@ export interface WeightProgress {
   /** Blocks with NaN or infinity, and blocks whose scale float16 could not hold. */
   nonFinite: number;
   saturated: number;
+  /** Blocks that float16 activations may make infinite; null where they are float32. */
+  overflowing: number | null;
 }
 
 /** A float tensor to convert, and what its conversion showed. */
@@ -107,6 +110,7 @@ export async function prepareTarget(
     error: { signal: 0, noise: 0, dot: 0 },
     nonFinite: 0,
     saturated: 0,
+    overflowing: options.activations === "float16" ? 0 : null,
   }));
   const floats = options.activations === "float16"
     ? await convertFloats(model, { to: "float16", form: "compute", io: options.ioFloat16 })
@@ -299,6 +303,9 @@ function quantizeInto(weight: WeightProgress, writer: ModelWriter): WeightTarget
     async accept(result, tile) {
       weight.nonFinite += result.nonFinite;
       weight.saturated += result.saturated;
+      if (weight.overflowing !== null) {
+        weight.overflowing += blocksPastFloat16(result, planned.format);
+      }
       if (result.error !== undefined) {
         weight.error.signal += result.error.signal;
         weight.error.noise += result.error.noise;

@@ -182,13 +182,19 @@ const LOST = 0.9;
 
 function warningsOf(target: PreparedTarget): string[] {
   const warnings: string[] = [];
-  for (const { planned, saturated, error } of target.weights) {
+  for (const { planned, saturated, overflowing, error } of target.weights) {
     const half = planned.format.scaleType === "float16";
-    const remedy = half ? "Take --scales float32." : "Leave it as it is with --exclude.";
+    const excluded = "Leave it as it is with --exclude.";
+    const remedy = half && overflowing === null ? "Take --scales float32." : excluded;
     if (saturated > 0) {
       warnings.push(
         `${saturated} blocks of "${planned.name}" want scales that float16 can't hold; they were ` +
           `clamped to 65504. ${remedy}`,
+      );
+    } else if (overflowing !== null && overflowing > 0) {
+      warnings.push(
+        `${overflowing} blocks of "${planned.name}" have values past 65504, which float16 ` +
+          `activations make infinite. ${excluded}`,
       );
     } else if (error.signal > 0 && error.noise > LOST * error.signal) {
       const reason = half ? "they are too small for float16 scales, or" : "they are";

@@ -178,6 +178,29 @@ Deno.test("scales that float16 can't hold are warned of", async () => {
   });
 });
 
+Deno.test("values that float16 activations make infinite are warned of", async () => {
+  await withFolder(async (folder) => {
+    for (const [largest, warned] of [[60_000, false], [70_000, true]] as const) {
+      const source = await write(
+        folder,
+        chain((values, index) => {
+          if (index === 0) values[9] = largest;
+        }),
+      );
+      const output = join(folder, "result.onnx");
+      for (const symmetric of [true, false]) {
+        const options = { source, output, precision: "4bit", ...QUICK, symmetric } as const;
+        const [report] = await convert({ ...options, activations: "float16" });
+        const told = report!.warnings.filter((text) =>
+          /^1 blocks of "first" have.*65504/.test(text)
+        );
+        assert.equal(told.length, warned ? 1 : 0, `${largest} ${symmetric}: ${report!.warnings}`);
+        assert.deepEqual((await convert(options))[0]!.warnings, []);
+      }
+    }
+  });
+});
+
 Deno.test("a weight of which nothing is left is warned of", async () => {
   await withFolder(async (folder) => {
     const source = await write(
