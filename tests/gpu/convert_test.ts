@@ -18,7 +18,12 @@ Deno.test("conversions on WebGPU equal those on WASM", async () => {
         const bytes = async (engine: "wasm" | "webgpu") => {
           const output = join(folder, `${engine}.onnx`);
           const warnings: string[] = [];
-          const events = { warn: (text: string) => void warnings.push(text) };
+          const events = {
+            warn: (text: string) => {
+              // Of small convolutions; the others would tell of an engine that failed.
+              if (!/are padded to one/.test(text)) warnings.push(text);
+            },
+          };
           const precision = PRECISIONS.filter((name) => name.endsWith("bit"));
           const reports = await convert({ source, output, precision, method, engine, events });
           assert.deepEqual(warnings, []);
