@@ -59,6 +59,9 @@ def export(request: dict[str, Any], dialog: Dialog) -> dict[str, Any]:
         # Read when the libraries are imported, which is not before here.
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    # Transformers' threads that load weights can meet PyTorch's pool of threads half made, which is an
+    # error there ("Invalid thread pool!"), if a rare one.
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     from checkpoint import sources
 
     loaded = sources.load(request, dialog)
