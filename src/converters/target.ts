@@ -96,7 +96,7 @@ export async function prepareTarget(
   });
   const plan = raiseModel(model, planned);
   const importance = new Map<Weight, Float32Array | null>();
-  // Of 8 bits none counts: see `isWeighted`.
+  // Of 8 bits none counts: see `importanceOf`.
   if (options.method === "mse" && bits !== 8) {
     for (const { weight, view } of plan.weights) {
       // A whole tensor as one block is seen as one row, in which columns are no channels.

@@ -18,7 +18,7 @@ import {
   zeroChoice,
 } from "./methods/block.ts";
 import { chooseByError } from "./methods/mse.ts";
-import { isWeighted, sharesOf } from "./methods/integers.ts";
+import { importanceOf, sharesOf } from "./methods/integers.ts";
 import { chooseByHalfQuadratic } from "./methods/hqq.ts";
 import { chooseByRounding } from "./methods/rtn.ts";
 import { widen } from "./widen.ts";
@@ -52,7 +52,8 @@ export function quantizeMatrix(job: QuantizeJob): QuantizeResult {
   let nonFinite = 0;
   let saturated = 0;
   const matrix = widen(job.weights, job.weightType);
-  const shares = isWeighted(job) ? sharesOf(job.importance!, layout.blockLength) : null;
+  const importance = importanceOf(job);
+  const shares = importance && sharesOf(importance, layout.blockLength);
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < layout.blocks; block++) {
       const index = row * layout.blocks + block;

@@ -15,7 +15,7 @@ import {
   type QuantizeJob,
   type QuantizeResult,
 } from "./engine.ts";
-import { isWeighted } from "./methods/integers.ts";
+import { importanceOf } from "./methods/integers.ts";
 import { SharedMemory } from "./shared_memory.ts";
 import {
   JOB_BYTES,
@@ -245,9 +245,9 @@ class WasmEngine implements Engine {
       this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
       const counter = take(4);
       this.#heap.bytes(counter, 4).fill(0);
-      const shares = isWeighted(job)
-        ? shareTable(job.importance!, layout.blockLength, layout.blocks * layout.blockLength)
-        : null;
+      const importance = importanceOf(job);
+      const shares = importance &&
+        shareTable(importance, layout.blockLength, layout.blocks * layout.blockLength);
       const stepsAt = store(steps);
       const record = take(JOB_BYTES);
       writeJob(this.#heap.bytes(record, JOB_BYTES), {

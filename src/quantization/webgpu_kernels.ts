@@ -10,7 +10,7 @@ import {
   MOST_COARSE,
   SYMMETRIC_GRIDS,
 } from "./methods/grids.ts";
-import { integerUnits, isWeighted, TYPICAL_SHARES } from "./methods/integers.ts";
+import { importanceOf, integerUnits, TYPICAL_SHARES } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
 import { POWER_OF_EXPONENT, POWER_OF_FRACTION } from "./methods/power.ts";
 import type { ComputeDevice } from "./webgpu_device.ts";
@@ -211,7 +211,7 @@ export class Kernels {
     const staged = !format.symmetric && format.blockSize !== 0;
     const { span, requiredGain } = integerUnits(format.bits);
     const step = 2 ** 15 / span;
-    const weighted = isWeighted(job);
+    const weighted = importanceOf(job) !== null;
     const gain = requiredGain * (weighted ? TYPICAL_SHARES : 1);
     const sumScale = 2 ** -Math.ceil(Math.log2(Math.ceil(blockLength / LONG_RUN)));
     const bytes = new Uint8Array(PARAMETER_BYTES);

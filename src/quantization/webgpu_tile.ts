@@ -4,7 +4,7 @@
  */
 import { blockLayout } from "../formats.ts";
 import { EngineFault, type ErrorSums, type QuantizeJob } from "./engine.ts";
-import { isWeighted, sharesOf } from "./methods/integers.ts";
+import { importanceOf, sharesOf } from "./methods/integers.ts";
 import { ASYMMETRIC_GRIDS, lengthClass, SYMMETRIC_GRIDS } from "./methods/grids.ts";
 import type { BufferRequest, ComputeDevice } from "./webgpu_device.ts";
 import {
@@ -241,7 +241,7 @@ async function takeBuffers(
   const staging = want(sections.readBytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
   const states = long ? want(rowCount * STATE_BYTES, storage) : null;
   const partials = long ? want(partialBytes, storage) : null;
-  const importance = isWeighted(job) ? want(rows.runs * kernels.run * 4, storage) : null;
+  const importance = importanceOf(job) ? want(rows.runs * kernels.run * 4, storage) : null;
   const all = await device.take(wanted);
   const whole = (index: number | null): GPUBufferBinding | null =>
     index === null ? null : { buffer: all[index]!, size: wanted[index]!.size };
@@ -321,8 +321,9 @@ function sharesOfTile(
 ): Float32Array<ArrayBuffer> {
   const padded = new Float32Array(Math.ceil(tile.columns / kernels.run) * kernels.run);
   const { firstColumn, columns } = tile;
-  if (isWeighted(job)) {
-    padded.set(sharesOf(job.importance!.subarray(firstColumn, firstColumn + columns), blockLength));
+  const importance = importanceOf(job);
+  if (importance !== null) {
+    padded.set(sharesOf(importance.subarray(firstColumn, firstColumn + columns), blockLength));
   }
   return padded;
 }

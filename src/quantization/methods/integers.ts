@@ -31,13 +31,13 @@ export function integerUnits(bits: Bits): IntegerUnits {
 }
 
 /**
- * Whether the columns of a job count differently. With 8 bits they never do: their sums would not fit
- * in 32 bits, and there is next to nothing to gain.
+ * How much the columns of a job count; null where all count alike. With 8 bits they always do: their
+ * sums would not fit in 32 bits, and there is next to nothing to gain.
  */
-export function isWeighted(
+export function importanceOf(
   { method, importance, format }: Pick<QuantizeJob, "method" | "importance" | "format">,
-): boolean {
-  return method === "mse" && importance !== undefined && format.bits !== 8;
+): Float32Array | null {
+  return method === "mse" && format.bits !== 8 ? importance ?? null : null;
 }
 
 /**
