@@ -3,7 +3,8 @@
  * and cast, checked or resized to what they want.
  */
 import { InputError, nearestNames } from "../error.ts";
-import { parseNpy, parseNpz } from "./numpy.ts";
+import { elementCount } from "../ir.ts";
+import { type ArrayTaker, LARGEST, parseNpy, parseNpz } from "./numpy.ts";
 import {
   decodePicture,
   isPicture,
@@ -16,6 +17,7 @@ import type { Port } from "./runtime.ts";
 import { channelAxisOf, isPictureShaped, roleOf } from "./seeded.ts";
 import {
   castTensor,
+  elementBytes,
   formatDims,
   fromNumbers,
   type HostTensor,
@@ -72,9 +74,8 @@ async function readSource(
     return new Map([[port.name, fitPicture(picture, port, path, source.normalization)]]);
   }
   if (bytes[0] === 0x50 && bytes[1] === 0x4b) {
-    // Names first: an archive of a few bytes can hold any number of arrays that nobody wants.
-    const check = (name: string) => void portNamed(name, ports, path, modelPath);
-    return matchTensors(parseNpz(bytes, path, check), ports, path, modelPath);
+    const tensors = await parseNpz(bytes, path, takerOf(ports, path, modelPath));
+    return matchTensors(tensors, ports, path, modelPath);
   }
   if (bytes[0] === 0x93) {
     const tensor = parseNpy(bytes, path);
@@ -87,7 +88,40 @@ async function readSource(
   );
 }
 
-async function readInputFile(path: string): Promise<Uint8Array> {
+/**
+ * Refuses what `ports` can't use before it takes memory: an archive of a few bytes can hold any number
+ * of arrays that nobody wants, and of any extents.
+ */
+function takerOf(ports: readonly Port[], path: string, modelPath: string): ArrayTaker {
+  const taken = new Map<string, string>();
+  let total = 0;
+  return {
+    names(name) {
+      const port = portNamed(name, ports, path, modelPath);
+      const other = taken.get(port.name);
+      if (other !== undefined) {
+        throw new InputError(
+          `Cannot use inputs "${path}": "${other}" and "${name}" are both for input ` +
+            `"${port.name}". Leave one out.`,
+        );
+      }
+      taken.set(port.name, name);
+    },
+    header(name, { dims }) {
+      const port = portNamed(name, ports, path, modelPath);
+      fitDims(dims, port, path);
+      total += elementCount(dims) * elementBytes(port.dtype!);
+      if (total > LARGEST) {
+        throw new InputError(
+          `Cannot use inputs "${path}": with "${name}" they take ${total} bytes as the types that ` +
+            `the model wants, more than ${LARGEST}. Give smaller inputs.`,
+        );
+      }
+    },
+  };
+}
+
+async function readInputFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
   await checkInputFile(path);
   try {
     return await Deno.readFile(path);
@@ -148,17 +182,25 @@ function portNamed(name: string, ports: readonly Port[], origin: string, modelPa
 
 /** `tensor` as input `port`: cast, a leading axis of 1 added where only that is missing. */
 function fitTensor(tensor: HostTensor, port: Port, origin: string): HostTensor {
-  let { dims } = tensor;
-  if (dims.length === port.dims.length - 1) dims = [1, ...dims];
-  const fits = isWhole(tensor) && dims.length === port.dims.length &&
-    port.dims.every((dim, axis) => typeof dim !== "number" || dim === dims[axis]);
-  if (!fits) {
-    throw new InputError(
-      `Cannot use inputs "${origin}": "${port.name}" is ${formatDims(tensor.dims)} where the ` +
-        `model wants ${formatDims(port.dims)}. Reshape it.`,
-    );
-  }
+  if (!isWhole(tensor)) throw unfit(tensor.dims, port, origin);
+  const dims = fitDims(tensor.dims, port, origin);
   return { ...castTensor(tensor, port.dtype!, port.name), dims };
+}
+
+/** `dims` as those of input `port`, a leading axis of 1 added where only that is missing. */
+function fitDims(dims: readonly number[], port: Port, origin: string): readonly number[] {
+  const whole = dims.length === port.dims.length - 1 ? [1, ...dims] : dims;
+  const fits = whole.length === port.dims.length &&
+    port.dims.every((dim, axis) => typeof dim !== "number" || dim === whole[axis]);
+  if (!fits) throw unfit(dims, port, origin);
+  return whole;
+}
+
+function unfit(dims: readonly number[], port: Port, origin: string): InputError {
+  return new InputError(
+    `Cannot use inputs "${origin}": "${port.name}" is ${formatDims(dims)} where the ` +
+      `model wants ${formatDims(port.dims)}. Reshape it.`,
+  );
 }
 
 /** The input that a lone array is for: the only one, or the only one that is not an accessory. */

@@ -93,12 +93,21 @@ export function viewBytes(
 
 /** The elements of `tensor` as float64; 64-bit integers past 2^53 are rounded. */
 export function toFloat64(tensor: HostTensor): Float64Array {
-  const { data } = tensor;
-  if (data instanceof Float64Array) return data;
-  if (tensor.dtype === "float16" && data instanceof Uint16Array) {
-    return Float64Array.from(new Float16Array(data.buffer, data.byteOffset, data.length));
+  const numbers = numbersOf(tensor);
+  return numbers instanceof Float64Array ? numbers : new Float64Array(numbers);
+}
+
+/** The elements of `tensor` as numbers: a copy only where they are not. */
+function numbersOf({ dtype, data }: HostTensor): ArrayLike<number> {
+  if (dtype === "float16" && data instanceof Uint16Array) {
+    return new Float16Array(data.buffer, data.byteOffset, data.length);
   }
-  return Float64Array.from(data as ArrayLike<number | bigint | string>, Number);
+  const isWide = data instanceof BigInt64Array || data instanceof BigUint64Array;
+  if (!isWide && !Array.isArray(data)) return data;
+  // A typed array's `from` keeps an object for every element until it has all.
+  const numbers = new Float64Array(data.length);
+  for (let i = 0; i < numbers.length; i++) numbers[i] = Number(data[i]);
+  return numbers;
 }
 
 /**
@@ -114,15 +123,19 @@ export function fromNumbers(
 ): HostTensor {
   switch (dtype) {
     case "float32":
-      return { dtype, dims, data: Float32Array.from(values) };
+      return { dtype, dims, data: new Float32Array(values) };
     case "float64":
-      return { dtype, dims, data: Float64Array.from(values) };
+      return { dtype, dims, data: new Float64Array(values) };
     case "float16": {
-      const halves = Float16Array.from(values);
+      const halves = new Float16Array(values);
       return { dtype, dims, data: new Uint16Array(halves.buffer) };
     }
     case "bool":
-      return { dtype, dims, data: Uint8Array.from(values, (value) => value === 0 ? 0 : 1) };
+      return {
+        dtype,
+        dims,
+        data: new Uint8Array(values.length).map((_, i) => values[i] === 0 ? 0 : 1),
+      };
     case "string":
       throw new InputError(
         `Cannot feed input "${name}": it wants strings and the data are numbers. ` +
@@ -139,9 +152,11 @@ export function fromNumbers(
           );
         }
       }
-      const data = dtype === "int64" || dtype === "uint64"
-        ? CONSTRUCTORS[dtype].from(Array.from(values, BigInt))
-        : CONSTRUCTORS[dtype].from(values);
+      if (dtype !== "int64" && dtype !== "uint64") {
+        return { dtype, dims, data: new CONSTRUCTORS[dtype](values) };
+      }
+      const data = new CONSTRUCTORS[dtype](values.length);
+      for (let i = 0; i < data.length; i++) data[i] = BigInt(values[i]!);
       return { dtype, dims, data };
     }
   }
@@ -172,14 +187,14 @@ export function castTensor(tensor: HostTensor, dtype: HostType, name: string): H
       }
       // Between the two 64-bit types the bits are the value once the range is known to fit.
       if (dtype === "int64") {
-        return { dtype, dims: tensor.dims, data: BigInt64Array.from(data as BigInt64Array) };
+        return { dtype, dims: tensor.dims, data: new BigInt64Array(data) };
       }
       if (dtype === "uint64") {
-        return { dtype, dims: tensor.dims, data: BigUint64Array.from(data as BigUint64Array) };
+        return { dtype, dims: tensor.dims, data: new BigUint64Array(data) };
       }
     }
   }
-  return fromNumbers(dtype, tensor.dims, toFloat64(tensor), name);
+  return fromNumbers(dtype, tensor.dims, numbersOf(tensor), name);
 }
 
 /** `dims` for a person: "[1, 3, 48, 320]". */

@@ -1,8 +1,9 @@
 /**
  * Reader of ZIP archives (PKWARE's APPNOTE 6.3.10), stored and deflated entries, ZIP64 included. Files
- * are untrusted: offsets are checked, and inflating stops at the size that the directory declares.
+ * are untrusted: offsets are checked, and entries are inflated piece by piece, no further than is asked
+ * for and never past the size that the directory declares.
  */
-import { crc32, inflateRawSync } from "node:zlib";
+import { crc32 } from "node:zlib";
 import { InputError } from "../error.ts";
 
 /** Entries that an archive may hold. */
@@ -109,10 +110,58 @@ function zip64Sizes(
   return sizes;
 }
 
-/** The bytes of `entry`, inflated and checked against its CRC. */
-export function inflateEntry(bytes: Uint8Array, entry: ZipEntry, source: string): Uint8Array {
+/** Bytes that are inflated at once: none inflates to more than 1,032 times as many. */
+const PIECE = 1 << 14;
+
+/**
+ * The bytes of `entry`, inflated, in pieces of at most 17 MB; once all have been taken they are checked
+ * against its size and its CRC. Throws an `InputError` that names `source` and the entry.
+ */
+export async function* entryBytes(
+  bytes: Uint8Array<ArrayBuffer>,
+  entry: ZipEntry,
+  source: string,
+): AsyncGenerator<Uint8Array, void, void> {
+  const { name, size } = entry;
+  const packed = packedBytes(bytes, entry, source);
+  if (entry.method !== 0 && entry.method !== 8) {
+    throw zipError(source, `entry ${quoted(name)} uses compression method ${entry.method}`);
+  }
+  let length = 0;
+  let crc = 0;
+  try {
+    for await (const piece of entry.method === 0 ? [packed] : inflate(packed)) {
+      length += piece.length;
+      if (length > size) break;
+      crc = crc32(piece, crc);
+      yield piece;
+    }
+  } catch (cause) {
+    // What inflates throws a TypeError where it can't.
+    if (!(cause instanceof TypeError)) throw cause;
+    throw unfit(entry, source, cause);
+  }
+  if (length > size) throw unfit(entry, source);
+  if (length !== size || crc !== entry.crc) {
+    throw zipError(source, `entry ${quoted(name)} is damaged: its size or CRC does not match`);
+  }
+}
+
+function unfit({ name, size }: ZipEntry, source: string, cause?: unknown): InputError {
+  return new InputError(
+    `Cannot read "${source}": entry ${quoted(name)} does not inflate to its ${size} bytes. ` +
+      "Save it again with numpy.savez_compressed.",
+    { cause },
+  );
+}
+
+/** The bytes of `entry` as they lie in the archive. */
+function packedBytes(
+  bytes: Uint8Array<ArrayBuffer>,
+  { name, offset, compressedSize }: ZipEntry,
+  source: string,
+): Uint8Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const { name, offset, compressedSize, size } = entry;
   if (offset + 30 > bytes.length || view.getUint32(offset, true) !== 0x04034b50) {
     throw zipError(source, `entry ${quoted(name)} is not at byte ${offset}`);
   }
@@ -121,27 +170,19 @@ export function inflateEntry(bytes: Uint8Array, entry: ZipEntry, source: string)
   if (start + compressedSize > bytes.length) {
     throw zipError(source, `entry ${quoted(name)} at byte ${start} passes the end of the file`);
   }
-  const packed = bytes.subarray(start, start + compressedSize);
-  let content: Uint8Array;
-  if (entry.method === 0) {
-    content = packed;
-  } else if (entry.method === 8) {
-    try {
-      content = inflateRawSync(packed, { maxOutputLength: Math.max(1, size) });
-    } catch (cause) {
-      throw new InputError(
-        `Cannot read "${source}": entry ${quoted(name)} does not inflate to its ${size} bytes. ` +
-          "Save it again with numpy.savez_compressed.",
-        { cause },
-      );
-    }
-  } else {
-    throw zipError(source, `entry ${quoted(name)} uses compression method ${entry.method}`);
-  }
-  if (content.length !== size || crc32(content) !== entry.crc) {
-    throw zipError(source, `entry ${quoted(name)} is damaged: its size or CRC does not match`);
-  }
-  return content;
+  return bytes.subarray(start, start + compressedSize);
+}
+
+/** What `packed` inflates to, no faster than it is taken. */
+function inflate(packed: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
+  let at = 0;
+  const pieces = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      if (at >= packed.length) return controller.close();
+      controller.enqueue(packed.subarray(at, at += PIECE));
+    },
+  }, { highWaterMark: 0 });
+  return pieces.pipeThrough(new DecompressionStream("deflate-raw"));
 }
 
 /** Text of a file for an error: escaped and not too long. */

@@ -1,9 +1,10 @@
 /** The reader of NumPy's files: every dtype and order, what NumPy itself wrote, and hostile files. */
 import assert from "node:assert/strict";
-import { deflateRawSync } from "node:zlib";
-import { crc32 } from "node:zlib";
+import { fileURLToPath } from "node:url";
+import { constants, crc32, deflateRawSync } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../src/error.ts";
+import { run } from "../../src/process.ts";
 import { readGiven } from "../../src/verify/given.ts";
 import { parseNpy, parseNpz } from "../../src/verify/numpy.ts";
 
@@ -32,16 +33,25 @@ function header(descr: string, shape: readonly number[], fortran = false): strin
   }, 'shape': ${tuple}, }`;
 }
 
-/** A ZIP archive of `files`; `declared` overrides the size in the directory. */
+/**
+ * A ZIP archive of `files`; `declared` overrides the size in the directory, `packed` what lies there
+ * deflated.
+ */
 function zip(
-  files: readonly { name: string; data: Uint8Array; deflate?: boolean; declared?: number }[],
-): Uint8Array {
+  files: readonly {
+    name: string;
+    data: Uint8Array;
+    deflate?: boolean;
+    declared?: number;
+    packed?: Uint8Array;
+  }[],
+): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   const directory: Uint8Array[] = [];
   let offset = 0;
-  for (const { name, data, deflate = false, declared = data.length } of files) {
+  for (const { name, data, deflate = false, declared = data.length, ...file } of files) {
     const label = new TextEncoder().encode(name);
-    const packed = deflate ? deflateRawSync(data) : data;
+    const packed = file.packed ?? (deflate ? deflateRawSync(data) : data);
     const local = new DataView(new ArrayBuffer(30));
     local.setUint32(0, 0x04034b50, true);
     local.setUint16(26, label.length, true);
@@ -61,9 +71,31 @@ function zip(
   end.setUint32(0, 0x06054b50, true);
   end.setUint16(10, files.length, true);
   end.setUint32(16, offset, true);
-  return new Uint8Array(
-    [...parts, ...directory, new Uint8Array(end.buffer)].flatMap((part) => [...part]),
-  );
+  return concatenated([...parts, ...directory, new Uint8Array(end.buffer)]);
+}
+
+function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** `head` and zeros behind it, `length` bytes in all, deflated to a thousandth of that. */
+function bomb(head: Uint8Array, length: number): Uint8Array {
+  const flush = { finishFlush: constants.Z_FULL_FLUSH };
+  const piece = 1 << 24;
+  const first = deflateRawSync(head, flush);
+  const zeros = deflateRawSync(new Uint8Array(piece), flush);
+  const rest = length - head.length;
+  return concatenated([
+    first,
+    ...Array<Uint8Array>(Math.floor(rest / piece)).fill(zeros),
+    deflateRawSync(new Uint8Array(rest % piece)),
+  ]);
 }
 
 Deno.test("what NumPy wrote: Fortran order, version 2, big-endian scalars, version 3 strings", () => {
@@ -100,8 +132,8 @@ Deno.test("what NumPy wrote: Fortran order, version 2, big-endian scalars, versi
   assert.deepEqual(strings, { dtype: "string", dims: [2], data: ["né", "b"] });
 });
 
-Deno.test("an archive that numpy.savez_compressed wrote", () => {
-  const arrays = parseNpz(
+Deno.test("an archive that numpy.savez_compressed wrote", async () => {
+  const arrays = await parseNpz(
     base64(
       "UEsDBC0AAAAIAAAAIQDDw9rR//////////8HABQAaWRzLm5weQEAEACgAAAAAAAAAE8AAAAAAAAAm+wX6hsQychQxlCtnpJanFyk" +
         "bqWgbpNpoa6joJ6WX1RSlJgXn1+UkgoSd0vMKU4FihdnJBakAvkaJjqaOgq1ChQALgYoYITSTFCaGUoDAFBLAwQtAAAACAAAACEA" +
@@ -207,7 +239,7 @@ Deno.test("broken and hostile arrays are refused with the reason", () => {
     ],
     ["code", npy("{'descr': '<f4', 'fortran_order': exit(), 'shape': (1,)}", data), /dictionary/],
     ["twice", npy("{'descr': '<f4', 'descr': '<f4', 'shape': (1,)}", data), /dictionary/],
-    ["billions of empty strings", npy(header("<U0", [2 ** 32]), data), /empty strings/],
+    ["billions of empty strings", npy(header("<U0", [2 ** 32]), data), /strings, more than/],
     ["no code point", npy(header("<U1", [1]), Uint8Array.of(255, 255, 255, 255)), /code point/],
   ];
   for (const [what, bytes, reason] of cases) {
@@ -234,10 +266,15 @@ Deno.test("strings lose their trailing NULs, in the time that reading them takes
   assert.deepEqual([...data as string[]].map((text) => text.length), [1, width]);
 });
 
-Deno.test("broken and hostile archives are refused with the reason", () => {
+Deno.test("broken and hostile archives are refused with the reason", async () => {
   const array = npy(header("<f4", [2]), new Uint8Array(8));
   const zeros = new Uint8Array(1 << 20);
-  const cases: [string, Uint8Array, RegExp][] = [
+  const longer = npy(header("<f4", [2]), new Uint8Array(9));
+  const shorter = array.subarray(0, -1);
+  const wide = concatenated([npy("", zeros, 2).fill(255, 8, 12), zeros]);
+  const method = zip([{ name: "a.npy", data: array }]);
+  method[method.length - 22 - 46 - 5 + 10] = 12;
+  const cases: [string, Uint8Array<ArrayBuffer>, RegExp][] = [
     ["no directory", new Uint8Array(100), /no ZIP directory/],
     ["empty", zip([]), /no array/],
     ["twice", zip([{ name: "a.npy", data: array }, { name: "a.npy", data: array }]), /two entries/],
@@ -248,12 +285,22 @@ Deno.test("broken and hostile archives are refused with the reason", () => {
     ],
     ["over 2 GiB", zip([{ name: "a.npy", data: array, declared: 2 ** 31 }]), /more than/],
     ["damaged", zip([{ name: "a.npy", data: array }]).fill(1, 40, 41), /CRC|signature/],
-    ["size", zip([{ name: "a.npy", data: array, declared: 7 }]), /size or CRC/],
+    ["size", zip([{ name: "a.npy", data: array, declared: 7 }]), /does not inflate to its 7/],
+    ["too long", zip([{ name: "a.npy", data: longer }]), /a\.npy": it holds 9 bytes .* 8 belong/],
+    ["too short", zip([{ name: "a.npy", data: shorter }]), /a\.npy": it holds 7 bytes .* 8 belong/],
+    ["in the header", zip([{ name: "a.npy", data: array.subarray(0, 9) }]), /signature/],
+    [
+      "long header",
+      zip([{ name: "a.npy", data: wide, deflate: true }]),
+      /header length 4294967295/,
+    ],
+    ["method", method, /a\.npy" uses compression method 12/],
     ["not an array", zip([{ name: "a.txt", data: zeros }]), /a\.txt.*signature/],
   ];
   for (const [what, bytes, reason] of cases) {
-    assert.throws(() => parseNpz(bytes, "evil.npz"), (error) => {
+    await assert.rejects(parseNpz(bytes, "evil.npz"), (error) => {
       assert.ok(error instanceof InputError, `${what}: ${error}`);
+      assert.match(error.message, /evil\.npz/);
       assert.match(error.message, reason, what);
       return true;
     });
@@ -278,18 +325,88 @@ Deno.test("what no input is called is refused before any array is read", async (
   }
 });
 
-Deno.test("any change to an archive reads as an array or fails with an InputError", () => {
+Deno.test("of two arrays for one input none is taken", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".npz" });
+  try {
+    const array = npy(header("<f4", [2]), new Uint8Array(8));
+    await Deno.writeFile(
+      path,
+      zip([{ name: "a.npy", data: array }, { name: "arr_0.npy", data: array }]),
+    );
+    const ports = [{ name: "a", dtype: "float32", dims: ["n"] }] as const;
+    await assert.rejects(
+      readGiven({ kind: "file", path }, ports, "m.onnx"),
+      /\.npz": "a" and "arr_0" are both for input "a"\. Leave one out\./,
+    );
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("two megabytes that inflate to two gigabytes take no memory", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".npz" });
+  const script = fileURLToPath(new URL("read_inputs.ts", import.meta.url));
+  const read = async (dtype: string, dims: readonly (string | number)[]) => {
+    const { stdout } = await run({
+      program: Deno.execPath(),
+      args: ["run", "-q", "--no-check", "-A", script, path, dtype, JSON.stringify(dims)],
+      inheritEnv: ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME"],
+      install: "",
+    });
+    return JSON.parse(new TextDecoder().decode(stdout)) as { refusal: string; peak: number };
+  };
+  try {
+    await Deno.writeFile(
+      path,
+      zip([{ name: "a.npy", data: npy(header("<f4", [2]), new Uint8Array(8)) }]),
+    );
+    const honest = await read("float32", ["n"]);
+    assert.equal(honest.refusal, null);
+
+    const full = 2 ** 31 - 1;
+    const small = npy(header("<f4", [2]), new Uint8Array(8));
+    const large = npy(header("<f4", [(full - 128) >> 2]), new Uint8Array(0));
+    const bytes = npy(header("|u1", [full - 128]), new Uint8Array(0));
+    const cases = [
+      // The directory tells the truth, the array's header another one.
+      [small, full, "float32", ["n"], /\.npz:a\.npy": it holds \d{10} bytes .* where 8 belong/],
+      // Both lie.
+      [small, small.length, "float32", ["n"], /\.npz": entry "a\.npy" does not inflate to its 136/],
+      [new Uint8Array(200), full, "float32", ["n"], /\.npz:a\.npy": it does not begin with/],
+      // Both tell the truth, and the model wants something else, or the same as larger numbers.
+      [large, full - 3, "float32", [1, 3, 224, 224], /"a" is \[536870879\] where the model wants/],
+      [large, full - 3, "float64", ["n"], /with "a" they take 4294967032 bytes/],
+      [bytes, full, "int64", ["n"], /with "a" they take 17179868152 bytes/],
+    ] as const;
+    for (const [head, declared, dtype, dims, reason] of cases) {
+      const packed = bomb(head, full);
+      assert.ok(packed.length < 2.2e6);
+      await Deno.writeFile(
+        path,
+        zip([{ name: "a.npy", data: head, deflate: true, packed, declared }]),
+      );
+      const { refusal, peak } = await read(dtype, dims);
+      assert.match(refusal, reason);
+      assert.match(refusal, /^InputError/);
+      assert.ok(peak < honest.peak + 100e6, `${reason}: ${peak - honest.peak} bytes`);
+    }
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
+Deno.test("any change to an archive reads as an array or fails with an InputError", async () => {
   const array = npy(header("<f4", [8]), new Uint8Array(32));
   const good = zip([{ name: "a.npy", data: array, deflate: true }, { name: "b.npy", data: array }]);
-  fc.assert(
-    fc.property(
+  await fc.assert(
+    fc.asyncProperty(
       fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { minLength: 1, maxLength: 6 }),
       fc.option(fc.nat(good.length)),
-      (changes, cut) => {
+      async (changes, cut) => {
         const bytes = good.slice(0, cut ?? good.length);
         for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
         try {
-          parseNpz(bytes, "x");
+          await parseNpz(bytes, "x");
         } catch (error) {
           assert.ok(error instanceof InputError, String(error));
         }
