@@ -3,7 +3,7 @@
  * them is the best so far. All of it is exact but for the comparison.
  */
 import { constant, ONE } from "./constants.ts";
-import { sharesAt } from "./integers.ts";
+import { sharesAt, sumOfEnds } from "./integers.ts";
 import {
   BEST_A,
   BEST_B,
@@ -140,8 +140,8 @@ export function keepBetter(quad: usize, a: v128, b: v128, value: v128, field: us
 }
 
 /**
- * The same of both candidates whose sums {@link sumPair} left, one after the other; a candidate counts
- * only where its mask is all ones.
+ * The same of both candidates whose sums {@link sumPair} left, one after the other; the first counts
+ * only where `mask` is all ones.
  */
 // @ts-ignore: decorator
 @inline
@@ -149,7 +149,6 @@ export function keepBetterOfPair(
   quad: usize,
   mask: v128,
   value: v128,
-  otherMask: v128,
   otherValue: v128,
   field: usize,
 ): void {
@@ -165,7 +164,7 @@ export function keepBetterOfPair(
   bestA = select(a, bestA, better);
   bestB = select(b, bestB, better);
   best = select(value, best, better);
-  const otherA = v128.and(pairSum(16), otherMask);
+  const otherA = pairSum(16);
   const otherB = pairSum(48);
   const otherSquare = f32x4.mul(otherA, otherA);
   const otherBetter = f32x4.gt(
@@ -182,6 +181,13 @@ export function keepBetterOfPair(
 @inline
 function select(a: v128, b: v128, mask: v128): v128 {
   return i32x4.relaxed_laneselect(a, b, mask);
+}
+
+/** How many codes `steps` make of the sum of a quad's least and greatest weights, each twice. */
+// @ts-ignore: decorator
+@inline
+export function codesOfEnds(quad: usize, steps: v128): v128 {
+  return i16x8.relaxed_q15mulr_s(sumOfEnds(quad), steps);
 }
 
 /** All ones where these lowest codes are those of a zero point. */

@@ -15,7 +15,7 @@ import {
   TILE_STRIDE,
   UNIT,
 } from "./job.ts";
-import { range, signedLargest } from "./rtn.ts";
+import { greatest, least, range, signedLargest } from "./rtn.ts";
 import { block, job, scratch, sumScale } from "./strip.ts";
 
 /** Units that the extent of a block has. */
@@ -82,10 +82,28 @@ export function sharesAt(chunk: u32): usize {
   return job.shares + (block * job.blockLength + chunk * CHUNK) * 2;
 }
 
+/** What takes a quad's weights to integers. */
+// @ts-ignore: decorator
+@inline
+function unitOfWeights(quad: usize): v128 {
+  return f32x4.mul(v128.load(scratch + quad, UNIT), v128.load(scratch + quad, DOWN));
+}
+
+/** The least integer of a quad, at most 0, plus the greatest, at least 0; each sum twice. */
+// @ts-ignore: decorator
+@inline
+export function sumOfEnds(quad: usize): v128 {
+  const magic = constant(MAGIC);
+  const unit = unitOfWeights(quad);
+  const low = f32x4.add(f32x4.mul(least(quad), unit), magic);
+  const high = f32x4.add(f32x4.mul(greatest(quad), unit), magic);
+  return i16x8.shuffle(i32x4.add(low, high), low, 0, 0, 2, 2, 4, 4, 6, 6);
+}
+
 /** Makes integers of the first `count` weights of a quad of the tile. */
 export function makeIntegers(quad: usize, count: u32): void {
   const magic = constant(MAGIC);
-  const unit = f32x4.mul(v128.load(scratch + quad, UNIT), v128.load(scratch + quad, DOWN));
+  const unit = unitOfWeights(quad);
   let at = scratch + TILE + quad;
   let to = scratch + INTEGERS + quad * 128;
   const end = at + count * TILE_STRIDE;

@@ -33,7 +33,7 @@ export class Job {
   /**
    * Candidate steps, each twice as 16 bits of 2^-15 code steps a unit of a weight's integer.
    * Symmetric: those of `lower`, then as many of `upper`, negative. In stages: the coarse ones, then
-   * what the last stage adds and takes away.
+   * how far the last stage goes.
    */
   steps: usize;
   stepCount: u32;

@@ -1,10 +1,12 @@
 /**
- * The search for the least squared error in stages: coarse steps, zero points, fine steps. For
- * asymmetric blocks of one chunk. Each stage goes through all quads, so that one needs not wait for
- * what the last brought for the same quad.
+ * The search for the least squared error in stages: coarse steps, then the zero point and the steps
+ * beside the best. For asymmetric blocks of one chunk. Each stage goes through all quads, so that one
+ * needs not wait for what the last brought for the same quad.
  */
 import {
   beginSelection,
+  codesOfEnds,
+  highestCode,
   isZeroPoint,
   keepBetterOfPair,
   lowestCodes,
@@ -12,12 +14,12 @@ import {
   stepsAt,
   sumPair,
 } from "./candidates.ts";
-import { BEST_LOWEST, BEST_STEPS, PLAIN_STEPS, SUM_0, SUM_1 } from "./job.ts";
+import { BEST_A, BEST_B, BEST_LOWEST, BEST_STEPS, PLAIN_STEPS, SUM_0, SUM_1 } from "./job.ts";
 import { chunkLength, job, quads, scratch } from "./strip.ts";
 
 /**
- * Selects candidates of the strip's asymmetric blocks of one chunk: the plain scale and every second
- * step of the grid, then the neighbouring zero points, then the steps beside the best.
+ * Selects candidates of the strip's asymmetric blocks of one chunk: the plain scale and the coarse
+ * steps, then the zero point and the steps next to the best in the direction that promises a gain.
  */
 export function searchInStages(): void {
   const end = quads << 4;
@@ -33,28 +35,41 @@ export function searchInStages(): void {
     const other = step + 1 < job.stepCount ? step + 1 : step;
     for (let quad: usize = 0; quad < end; quad += 16) trySteps(quad, stepsAt(step), stepsAt(other));
   }
-  for (let quad: usize = 0; quad < end; quad += 16) tryZeroPoints(quad);
-  const distance = stepsAt(job.stepCount);
-  for (let quad: usize = 0; quad < end; quad += 16) {
-    const steps = v128.load(scratch + quad, BEST_STEPS);
-    trySteps(quad, i16x8.sub(steps, distance), i16x8.add(steps, distance));
-  }
+  for (let quad: usize = 0; quad < end; quad += 16) tryNeighbours(quad);
 }
 
-/** Tries two candidates of a quad with the best zero points so far. */
+/** Tries two candidates of a quad with the zero points of rounding to nearest. */
 function trySteps(quad: usize, steps: v128, otherSteps: v128): void {
   const lowest = v128.load(scratch + quad, BEST_LOWEST);
   sumPair(quad, 0, chunkLength(0), steps, lowest, otherSteps, lowest);
-  const always = i32x4.splat(-1);
-  keepBetterOfPair(quad, always, steps, always, otherSteps, BEST_STEPS);
+  keepBetterOfPair(quad, i32x4.splat(-1), steps, otherSteps, BEST_STEPS);
 }
 
-/** Tries the zero points beside those of a quad with the best steps so far. */
-function tryZeroPoints(quad: usize): void {
-  const steps = v128.load(scratch + quad, BEST_STEPS);
-  const lowest = lowestCodes(quad);
-  const less = i16x8.add(lowest, i16x8.splat(1));
-  const more = i16x8.sub(lowest, i16x8.splat(1));
-  sumPair(quad, 0, chunkLength(0), steps, less, steps, more);
-  keepBetterOfPair(quad, isZeroPoint(less), less, isZeroPoint(more), more, BEST_LOWEST);
+/**
+ * Tries the zero points with which both ends are clipped more evenly, and the steps towards the best
+ * candidates' own best scales.
+ */
+function tryNeighbours(quad: usize): void {
+  const at = scratch + quad;
+  const steps = v128.load(at, BEST_STEPS);
+  const lowest = v128.load(at, BEST_LOWEST);
+  const high = i16x8.gt_s(
+    codesOfEnds(quad, steps),
+    i16x8.add(i16x8.add(lowest, lowest), highestCode()),
+  );
+  const one = i16x8.splat(1);
+  const otherLowest = i16x8.sub(lowest, v128.or(high, one));
+  const product = f32x4.mul(
+    v128.load(at, BEST_A),
+    f32x4.convert_i32x4_s(i32x4.shr_s(steps, 16)),
+  );
+  const grows = f32x4.gt(product, f32x4.mul(v128.load(at, BEST_B), f32x4.splat(32768)));
+  const distance = stepsAt(job.stepCount);
+  const otherSteps = v128.bitselect(
+    i16x8.sub(steps, distance),
+    i16x8.add(steps, distance),
+    grows,
+  );
+  sumPair(quad, 0, chunkLength(0), steps, otherLowest, otherSteps, lowest);
+  keepBetterOfPair(quad, isZeroPoint(otherLowest), otherLowest, lowest, BEST_LOWEST);
 }

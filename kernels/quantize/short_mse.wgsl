@@ -1,28 +1,29 @@
 // Method `mse` of a short block, whose weights are staged and normalized.
 
-// The best asymmetric candidate: of the coarse steps, then of the neighbouring zero points with the
-// best steps, then of the steps beside the best.
-fn search_in_stages(plain: Best, run: u32, lane: u32, integers: Integers) -> Best {
-  let coarse = matrix.grid_count;
+// The best asymmetric candidate: of the coarse steps, then of the zero point with which both ends are
+// clipped more evenly and of the steps towards the best candidate's own best scale.
+fn search_in_stages(plain: Best, extremes: Extremes, run: u32, lane: u32, integers: Integers) -> Best {
+  let zero_point = i32(plain.zero_point);
   var best = plain;
-  var center_of_stage = plain;
-  for (var index = 0u; index < coarse + 4u; index++) {
-    if (index == coarse || index == coarse + 2u) {
-      center_of_stage = best;
-    }
-    var inverse = center_of_stage.inverse;
-    var zero_point = i32(center_of_stage.zero_point);
-    let sign = select(-1, 1, ((index - coarse) & 1u) == 1u);
-    if (index < coarse) {
-      inverse = matrix.coarse[index / 4u][index % 4u];
-    } else if (index < coarse + 2u) {
-      zero_point += sign;
-    } else {
-      inverse += f32(sign) * matrix.grid_step;
-    }
-    best = attempt(best, candidate_of(inverse, zero_point), run, lane, integers);
+  for (var index = 0u; index < matrix.grid_count; index++) {
+    let steps = matrix.coarse[index / 4u][index % 4u];
+    best = attempt(best, candidate_of(steps, zero_point), run, lane, integers);
   }
-  return best;
+  let coarse = best;
+  let even = zero_point + towards_center(extremes, integers, coarse.inverse, zero_point);
+  best = attempt(best, candidate_of(coarse.inverse, even), run, lane, integers);
+  let grows = opaque(coarse.sums.xq * coarse.inverse) > coarse.sums.qq * STEP;
+  let steps = coarse.inverse + select(matrix.grid_step, -matrix.grid_step, grows);
+  return attempt(best, candidate_of(steps, zero_point), run, lane, integers);
+}
+
+// Where the zero point lies with which both ends are clipped more evenly.
+fn towards_center(extremes: Extremes, integers: Integers, inverse: f32, zero_point: i32) -> i32 {
+  let down = down_of(extremes.magnitude);
+  let low = round(opaque(extremes.low * down) * integers.unit);
+  let high = round(opaque(extremes.high * down) * integers.unit);
+  let codes = floor((low + high) * inverse * (1.0 / STEP) + 0.5);
+  return select(1, -1, codes > f32(i32(highest()) - 2 * zero_point));
 }
 
 // The better one of `best` and a candidate.
@@ -44,7 +45,7 @@ fn choose(plain: Choice, extremes: Extremes, run: u32, lane: u32) -> Choice {
       best = attempt(best, candidate_at(index, candidate), run, lane, integers);
     }
   } else {
-    best = search_in_stages(best, run, lane, integers);
+    best = search_in_stages(best, extremes, run, lane, integers);
   }
   return choice_of(best, plain, plain_sums, extremes.magnitude, integers);
 }

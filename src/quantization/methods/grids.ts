@@ -79,13 +79,13 @@ export const MOST_COARSE = 8;
 export interface Stages {
   /** What is tried first, beside those of rounding to nearest. */
   readonly coarse: readonly number[];
-  /** How far from the best of these the last stage goes. */
+  /** How far from the best of these the last stage goes, in the direction of its best scale. */
   readonly fine: number;
 }
 
 const stages = (fine: number, ...coarse: number[]): Stages => ({ coarse, fine });
 
-/** Asymmetric candidates of other blocks: coarse ones, zero points, then those beside the best. */
+/** Asymmetric candidates of other blocks: coarse ones, then two beside the best. */
 export const ASYMMETRIC_STAGES: Readonly<Record<Bits, PerClass<Stages>>> = {
   2: [
     stages(0.25, 2.75, 3.25, 3.75, 4.25),

@@ -162,13 +162,23 @@ function search(integers: IntegerBlock, plain: Candidate): Candidate {
   }
   const { coarse, fine } = ASYMMETRIC_STAGES[bits][length];
   for (const steps of coarse) attempt(steps * step, zeroPoint);
-  const { inverse } = best;
-  for (const offset of [-1, 1]) attempt(inverse, zeroPoint + offset);
-  const middle = best;
-  for (const sign of [-1, 1]) {
-    attempt(middle.inverse + sign * fine * step, middle.zeroPoint);
-  }
+  const { inverse, sumXQ, sumQQ } = best;
+  attempt(inverse, zeroPoint + towardsCenter(integers, inverse, zeroPoint));
+  // Towards its own best scale: a greater one makes fewer steps.
+  const grows = f(sumXQ * inverse) > f(sumQQ * STEP);
+  attempt(inverse + (grows ? -fine : fine) * step, zeroPoint);
   return best;
+}
+
+/** Where the zero point next to `zeroPoint` lies with which both ends are clipped more evenly. */
+function towardsCenter(
+  { block, values }: IntegerBlock,
+  inverse: number,
+  zeroPoint: number,
+): -1 | 1 {
+  const ends = Math.min(...values, 0) + Math.max(...values, 0);
+  const codes = Math.floor((ends * inverse) / STEP + 0.5);
+  return codes > highestCode(block.format.bits) - 2 * zeroPoint ? -1 : 1;
 }
 
 function* stepsOf({ first, step, count }: Grid): Generator<number> {
