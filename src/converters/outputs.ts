@@ -91,7 +91,7 @@ function nameWith(path: string, extension: string): string {
 }
 
 /** The files that a request reads, as far as it names them: of a folder, all that were not made of it. */
-function sourcesOf({ modelPath, config, inputs }: ConverterRequest): string[] {
+export function sourcesOf({ modelPath, config, inputs }: ConverterRequest): string[] {
   const named = [config, inputs].filter((path) => path !== null);
   return [modelPath, ...named, ...filesIn(modelPath)];
 }

@@ -1,7 +1,8 @@
 /**
  * Runs a request through a chain of converters. Every step writes into a staging folder beside the
  * output; what the last one wrote is published at one go when all of it is there, and nothing is
- * touched before that. A model that failed its verification is kept aside as `NAME.unverified`.
+ * touched before that. A model that failed its verification is kept aside as `NAME.unverified`, until
+ * its target is written again.
  */
 import { basename, dirname, extname, join, resolve, sep } from "node:path";
 import { InputError, InterruptedError, ModelcastError, VerificationError } from "../error.ts";
@@ -18,6 +19,7 @@ import type {
   StepReport,
   WrittenModel,
 } from "./converter.ts";
+import { keptAside, type Place } from "./kept_aside.ts";
 import { MODEL_FORMATS } from "./options.ts";
 import { checkOutput, checkTargets, extensionOf } from "./outputs.ts";
 
@@ -129,11 +131,13 @@ async function run(
 ): Promise<string[]> {
   let models: Passing[] = [{ path: request.modelPath, suffix: "" }];
   const failed: string[] = [];
+  const good: Place[] = [];
   for (const [index, converter] of path.entries()) {
     const last = index === path.length - 1;
     const next: Passing[] = [];
     const publications: Publication[] = [];
     const failures: string[] = [];
+    const bad: Place[] = [];
     for (const [number, model] of models.entries()) {
       const target = last
         ? named(request.outputPath, model.suffix, extensionOf(request.outputPath))
@@ -177,6 +181,10 @@ async function run(
           checkTargets(publishing.map((file) => file.target), request, converter.targetFormat);
         }
         publications.push(...publishing);
+        (written.failures.length > 0 ? bad : good).push({
+          paths: written.files.map((name) => join(dirname(target), name)),
+          format: converter.targetFormat,
+        });
         if (written.failures.length > 0) continue;
         next.push({
           path: join(folder, written.files[0]!),
@@ -193,7 +201,12 @@ async function run(
         ? publications
         : publications.filter(({ target }) => target.endsWith(UNVERIFIED));
       if (staging !== null && !request.dryRun) {
-        staging.publish(wanted);
+        // What is kept aside now takes the place of what was before.
+        const replaced = all ? [...good, ...bad] : bad;
+        const aside = await keptAside(replaced, request, path[0]!.sourceFormat);
+        for (const name of staging.publish(wanted, aside)) {
+          events.note(`removed "${name}", which failed its verification before`);
+        }
         done.published.push(...wanted.map(({ target }) => target));
       }
     }

@@ -77,6 +77,22 @@ export function publishFolder(made: string, output: string): void {
   }
 }
 
+/**
+ * Takes away the layout that lies in the folder `aside`, to a place beside `made` that goes with it, and
+ * tells whether there was one that may go: nothing else that {@link checkOutput} lets pass.
+ */
+export function dropAside(aside: string, made: string, sources: readonly string[]): boolean {
+  try {
+    checkOutput(aside, sources);
+    if (stat(join(aside, "README.md")) === null) return false;
+    Deno.renameSync(aside, `${made}.aside`);
+    return true;
+  } catch {
+    // It may be someone else's, or someone holds it: nothing depends on its absence.
+    return false;
+  }
+}
+
 /** `cause` as an error of the output, where it is the system's: a full disk, a missing right. */
 export function unwritable(output: string, cause: unknown): unknown {
   if (!(cause instanceof Error) || cause instanceof ModelcastError) return cause;

@@ -15,7 +15,7 @@ import { configText, dataFileSuffix, defaultDtypes, modelFileName, REPOSITORY } 
 import { type Dtype, DTYPE_NAMES, DTYPES } from "./dtypes.ts";
 import { describeComparison, failuresOf, measure, type Verified } from "./measure.ts";
 import { type CardFile, modelCard } from "./model_card.ts";
-import { checkOutput, publishFolder, unwritable } from "./output_folder.ts";
+import { checkOutput, dropAside, publishFolder, unwritable } from "./output_folder.ts";
 import { type LayoutRequest, type Part, type Plan, prepare } from "./plan.ts";
 import { type ModelRole, ROLE_FILES } from "./roles.ts";
 import { readSourceCard } from "./source_card.ts";
@@ -127,6 +127,10 @@ export async function writeTransformersJsLayout(
         `Cannot vouch for "${plan.output}": ${failures.join("; ")}. It is kept as "${output}"; ` +
           "leave these dtypes out, or take a smaller block size.",
       );
+    }
+    const aside = `${output}${UNVERIFIED}`;
+    if (dropAside(aside, made, plan.sources)) {
+      events.note(`removed "${aside}", which failed its verification before`);
     }
     return { output, files, models: byDtype(models).map((model) => published(model, output)) };
   } catch (error) {

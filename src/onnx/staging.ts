@@ -34,13 +34,15 @@ export class StagingFolder {
 
   /**
    * Gives files of the folder, complete and closed, their targets' names: all of them or none. A `head`
-   * is what names the others, as {@link publishTogether} says.
+   * is what names the others, as {@link publishTogether} says. Then removes those of `obsolete` that are
+   * not among the targets, and gives those that it has removed.
    *
    * @throws InputError where one is no regular file of the folder, or can't be put in place.
    */
   publish(
     files: readonly { readonly path: string; readonly target: string; readonly head?: boolean }[],
-  ): void {
+    obsolete: readonly string[] = [],
+  ): string[] {
     const complete = files.map(({ path, target, head = false }) => {
       const info = Deno.lstatSync(path);
       if (!info.isFile) {
@@ -56,10 +58,14 @@ export class StagingFolder {
       }
       return { path, target, byteLength: info.size, head };
     });
+    const removed: string[] = [];
     exclusively(this.#target, () => {
       for (const { target } of files) sweep(target);
       publishTogether(complete);
+      const targets = new Set(files.map(({ target }) => target));
+      for (const path of obsolete) if (!targets.has(path) && remove(path)) removed.push(path);
     });
+    return removed;
   }
 
   /** Removes the folder with what is left in it. */
@@ -75,6 +81,17 @@ export class StagingFolder {
     } catch {
       // It is gone, or someone holds it: the next one to write the target removes it.
     }
+  }
+}
+
+/** Removes the file at `path`; whether it did. */
+function remove(path: string): boolean {
+  try {
+    Deno.removeSync(path);
+    return true;
+  } catch {
+    // It is gone already, or someone holds it: nothing depends on its absence.
+    return false;
   }
 }
 

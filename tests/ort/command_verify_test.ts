@@ -126,6 +126,16 @@ Deno.test("a result that is kept aside loads, its data lying beside it", async (
     // ONNX Runtime finds the data by what the model calls them.
     const { outputs } = await verifyModels({ original: source, result: files[0]!.path });
     assert.equal(outputs[0]!.name, "y");
+    const again = await command(
+      ["convert", "--source", source, "--output", output, "--precision", "8bit"],
+      { folder },
+    );
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(again.stderr, /removed ".*result\.onnx\.unverified", which failed its verif/);
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
+      ...["result.onnx", "result.onnx.data"],
+      ...["source.onnx", "source.onnx.data"],
+    ]);
   });
 });
 

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { convert, InputError, MissingToolError, VerificationError } from "../../mod.ts";
 import {
   type ConversionStep,
-  type ConverterRequest,
   ModelConverter,
   type StepOutcome,
 } from "../../src/converters/converter.ts";
@@ -16,9 +15,9 @@ import { type ConverterOptions, DEFAULTS, type ModelFormat } from "../../src/con
 import { registerConverter } from "../../src/converters/registry.ts";
 import { runConverters } from "../../src/converters/run.ts";
 import { formatStep } from "../../src/report.ts";
+import { FLOAT, request, Writer } from "./converter_models.ts";
 import { namesIn, withFolder } from "./onnx_models.ts";
 
-const FLOAT: ConverterOptions = { ...DEFAULTS, precisions: ["float32"] };
 const FOUR: ConverterOptions = { ...DEFAULTS, precisions: ["4bit"] };
 
 /** The path between two formats, as "pytorch onnx" and so on. */
@@ -49,43 +48,6 @@ Deno.test("no way is an error that names the ways there are", () => {
     /there is no converter for it\. There are .*pytorch to onnx/,
   );
 });
-
-/** Writes what it is told to: the bytes of its source and its own name. */
-class Writer extends ModelConverter {
-  sourceFormat: ModelFormat = "onnx";
-  targetFormat: ModelFormat = "onnx";
-  supportedModelTypes: readonly string[] | "any" = "any";
-  override failureAdvice = "Look at it.";
-  /** Suffixes of the models that it writes, and which of them fail. */
-  models: readonly { readonly suffix: string; readonly fails?: boolean }[] = [{ suffix: "" }];
-  steps: ConversionStep[] = [];
-
-  override writesPrecision(): boolean {
-    return true;
-  }
-
-  override executeConversion(step: ConversionStep): Promise<StepOutcome> {
-    this.steps.push(step);
-    const source = Deno.readTextFileSync(step.modelPath);
-    const name = step.outputPath.split(/[\\/]/).at(-1)!;
-    const models = this.models.map(({ suffix, fails }) => {
-      const file = name.replace(/(\.[a-z]+)$/, `${suffix}$1`);
-      Deno.writeTextFileSync(join(step.folder, file), `${source}+${suffix}`);
-      Deno.writeTextFileSync(join(step.folder, `${file}.data`), "data");
-      return { suffix, files: [file, `${file}.data`], failures: fails ? ["it is off"] : [] };
-    });
-    return Promise.resolve({
-      models,
-      report: { kind: "onnx", outputPath: step.outputPath, conversions: [] },
-    });
-  }
-}
-
-function request(folder: string, options: Partial<ConverterRequest> = {}): ConverterRequest {
-  const modelPath = join(folder, "source.onnx");
-  Deno.writeTextFileSync(modelPath, "source");
-  return { ...FLOAT, modelPath, outputPath: join(folder, "out.onnx"), modelType: null, ...options };
-}
 
 Deno.test("a converter that names a model type goes before one for any", () => {
   @registerConverter({ sourceFormat: "openvino", targetFormat: "onnx" })
