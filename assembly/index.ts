@@ -2,7 +2,7 @@
  * The entry points: quantization of a piece of a job, and what workers need to share a job.
  */
 import { addCounts, beginCounts, quantizeBlock, sampleBlocks } from "./block.ts";
-import { CHUNK, Job, PANEL, SCRATCH_BYTES } from "./job.ts";
+import { CHUNK, Job, PANEL, SCRATCH_BYTES, STATISTICS_BYTES } from "./job.ts";
 import { touchBlocks, weightBytes } from "./load.ts";
 import { plainBlocks } from "./plain.ts";
 import { quantizePlainColumns } from "./plain_columns.ts";
@@ -19,12 +19,31 @@ export function take(counter: usize): u32 {
   return atomic.add<u32>(counter, 1);
 }
 
+/** Takes units of the job at `work`, whose weights are in memory, and quantizes them until none is left. */
+export function quantizeUnits(work: usize, scratch: usize): void {
+  const task = changetype<Job>(work);
+  const across = (task.rows + task.unitRows - 1) / task.unitRows;
+  const counter = work + offsetof<Job>("taken");
+  for (let unit = take(counter); unit < task.units; unit = take(counter)) {
+    const row = (unit % across) * task.unitRows;
+    const block = (unit / across) * task.unitBlocks;
+    beginJob(task, scratch);
+    beginPiece(task.weights, task.pitch);
+    quantizePiece(
+      row,
+      min(row + task.unitRows, task.rows),
+      block,
+      min(block + task.unitBlocks, task.blocks),
+      unit,
+    );
+  }
+}
+
 /**
- * Quantizes a piece of the job at `work`: the blocks from `firstBlock` to before `endBlock` of the rows
- * from `first` to before `end`. The first of these weights lies at `address`; from one row (or column,
- * by the job's order) to the next it is `pitch` weights. Adds six f64 to those at `statistics`: signal,
- * noise, dot, non-finite, saturated and measured blocks. Workers may do so at the same time, each with a
- * scratch of its own.
+ * Quantizes a piece of unit `unit` of the job at `work`: the blocks from `firstBlock` to before `endBlock`
+ * of the rows from `first` to before `end`. The first of these weights lies at `address`; from one row (or
+ * column, by the job's order) to the next it is `pitch` weights. Workers may do so at the same time, each
+ * with a scratch of its own.
  */
 export function quantize(
   work: usize,
@@ -35,13 +54,18 @@ export function quantize(
   end: u32,
   firstBlock: u32,
   endBlock: u32,
-  statistics: usize,
+  unit: u32,
 ): void {
   beginJob(changetype<Job>(work), scratch);
   const column = firstBlock * job.blockLength;
   const skipped = job.columnsOrder ? column * pitch + first : first * pitch + column;
   // May wrap around, as the addresses that are reached from there do.
   beginPiece(address - skipped * weightBytes(), pitch);
+  quantizePiece(first, end, firstBlock, endBlock, unit);
+}
+
+/** Adds six f64 to those of the unit: signal, noise, dot, non-finite, saturated and measured blocks. */
+function quantizePiece(first: u32, end: u32, firstBlock: u32, endBlock: u32, unit: u32): void {
   beginCounts();
   const plain = max(firstBlock, min(endBlock, plainBlocks()));
   if (job.columnsOrder) {
@@ -59,7 +83,7 @@ export function quantize(
     sampleBlocks(first, end, firstBlock, last);
     quantizeBlocks(first, end, last, endBlock);
   }
-  addCounts(statistics);
+  addCounts(job.statistics + unit * STATISTICS_BYTES);
 }
 
 /** Rows whose blocks are brought into the cache together: a few lines that follow each other. */

@@ -41,7 +41,21 @@ export class Job {
   staged: u32;
   /** 864 values of x^-0.3 by the upper bits of x, then the 8 shrinkages, as f32. */
   powers: usize;
+  /** The first weight, if they are in shared memory; from one row (or column) to the next it is `pitch`. */
+  weights: usize;
+  pitch: u32;
+  /** Rows and blocks of a unit, and how many units there are. */
+  unitRows: u32;
+  unitBlocks: u32;
+  units: u32;
+  /** Six f64 a unit. */
+  statistics: usize;
+  /** Units that are taken. */
+  taken: u32;
 }
+
+/** Bytes of statistics of a unit. */
+export const STATISTICS_BYTES: usize = 48;
 
 export const FLOAT32: u32 = 0;
 export const FLOAT16: u32 = 1;

@@ -12,6 +12,34 @@ const ALIGNMENT = 64;
 /** Where AssemblyScript keeps its constants. */
 const RESERVED = 1024;
 
+/** Parts of a piece of a heap, each from a cache line on. */
+export interface Places<Name extends string> {
+  readonly byteLength: number;
+  /** The offset of each part where the piece begins at `start`. */
+  from(start: number): Readonly<Record<Name, number>>;
+}
+
+/** Places parts of these lengths one after the other. */
+export function placesOf<Name extends string>(
+  lengths: Readonly<Record<Name, number>>,
+): Places<Name> {
+  const names = Object.keys(lengths) as Name[];
+  let byteLength = 0;
+  const offsets = {} as Record<Name, number>;
+  for (const name of names) {
+    offsets[name] = byteLength;
+    byteLength += Math.ceil(lengths[name] / ALIGNMENT) * ALIGNMENT;
+  }
+  return {
+    byteLength,
+    from(start) {
+      const places = { ...offsets };
+      for (const name of names) places[name] += start;
+      return places;
+    },
+  };
+}
+
 interface Span {
   offset: number;
   length: number;

@@ -16,7 +16,7 @@ import {
   type QuantizeResult,
 } from "./engine.ts";
 import { importanceOf } from "./methods/integers.ts";
-import { SharedMemory } from "./shared_memory.ts";
+import { placesOf, SharedMemory } from "./shared_memory.ts";
 import {
   JOB_BYTES,
   METHOD_NUMBERS,
@@ -29,12 +29,11 @@ import {
 } from "./wasm_job.ts";
 import {
   instantiate,
-  type WeightPlace,
   type WorkerJob,
   type WorkerReply,
   type WorkerRequest,
 } from "./wasm_kernels.ts";
-import { BUFFER_BYTES, planUnits } from "./wasm_units.ts";
+import { BUFFER_BYTES, planUnits, type UnitPlan } from "./wasm_units.ts";
 import { WEIGHT_BYTES } from "./widen.ts";
 
 /** The compiled kernels. */
@@ -200,57 +199,49 @@ class WasmEngine implements Engine {
     const zeroPointBytes = format.symmetric ? 0 : rows * layout.blocks;
     if (rows === 0 || columns === 0) return emptyResult(job, layout.scaleBytes, zeroPointBytes);
 
-    const owned: number[] = [];
-    const take = (byteLength: number): number => {
-      const offset = this.#heap.allocate(byteLength);
-      if (offset === null) throw outOfMemory(byteLength);
-      owned.push(offset);
-      return offset;
-    };
-    const store = (array: Float32Array | Int16Array): number => {
-      const offset = take(array.byteLength);
-      this.#heap.bytes(offset, array.byteLength)
-        .set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-      return offset;
-    };
-    const release = () => owned.splice(0).forEach((offset) => this.#heap.free(offset));
+    const { steps, count } = searchSteps(format, layout.blockLength);
+    const importance = importanceOf(job);
+    const shares = importance &&
+      shareTable(importance, layout.blockLength, layout.blocks * layout.blockLength);
+    const inMemory = job.weights instanceof Uint8Array ? job.weights : null;
+    const held = inMemory && this.#heap.offsetOf(inMemory);
+    const plan = planUnits(
+      {
+        rows,
+        columns,
+        columnsOrder: job.order === "columns",
+        weightBytes: WEIGHT_BYTES[job.weightType],
+        blocks: layout.blocks,
+        blockLength: layout.blockLength,
+      },
+      job.method,
+      inMemory === null,
+    );
+    // One piece of the heap for all that a job needs.
+    const places = placesOf({
+      record: JOB_BYTES,
+      statistics: plan.units * UNIT_STATISTICS * 8,
+      steps: steps.byteLength,
+      shares: shares?.byteLength ?? 0,
+      codes: layout.codeBytes,
+      scales: layout.scaleBytes,
+      zeroPoints: zeroPointBytes,
+      weights: inMemory && held === null ? inMemory.byteLength : 0,
+    });
+    const start = this.#heap.allocate(places.byteLength);
+    if (start === null) throw outOfMemory(places.byteLength);
+    const release = () => this.#heap.free(start);
     try {
-      const place = (weights: Uint8Array | FileMatrix): WeightPlace => {
-        if (!(weights instanceof Uint8Array)) return weights;
-        let offset = this.#heap.offsetOf(weights);
-        if (offset === null) {
-          offset = take(weights.byteLength);
-          this.#heap.bytes(offset, weights.byteLength).set(weights);
-        }
-        return { path: null, offset, pitch: job.order === "columns" ? rows : columns };
-      };
-      const weights = place(job.weights);
-      const plan = planUnits(
-        {
-          rows,
-          columns,
-          columnsOrder: job.order === "columns",
-          weightBytes: WEIGHT_BYTES[job.weightType],
-          blocks: layout.blocks,
-          blockLength: layout.blockLength,
-        },
-        job.method,
-        weights.path !== null,
-      );
-      const { steps, count } = searchSteps(format, layout.blockLength);
-      const codes = take(layout.codeBytes);
-      const scales = take(layout.scaleBytes);
-      const zeroPoints = format.symmetric ? 0 : take(zeroPointBytes);
-      const statistics = take(plan.units * UNIT_STATISTICS * 8);
+      const at = places.from(start);
+      const put = (offset: number, array: Float32Array | Int16Array | Uint8Array) =>
+        this.#heap.bytes(offset, array.byteLength)
+          .set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+      put(at.steps, steps);
+      if (shares) put(at.shares, shares);
+      if (inMemory && held === null) put(at.weights, inMemory);
+      const { codes, scales, zeroPoints, statistics } = at;
       this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
-      const counter = take(4);
-      this.#heap.bytes(counter, 4).fill(0);
-      const importance = importanceOf(job);
-      const shares = importance &&
-        shareTable(importance, layout.blockLength, layout.blocks * layout.blockLength);
-      const stepsAt = store(steps);
-      const record = take(JOB_BYTES);
-      writeJob(this.#heap.bytes(record, JOB_BYTES), {
+      writeJob(this.#heap.bytes(at.record, JOB_BYTES), {
         rows,
         columns,
         columnsOrder: plan.columnsOrder ? 1 : 0,
@@ -261,17 +252,24 @@ class WasmEngine implements Engine {
         blocks: layout.blocks,
         wideScales: format.scaleType === "float32" ? 1 : 0,
         method: METHOD_NUMBERS[job.method],
-        shares: shares ? store(shares) : 0,
+        shares: shares ? at.shares : 0,
         measure: job.measure ? samplingOf(job.method, rows * layout.blocks) : 0,
         codes,
         scales,
-        zeroPoints,
-        steps: stepsAt,
+        zeroPoints: format.symmetric ? 0 : zeroPoints,
+        steps: at.steps,
         stepCount: count,
         staged: format.blockSize === 0 ? 0 : 1,
         powers: this.#powers,
+        weights: inMemory ? held ?? at.weights : 0,
+        pitch: plan.columnsOrder ? rows : columns,
+        unitRows: plan.unitRows,
+        unitBlocks: plan.unitBlocks,
+        units: plan.units,
+        statistics,
+        taken: 0,
       });
-      await this.#run({ record, plan, weights, counter, statistics });
+      await this.#run(at.record, plan, inMemory ? null : job.weights as FileMatrix);
       const sums = new Float64Array(
         this.#heap.memory.buffer,
         statistics,
@@ -301,10 +299,11 @@ class WasmEngine implements Engine {
     }
   }
 
-  /** Has as many workers as there are units work on `job`. */
-  #run(job: Omit<WorkerJob, "id">): Promise<void> {
+  /** Has as many workers as there are units work on the job of `record`. */
+  #run(record: number, plan: UnitPlan, matrix: FileMatrix | null): Promise<void> {
     const id = this.#jobs++;
-    const workers = Math.min(job.plan.units, this.#workers.length);
+    const file = matrix && { matrix, plan };
+    const workers = Math.min(plan.units, this.#workers.length);
     return new Promise((resolve, reject) => {
       const settle = (fault: string | null) => {
         this.#running.delete(id);
@@ -314,14 +313,12 @@ class WasmEngine implements Engine {
       this.#running.set(id, { left: workers, fault: null, settle });
       // Jobs in flight start at different workers, so that small ones spread.
       for (let i = 0; i < workers; i++) {
-        this.#queues[(id + i) % this.#workers.length]!.push({ ...job, id });
+        this.#queues[(id + i) % this.#workers.length]!.push({ id, record, file });
       }
-      // The first job begins at once; those that come with it follow in one message.
-      if (this.#running.size === 1) this.#post();
-      else if (!this.#posting) {
-        this.#posting = true;
-        queueMicrotask(() => this.#post());
-      }
+      // Jobs that come together go in one message.
+      if (this.#posting) return;
+      this.#posting = true;
+      queueMicrotask(() => this.#post());
     });
   }
 

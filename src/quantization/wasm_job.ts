@@ -36,6 +36,13 @@ const JOB_FIELDS = [
   "stepCount",
   "staged",
   "powers",
+  "weights",
+  "pitch",
+  "unitRows",
+  "unitBlocks",
+  "units",
+  "statistics",
+  "taken",
 ] as const;
 
 /** The fields of a job; pointers are offsets in shared memory, 0 for none. */
@@ -43,6 +50,9 @@ export type JobRecord = Readonly<Record<typeof JOB_FIELDS[number], number>>;
 
 /** Bytes of a job record. */
 export const JOB_BYTES = JOB_FIELDS.length * 4;
+
+/** Where in a record the number of units that are taken is. */
+export const TAKEN_OFFSET = JOB_FIELDS.indexOf("taken") * 4;
 
 /** Numbers that the kernels count for each unit of work, in float64. */
 export const UNIT_STATISTICS = 6;

@@ -1,12 +1,14 @@
 /**
  * The compiled kernels of the wasm engine, and what the engine and its workers say to each other.
  */
+import type { FileMatrix } from "./engine.ts";
 import type { UnitPlan } from "./wasm_units.ts";
 
 /** What the kernels export. */
 export interface Kernels extends WebAssembly.Exports {
   readonly scratchBytes: () => number;
   readonly take: (counter: number) => number;
+  readonly quantizeUnits: (job: number, scratch: number) => void;
   readonly quantize: (
     job: number,
     scratch: number,
@@ -16,7 +18,7 @@ export interface Kernels extends WebAssembly.Exports {
     endRow: number,
     firstBlock: number,
     endBlock: number,
-    statistics: number,
+    unit: number,
   ) => void;
 }
 
@@ -25,25 +27,19 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return new WebAssembly.Instance(module, { env: { memory } }).exports as Kernels;
 }
 
-/** Where the weights of a job are, the first of them at `offset` of the memory or the file. */
-export interface WeightPlace {
-  /** The file; null for the shared memory. */
-  readonly path: string | null;
-  readonly offset: number;
-  /** Weights from one row (or column, by the order) to the next. */
-  readonly pitch: number;
+/** Weights in a file, and the units that they are taken in. */
+export interface FileWork {
+  readonly matrix: FileMatrix;
+  readonly plan: UnitPlan;
 }
 
-/** One job, for all workers; numbers are offsets in the shared memory. */
+/** One job, for all workers. */
 export interface WorkerJob {
   readonly id: number;
+  /** Offset of its record in the shared memory. */
   readonly record: number;
-  readonly plan: UnitPlan;
-  readonly weights: WeightPlace;
-  /** Counts the units that are taken. */
-  readonly counter: number;
-  /** Six numbers a unit. */
-  readonly statistics: number;
+  /** Weights that are in a file and not in the shared memory, and how they are cut. */
+  readonly file: FileWork | null;
 }
 
 /** From the engine: first the kernels, then jobs. */

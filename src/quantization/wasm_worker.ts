@@ -3,10 +3,11 @@
  * job after another together with the other workers. Weights in a file it reads itself, as many at a
  * time as its cache holds.
  */
+import type { FileMatrix } from "./engine.ts";
+import { TAKEN_OFFSET } from "./wasm_job.ts";
 import {
   instantiate,
   type Kernels,
-  type WeightPlace,
   type WorkerJob,
   type WorkerReply,
   type WorkerRequest,
@@ -73,31 +74,24 @@ function runAll(tools: Tools, jobs: readonly WorkerJob[]): void {
 }
 
 /** Works on a job until no unit of it is left. */
-function run({ kernels, scratch, buffer }: Tools, job: WorkerJob): void {
-  const { plan, weights } = job;
-  const quantize = (piece: Piece, address: number, pitch: number, index: number) =>
-    kernels.quantize(
-      job.record,
-      scratch,
-      address,
-      pitch,
-      piece.firstRow,
-      piece.endRow,
-      piece.firstBlock,
-      piece.endBlock,
-      job.statistics + index * 48,
-    );
-  for (let index; (index = kernels.take(job.counter)) < plan.units;) {
-    const unit = unitAt(plan, index);
-    if (weights.path === null) {
-      const { offset } = runsOf(plan, unit, weights.pitch);
-      quantize(unit, weights.offset + offset, weights.pitch, index);
-      continue;
-    }
-    const file = open(weights.path);
-    for (const piece of readablePieces(plan, unit)) {
-      const length = read(file, plan, weights, piece, buffer);
-      quantize(piece, buffer.byteOffset, length / plan.weightBytes, index);
+function run({ kernels, scratch, buffer }: Tools, { record, file }: WorkerJob): void {
+  if (file === null) return kernels.quantizeUnits(record, scratch);
+  const { matrix, plan } = file;
+  const opened = open(matrix.path);
+  for (let index; (index = kernels.take(record + TAKEN_OFFSET)) < plan.units;) {
+    for (const piece of readablePieces(plan, unitAt(plan, index))) {
+      const length = read(opened, plan, matrix, piece, buffer);
+      kernels.quantize(
+        record,
+        scratch,
+        buffer.byteOffset,
+        length / plan.weightBytes,
+        piece.firstRow,
+        piece.endRow,
+        piece.firstBlock,
+        piece.endBlock,
+        index,
+      );
     }
   }
 }
@@ -115,14 +109,14 @@ function open(path: string): Deno.FsFile {
 function read(
   file: Deno.FsFile,
   plan: UnitPlan,
-  weights: WeightPlace,
+  matrix: FileMatrix,
   piece: Piece,
   buffer: Uint8Array,
 ): number {
-  const { offset, count, length, stride } = runsOf(plan, piece, weights.pitch);
+  const { offset, count, length, stride } = runsOf(plan, piece, matrix.pitch);
   const [reads, bytes] = length === stride ? [1, count * length] : [count, length];
   for (let i = 0; i < reads; i++) {
-    file.seekSync(weights.offset + offset + i * stride, Deno.SeekMode.Start);
+    file.seekSync(matrix.offset + offset + i * stride, Deno.SeekMode.Start);
     const end = (i + 1) * bytes;
     for (let at = i * bytes; at < end;) {
       const read = file.readSync(buffer.subarray(at, end));
