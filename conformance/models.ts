@@ -12,7 +12,8 @@ import { convert } from "../mod.ts";
 import type { Precision } from "../src/converters/options.ts";
 import { MissingToolError, ModelcastError } from "../src/error.ts";
 import { readModel } from "../src/onnx/reader.ts";
-import { loadRuntime, openSession, type Runtime, type Session } from "../src/verify/runtime.ts";
+import { loadRuntime, openSession, type Runtime } from "../src/verify/runtime.ts";
+import type { Session } from "../src/verify/session.ts";
 import { type HostTensor, isHostType } from "../src/verify/values.ts";
 import { REAL_MODELS } from "../tests/real_models.ts";
 import { dataSets, listCases, matches, readDataSet } from "./cases.ts";
@@ -122,8 +123,7 @@ async function writeTest(
     });
     if (!success) throw error;
   }
-  const options = { measurePlacement: false, scratch: folder };
-  await using session = await openSession(runtime, path, "cpu", options);
+  await using session = await openSession(runtime, path, "cpu");
   const outputs = session.outputs.map((port) => port.name);
   const sets = await source.inputs(session);
   for (const [index, feeds] of sets.entries()) {

@@ -2,7 +2,8 @@
  * The target "onnx": ONNX Runtime on the CPU. It runs what the other targets are compared with, so a
  * test that fails here tells of the test, or of the harness.
  */
-import { loadRuntime, openSession, RuntimeFault } from "../src/verify/runtime.ts";
+import { loadRuntime, openSession } from "../src/verify/runtime.ts";
+import { RuntimeFault } from "../src/verify/session.ts";
 import { type HostTensor, isHostType } from "../src/verify/values.ts";
 import { type Candidate, type Target, Unsupported } from "./target.ts";
 import type { Value } from "./values.ts";
@@ -16,11 +17,7 @@ export async function openOnnx(): Promise<Target> {
       const { path } = model;
       let session;
       try {
-        session = await openSession(runtime, path, "cpu", {
-          measurePlacement: false,
-          scratch: ".",
-          calm: true,
-        });
+        session = await openSession(runtime, path, "cpu", { calm: true });
       } catch (error) {
         if (!(error instanceof RuntimeFault)) throw error;
         throw new Unsupported(error.message, { cause: error });

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Model } from "../src/ir.ts";
 import { inputHints } from "../src/verify/hints.ts";
 import { prepareInputs } from "../src/verify/inputs.ts";
-import type { Session } from "../src/verify/runtime.ts";
+import type { Session } from "../src/verify/session.ts";
 import { roleOf, seededTensor } from "../src/verify/seeded.ts";
 import { fromNumbers, type HostTensor, toFloat64 } from "../src/verify/values.ts";
 import type { RealModel } from "../tests/real_models.ts";

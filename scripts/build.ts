@@ -4,18 +4,19 @@
  * Runtime for this platform.
  *
  *   dist/modelcast.js        the program
- *   dist/lib/js/             its parts, and the script of the wasm engine's workers
+ *   dist/lib/js/             its parts, and the scripts of the wasm engine's workers and of ONNX Runtime
  *   dist/lib/js/python/      what runs in Python, and the lock file of its packages
  *   dist/build/              the SIMD kernels, and the shader check where it was built
  *   dist/node_modules/       ONNX Runtime, which `--verify` loads, and the tokenizers of pages
  */
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { run } from "../src/process.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "");
-const WORKER = "wasm_worker";
+/** Scripts that are started by the name that they have in the repository. */
+const STARTED = ["quantization/wasm_worker", "verify/runtime_child"];
 
 /** The variables that Deno looks up its caches and its way to the registry by. */
 export const DENO_VARIABLES: readonly string[] = [
@@ -30,9 +31,11 @@ export async function build(folder: string): Promise<void> {
   await remove(unfinished);
   const scripts = `${unfinished}/lib/js`;
   await bundle(scripts, ["--code-splitting"], "main.ts");
-  await bundle(scripts, [], `src/quantization/${WORKER}.ts`);
-  // The engine starts its workers by the name that the script has in the repository.
-  await Deno.rename(`${scripts}/${WORKER}.js`, `${scripts}/${WORKER}.ts`);
+  for (const script of STARTED) {
+    await bundle(scripts, [], `src/${script}.ts`);
+    const name = basename(script);
+    await Deno.rename(`${scripts}/${name}.js`, `${scripts}/${name}.ts`);
+  }
   // What runs in a process of its own lies beside the script that starts it.
   await Deno.copyFile(`${ROOT}/src/verify/module_child.js`, `${scripts}/module_child.js`);
   await copyFolder(

@@ -25,9 +25,7 @@ export interface Command {
   readonly signal?: AbortSignal;
   /** Bytes of standard output (of one line, with {@link start}) at most; 64 MiB if absent. */
   readonly maxOutputBytes?: number;
-  /**
-   * Where standard error goes: kept (its last 64 KiB, the default), or the parent's own.
-   */
+  /** Where standard error goes: kept (its last 64 KiB, the default), or the parent's own. */
   readonly stderr?: "keep" | "inherit";
 }
 
@@ -49,19 +47,27 @@ export interface ProcessResult {
   readonly stderr: string;
 }
 
-/** A child that is talked to line by line. */
-export interface Child extends AsyncDisposable {
+/** A child that is talked to in bytes. */
+export interface ByteChild extends AsyncDisposable {
   readonly pid: number;
-  /** Writes `line` and a newline to standard input. */
-  send(line: string): Promise<void>;
-  /** The next line of standard output without its newline; null at the end. */
-  receive(): Promise<string | null>;
+  /** Writes `bytes` to standard input. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** What comes next on standard output, however much that is; null at the end. */
+  read(): Promise<Uint8Array | null>;
   /** Closes standard input and waits for the end; unread output is dropped. */
   finish(): Promise<Omit<ProcessResult, "stdout">>;
   /** Waits for the end with standard input open; unread output is dropped. */
   wait(): Promise<Omit<ProcessResult, "stdout">>;
   /** Ends the child at once. */
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A child that is talked to line by line. */
+export interface Child extends Omit<ByteChild, "write" | "read"> {
+  /** Writes `line` and a newline to standard input. */
+  send(line: string): Promise<void>;
+  /** The next line of standard output without its newline; null at the end. */
+  receive(): Promise<string | null>;
 }
 
 /** A child ran past one of its limits, or broke off a dialog. */
@@ -106,40 +112,58 @@ export async function run(command: RunCommand): Promise<ProcessResult> {
 }
 
 /**
- * Starts a program for a dialog over its standard input and output, a line a message. Dispose of
- * it (`await using`) to be sure that it ends. Errors as with {@link run}.
+ * Starts a program for a dialog over its standard input and output. Dispose of it (`await using`) to be
+ * sure that it ends. Errors as with {@link run}; `maxOutputBytes` does not count here.
  */
+export function startBytes(command: Command): ByteChild {
+  return dialog(new Life(command, { stdin: "piped", stdout: "piped" }), command.program);
+}
+
+/** The same, a line a message, of `maxOutputBytes` at most. */
 export function start(command: Command): Child {
   const life = new Life(command, { stdin: "piped", stdout: "piped" });
-  const writer = life.child.stdin.getWriter();
-  const reader = life.readerOf(life.child.stdout);
-  const errors = life.captureErrors();
+  const { write, read, ...child } = dialog(life, command.program);
   const decoder = new TextDecoder();
   const limit = command.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES;
   let pending = "";
   let ended = false;
+  return {
+    ...child,
+    send: async (line) => await write(new TextEncoder().encode(line + "\n")),
+    async receive() {
+      let newline = pending.indexOf("\n");
+      while (newline < 0 && !ended) {
+        const searched = pending.length;
+        if (searched > limit) life.end({ reason: "output" });
+        const bytes = await read();
+        ended = bytes === null;
+        pending += bytes === null ? decoder.decode() : decoder.decode(bytes, { stream: true });
+        newline = pending.indexOf("\n", searched);
+      }
+      const end = newline < 0 ? pending.length : newline;
+      const line = pending.slice(0, end);
+      pending = pending.slice(end + 1);
+      if (newline < 0) return line === "" ? null : line;
+      return line.endsWith("\r") ? line.slice(0, -1) : line;
+    },
+  };
+}
 
-  async function receive(): Promise<string | null> {
-    let searched = 0;
-    while (true) {
-      const newline = pending.indexOf("\n", searched);
-      if (newline >= 0) {
-        const line = pending.slice(0, newline);
-        pending = pending.slice(newline + 1);
-        return line.endsWith("\r") ? line.slice(0, -1) : line;
-      }
-      searched = pending.length;
-      if (ended) {
-        life.throwIfEnded();
-        const rest = pending;
-        pending = "";
-        return rest === "" ? null : rest;
-      }
-      if (pending.length > limit) life.end({ reason: "output" });
+/** A dialog in bytes with the child of `life`. */
+function dialog(life: Life, program: string): ByteChild {
+  const writer = life.child.stdin.getWriter();
+  const reader = life.readerOf(life.child.stdout);
+  const errors = life.captureErrors();
+  let ended = false;
+
+  async function read(): Promise<Uint8Array | null> {
+    if (!ended) {
       const { value, done } = await reader.read();
-      ended = done;
-      pending += done ? decoder.decode() : decoder.decode(value, { stream: true });
+      if (!done) return value;
+      ended = true;
     }
+    life.throwIfEnded();
+    return null;
   }
 
   async function drain(): Promise<void> {
@@ -154,19 +178,15 @@ export function start(command: Command): Child {
 
   return {
     pid: life.child.pid,
-    receive,
-    async send(line) {
+    read,
+    async write(bytes) {
       try {
-        await writer.write(new TextEncoder().encode(line + "\n"));
+        await writer.write(bytes);
       } catch (cause) {
         life.throwIfEnded();
-        throw new ProcessError(
-          "input",
-          `Cannot write to "${command.program}": it closed its standard input. Its last words: ${
-            (await errors).trim() || "none"
-          }`,
-          { cause },
-        );
+        const words = (await errors).trim() || "none";
+        const state = `it closed its standard input. Its last words: ${words}`;
+        throw new ProcessError("input", `Cannot write to "${program}": ${state}`, { cause });
       }
     },
     async finish() {

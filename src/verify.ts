@@ -1,7 +1,8 @@
 /**
  * Verification: the original of a conversion runs in ONNX Runtime, the result there too or, a module for
- * WebGPU, in a process of its own, both on the same inputs, and their outputs are compared. The report
- * is plain data and says on which provider or adapter it was, on which inputs, and what was not checked.
+ * WebGPU, by Deno, both on the same inputs, and their outputs are compared. What runs a model is a process
+ * of its own, which may die over it. The report is plain data and says on which provider or adapter it
+ * was, on which inputs, and what was not checked.
  */
 import { InputError, VerificationError } from "./error.ts";
 import { readModel } from "./onnx/reader.ts";
@@ -16,18 +17,17 @@ import {
 import { judge, unchecked, warningsOf } from "./verify/judge.ts";
 import { OutputComparator, type OutputComparison, ShapeMismatch } from "./verify/metrics.ts";
 import type { ModuleRun } from "./verify/module.ts";
-import { comparePerOp, fitFeeds, type PerOpReport } from "./verify/per_op.ts";
+import { comparePerOp, fitFeeds, type PerOpReport, type PerOpRequest } from "./verify/per_op.ts";
+import type { Placement } from "./verify/placement.ts";
+import { type RuntimeProcess, startRuntime } from "./verify/runtime_process.ts";
 import {
   checkpoint,
   checkProvider,
-  loadRuntime,
   modelFolder,
-  openSession,
-  type Placement,
-  type Runtime,
+  RuntimeCrash,
   RuntimeFault,
   type Session,
-} from "./verify/runtime.ts";
+} from "./verify/session.ts";
 import type { ModelTimes, VerificationReport } from "./verify/report.ts";
 import type { Tolerance } from "./verify/tolerance.ts";
 import type { HostTensor } from "./verify/values.ts";
@@ -38,7 +38,7 @@ export type { BothCounts, FloatErrors, OutputComparison } from "./verify/metrics
 export { findModuleAdapter, type ModuleAdapter, runModule } from "./verify/module.ts";
 export type { PerOpReport, ValueComparison } from "./verify/per_op.ts";
 export { type Normalization, NORMALIZATIONS } from "./verify/picture.ts";
-export type { MisplacedNode, Placement } from "./verify/runtime.ts";
+export type { MisplacedNode, Placement } from "./verify/placement.ts";
 export type { ModelTimes, VerificationReport } from "./verify/report.ts";
 export { defaultTolerance, type Tolerance } from "./verify/tolerance.ts";
 export type { HostTensor } from "./verify/values.ts";
@@ -64,7 +64,7 @@ export interface OriginalOptions {
   readonly provider?: string;
   /** A folder that may be written, for ONNX Runtime's profile where the system's may not be. */
   readonly scratch: string;
-  /** Stops between two runs when aborted, with the signal's reason. */
+  /** Stops when aborted, with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -121,7 +121,8 @@ export interface Original {
  * file `inputs`, before there is anything to verify.
  */
 export async function checkVerification(provider: string, inputs: string | null): Promise<void> {
-  checkProvider(await loadRuntime(), provider);
+  await using runtime = await startRuntime();
+  checkProvider(runtime, provider);
   if (inputs !== null) await checkInputFile(inputs);
 }
 
@@ -147,10 +148,10 @@ export async function verifyModels(options: VerifyOptions): Promise<Verification
 export async function runOriginal(options: OriginalOptions): Promise<Original> {
   const { original, scratch, signal, provider = "cpu", seed = 1, runs = 5 } = options;
   const model = await readModel(original);
-  const runtime = await loadRuntime();
-  const settings: RunSettings = { runtime, provider, runs, signal, scratch };
+  await using runtime = await startRuntime(signal);
+  const settings = { provider, runs, signal, scratch };
   const before = await runModel(
-    settings,
+    { ...settings, runtime },
     original,
     async (session) => {
       const { inputs: source, extents } = options;
@@ -158,8 +159,15 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
       const samples = inputs.random.length > 0 ? Math.max(1, options.samples ?? 2) : 1;
       return { inputs, samples };
     },
-    (said) => new InputError(`Cannot run original "${original}": ONNX Runtime says: ${said}.`),
+    (fault) =>
+      new InputError(
+        `Cannot run original "${original}": ONNX Runtime ` +
+          (fault instanceof RuntimeCrash
+            ? `itself ${fault.message}. Check the model with onnx.checker; convert it without --verify.`
+            : `says: ${fault.message}.`),
+      ),
   );
+  const { version } = runtime;
   const { inputs: prepared } = before;
   const probabilities = probabilityOutputs(model);
   /** The report of a result that has run. */
@@ -177,7 +185,7 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
     return {
       original,
       result,
-      runtime: { name: "onnxruntime-node", version: runtime.version },
+      runtime: { name: "onnxruntime-node", version },
       provider,
       adapter,
       placement: { original: before.placement, result: after.placement },
@@ -205,19 +213,22 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
       perOp,
     };
   };
-  const insideOf = (threshold: number) => ({
-    runtime,
-    original: model,
-    provider,
-    feeds: prepared.sample(0),
-    threshold,
-    signal,
-  });
+  const compareInside = async (
+    threshold: number,
+    result: Pick<PerOpRequest, "result" | "fetchResult">,
+  ): Promise<PerOpReport> => {
+    await using runtime = await startRuntime(signal);
+    const feeds = prepared.sample(0);
+    return await comparePerOp({
+      ...{ runtime, original: model, provider, feeds, threshold, signal },
+      ...result,
+    });
+  };
   return {
     async compare({ result, perOp = false, perOpThreshold = 0.1, tolerance = null }) {
       const after = await runResult(settings, result, before);
       const inside = perOp
-        ? await comparePerOp({ ...insideOf(perOpThreshold), result: await readModel(result) })
+        ? await compareInside(perOpThreshold, { result: await readModel(result) })
         : null;
       return conclude({ result, tolerance, adapter: null, perOp: inside }, after);
     },
@@ -231,8 +242,7 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
         times: { load: ran.load, run: median(ran.times) },
         timed: ran.times.length,
       };
-      const inside = fetchInside === null ? null : await comparePerOp({
-        ...insideOf(PARTED),
+      const inside = fetchInside === null ? null : await compareInside(PARTED, {
         result: model,
         fetchResult: async (names) => await fetchInside(names, prepared.sample(0)),
       });
@@ -245,11 +255,16 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
 const PARTED = 1e-3;
 
 /** Runs the model at `path` on the inputs of the original's run. */
-async function runResult(settings: RunSettings, path: string, before: ModelRun): Promise<ModelRun> {
-  const { runtime, provider } = settings;
+async function runResult(
+  settings: Omit<RunSettings, "runtime">,
+  path: string,
+  before: ModelRun,
+): Promise<ModelRun> {
+  const { provider, signal } = settings;
+  await using runtime = await startRuntime(signal);
   const known = before.inputs.descriptions.map(({ name }) => name);
   return await runModel(
-    settings,
+    { ...settings, runtime },
     path,
     (session) => {
       const strange = session.inputs.find(({ name }) => !known.includes(name));
@@ -262,10 +277,12 @@ async function runResult(settings: RunSettings, path: string, before: ModelRun):
           "Check that it was converted from that original.",
       );
     },
-    (said) =>
+    (fault) =>
       new VerificationError(
-        `Cannot run result "${path}": ONNX Runtime ${runtime.version} on "${provider}" says: ` +
-          `${said}. The original ran there; convert with another --encoding or --precision.`,
+        `Cannot run result "${path}": ONNX Runtime ${runtime.version} on "${provider}" ` +
+          `${
+            fault instanceof RuntimeCrash ? "itself " : "says: "
+          }${fault.message}. The original ran there; convert with another --encoding or --precision.`,
       ),
   );
 }
@@ -285,7 +302,7 @@ interface ModelRun {
 
 /** How to run a model. */
 interface RunSettings {
-  readonly runtime: Runtime;
+  readonly runtime: RuntimeProcess;
   readonly provider: string;
   readonly runs: number;
   readonly signal: AbortSignal | undefined;
@@ -302,15 +319,12 @@ async function runModel(
   settings: RunSettings,
   path: string,
   prepare: (session: Session) => Promise<{ inputs: PreparedInputs; samples: number }>,
-  refused: (said: string) => Error,
+  refused: (fault: RuntimeFault) => Error,
 ): Promise<ModelRun> {
   const { runtime, provider, runs, signal, scratch } = settings;
   try {
     await checkpoint(signal);
-    await using session = await openSession(runtime, path, provider, {
-      measurePlacement: true,
-      scratch,
-    });
+    await using session = await runtime.open(path, provider, { scratch });
     const { inputs, samples: count } = await prepare(session);
     const fetches = session.outputs.filter((port) => port.dtype !== null).map(({ name }) => name);
     if (fetches.length === 0) throw new RuntimeFault("none of its outputs is a tensor");
@@ -322,13 +336,7 @@ async function runModel(
       placement ??= await session.placement();
     }
     const feeds = fitFeeds(inputs.sample(0), session.inputs);
-    const times: number[] = [];
-    for (let run = 0; run < runs; run++) {
-      await checkpoint(signal);
-      const started = performance.now();
-      await session.run(feeds, fetches);
-      times.push(performance.now() - started);
-    }
+    const times = runs > 0 ? await session.time(feeds, fetches, runs) : [];
     return {
       inputs,
       samples,
@@ -339,7 +347,7 @@ async function runModel(
     };
   } catch (error) {
     if (!(error instanceof RuntimeFault)) throw error;
-    const wrapped = refused(error.message);
+    const wrapped = refused(error);
     wrapped.cause = error;
     throw wrapped;
   }

@@ -21,9 +21,8 @@ const ROUNDS = 100;
 /** Our time and that of ONNX Runtime's provider, in turns. */
 async function latency(real: RealModel, folder: string): Promise<Answers["latency"]> {
   const runtime = await loadRuntime();
-  const options = { measurePlacement: false, scratch: folder };
-  await using session = await openSession(runtime, real.path, "webgpu", options);
-  await using cpu = await openSession(runtime, real.path, "cpu", { ...options, calm: true });
+  await using session = await openSession(runtime, real.path, "webgpu");
+  await using cpu = await openSession(runtime, real.path, "cpu", { calm: true });
   const model = await loadWritten(await compileInto(real.path, folder));
   try {
     const feeds = await measuredInputs(real, session);
@@ -66,8 +65,7 @@ async function latency(real: RealModel, folder: string): Promise<Answers["latenc
 
 /** Memory for activations against the most that is alive at once, at worst over all inputs. */
 async function arena(real: RealModel, folder: string): Promise<Answers["arena"]> {
-  const options = { measurePlacement: false, scratch: folder };
-  await using session = await openSession(await loadRuntime(), real.path, "cpu", options);
+  await using session = await openSession(await loadRuntime(), real.path, "cpu");
   const written = await compileInto(real.path, folder);
   let worst = { arenaBytes: 0, liveBytes: 0 };
   for (const feeds of await allInputs(real, session)) {
@@ -88,11 +86,10 @@ async function arena(real: RealModel, folder: string): Promise<Answers["arena"]>
 
 /** Memory over many runs of one model, and what many loads leave behind. */
 async function memory(real: RealModel, folder: string): Promise<Answers["memory"]> {
-  const options = { measurePlacement: false, scratch: folder };
   const written = await compileInto(real.path, folder);
   let given: ReturnType<typeof moduleInputs>;
   {
-    await using session = await openSession(await loadRuntime(), real.path, "cpu", options);
+    await using session = await openSession(await loadRuntime(), real.path, "cpu");
     given = moduleInputs(await measuredInputs(real, session));
   }
   const adapter = await navigator.gpu.requestAdapter();

@@ -2,7 +2,7 @@
 import { realInputs } from "../../conformance/real_inputs.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import type { HostTensor } from "../../src/verify/values.ts";
-import type { Session } from "../../src/verify/runtime.ts";
+import type { Session } from "../../src/verify/session.ts";
 import type { InputValue, TensorArray } from "../../src/codegen/module.ts";
 import type { RealModel } from "../../tests/real_models.ts";
 

@@ -106,10 +106,9 @@ async function rowOf(browser: Browser, label: typeof MEASURED[number]): Promise<
   const { path } = REAL_MODELS.find((real) => real.label === label)!;
   const folder = `${ROOT}/.cache/bench/webgpu-page-${label}`;
   await Deno.mkdir(folder, { recursive: true });
-  const options = { measurePlacement: false, scratch: folder };
   let feeds: ReadonlyMap<string, HostTensor>;
   {
-    await using session = await openSession(await loadRuntime(), path, "cpu", options);
+    await using session = await openSession(await loadRuntime(), path, "cpu");
     feeds = await measuredInputs({ label, path }, session);
   }
   await writePages(folder, path, feeds);

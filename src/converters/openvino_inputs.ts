@@ -6,7 +6,7 @@ import { InputError } from "../error.ts";
 import { allGraphs, type Model } from "../ir.ts";
 import { constantTensor } from "../quantization/scopes.ts";
 import { inputHints } from "../verify/hints.ts";
-import type { Port } from "../verify/runtime.ts";
+import type { Port } from "../verify/session.ts";
 import { dimKey, type Role, roleOf, sumTerms, unknownsOf } from "../verify/seeded.ts";
 import { isHostType } from "../verify/values.ts";
 

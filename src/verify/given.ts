@@ -13,7 +13,7 @@ import {
   pictureValues,
 } from "./picture.ts";
 import { MOST_PIXELS } from "./png.ts";
-import type { Port } from "./runtime.ts";
+import type { Port } from "./session.ts";
 import { channelAxisOf, isPictureShaped, roleOf } from "./seeded.ts";
 import {
   castTensor,

@@ -7,7 +7,7 @@ import { InputError } from "../error.ts";
 import { elementCount, type Model } from "../ir.ts";
 import { type Given, type InputSource, readGiven, wanted } from "./given.ts";
 import { type InputHints, inputHints } from "./hints.ts";
-import { checkpoint, type Port, RuntimeFault, type Session } from "./runtime.ts";
+import { checkpoint, type Port, RuntimeCrash, RuntimeFault, type Session } from "./session.ts";
 import {
   describeRole,
   dimKey,
@@ -166,7 +166,7 @@ async function findFit(
         await session.run(makeSample(ports, roles, variants, assignment, seed, 0), fetches);
         return { assignment, variants };
       } catch (error) {
-        if (!(error instanceof RuntimeFault)) throw error;
+        if (!(error instanceof RuntimeFault) || error instanceof RuntimeCrash) throw error;
         fault ??= error;
       }
     }

@@ -4,7 +4,7 @@
  */
 import type { Model } from "../ir.ts";
 import type { OutputComparison } from "./metrics.ts";
-import type { Placement } from "./runtime.ts";
+import type { Placement } from "./placement.ts";
 import type { Tolerance } from "./tolerance.ts";
 
 /** Adds to `failures` what is wrong with one output. */

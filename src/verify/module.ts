@@ -5,13 +5,14 @@
  * A frame is the length of a header as float64, the header as JSON, and the elements of the tensors
  * that it describes, in order; each part is padded to 8 bytes.
  */
-import { basename, dirname, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { z } from "zod";
 import { InterruptedError, MissingToolError, VerificationError } from "../error.ts";
 import { adapterFacts } from "../hardware.ts";
 import { type Command, ProcessError, run } from "../process.ts";
 import { elementCount } from "../ir.ts";
+import { DENO_VARIABLES, denoProgram, lastWords } from "./deno.ts";
 import { elementBytes, type HostTensor, isHostType, viewBytes, visible } from "./values.ts";
 
 /** The WebGPU adapter that a module ran on. */
@@ -50,17 +51,9 @@ export interface ModuleJob {
 
 const CHILD = fileURLToPath(new URL("./module_child.js", import.meta.url));
 
-/** Variables that decide which adapter there is, and those by which Deno is found and starts. */
-const VARIABLES = [
-  ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "DENO_WEBGPU_BACKEND"],
-  ...["PATH", "HOME", "USERPROFILE", "LOCALAPPDATA", "SYSTEMROOT", "DENO_DIR"],
-] as const;
-
 /** Bytes that a module's outputs may take together. */
 const MOST_OUTPUT = 4 * 2 ** 30;
 const PROBE_MS = 60_000;
-/** Characters of a dead process's last words that are told. */
-const LAST_WORDS = 300;
 
 const DIMS = z.array(z.int().min(0));
 const INFO = z.object({
@@ -180,7 +173,7 @@ async function ask(
       ...["--no-code-cache", "--allow-read=.", CHILD],
     ],
     cwd: folder,
-    inheritEnv: VARIABLES,
+    inheritEnv: DENO_VARIABLES,
     // Without it graphics libraries write lines that mean nothing among the last words.
     env: Deno.build.os === "linux" ? { XDG_RUNTIME_DIR: "/tmp" } : {},
     install: "Put the deno that runs modelcast in the PATH.",
@@ -200,8 +193,8 @@ async function ask(
   const view = new DataView(bytes.buffer);
   const length = bytes.length < 8 ? NaN : view.getFloat64(0, true);
   if (code !== 0 || !(length <= bytes.length - 8)) {
-    const words = stderr.replace(/[\s\p{Cc}]+/gu, " ").trim().slice(-LAST_WORDS);
-    throw new ChildFault(`its process ended with code ${code}: ${words || "it said nothing"}`);
+    const words = lastWords(stderr) || "it said nothing";
+    throw new ChildFault(`its process ended with code ${code}: ${words}`);
   }
   return { answer: parseAnswer(bytes.subarray(8, 8 + length)), data: bytes.subarray(8 + length) };
 }
@@ -216,18 +209,6 @@ function parseAnswer(json: Uint8Array): Answer {
   const { success, data, error } = ANSWER.safeParse(header);
   if (!success) throw new ChildFault(`its process answered wrongly: ${error.issues[0]!.message}`);
   return data;
-}
-
-/** Deno as it may be started: this very program where that is permitted, else by its name. */
-function denoProgram(): string {
-  try {
-    const own = Deno.execPath();
-    const { state } = Deno.permissions.querySync({ name: "run", command: own });
-    if (state === "granted" && /^deno(\.exe)?$/.test(basename(own))) return own;
-  } catch {
-    // Its path may not be known.
-  }
-  return "deno";
 }
 
 function frameOf(

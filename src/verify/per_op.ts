@@ -10,14 +10,8 @@
 import { VerificationError } from "../error.ts";
 import { allGraphs, type Model, type Node, subgraphs } from "../ir.ts";
 import { type Difference, difference, ShapeMismatch } from "./metrics.ts";
-import {
-  checkpoint,
-  modelFolder,
-  openSession,
-  type Port,
-  type Runtime,
-  RuntimeFault,
-} from "./runtime.ts";
+import type { RuntimeProcess } from "./runtime_process.ts";
+import { checkpoint, modelFolder, type Port, RuntimeFault } from "./session.ts";
 import { castTensor, type HostTensor } from "./values.ts";
 
 /** One value inside the graph, compared. */
@@ -58,7 +52,7 @@ export interface PerOpReport {
 
 /** What to compare. */
 export interface PerOpRequest {
-  readonly runtime: Runtime;
+  readonly runtime: RuntimeProcess;
   readonly original: Model;
   readonly result: Model;
   /** Computes values inside the result by name where ONNX Runtime does not run it. */
@@ -277,11 +271,10 @@ async function fetchValues(
   model: ExtendableModel,
   names: readonly string[],
 ): Promise<Map<string, HostTensor>> {
-  await using session = await openSession(
-    request.runtime,
+  await using session = await request.runtime.open(
     { bytes: model.withOutputs(names), folder: model.folder },
     request.provider,
-    { measurePlacement: false, scratch: model.folder, calm: true },
+    { calm: true },
   );
   const types = new Map(session.outputs.map((port) => [port.name, port]));
   const tensors = names.filter((name) => (types.get(name)?.dtype ?? null) !== null);

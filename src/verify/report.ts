@@ -3,7 +3,7 @@ import type { InputDescription } from "./inputs.ts";
 import type { OutputComparison } from "./metrics.ts";
 import type { ModuleAdapter } from "./module.ts";
 import type { PerOpReport } from "./per_op.ts";
-import type { Placement } from "./runtime.ts";
+import type { Placement } from "./placement.ts";
 import type { Tolerance } from "./tolerance.ts";
 
 /** How long a model took. */

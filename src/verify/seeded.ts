@@ -7,7 +7,7 @@ import { elementCount } from "../ir.ts";
 import type { InputHints } from "./hints.ts";
 import { Random } from "./random.ts";
 import { picturePattern } from "./pattern.ts";
-import type { Port } from "./runtime.ts";
+import type { Port } from "./session.ts";
 import { fromNumbers, type HostTensor, type HostType, isFloatType } from "./values.ts";
 
 /** What an input is for. */

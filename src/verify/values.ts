@@ -68,6 +68,17 @@ export function isHostType(name: string): name is HostType {
   return name === "string" || Object.hasOwn(CONSTRUCTORS, name);
 }
 
+/** Whether `value` is a tensor: its extents and the kind of its array, not the length of that. */
+export function isHostTensor(value: unknown): value is HostTensor {
+  if (typeof value !== "object" || value === null) return false;
+  const { dtype, dims, data } = value as Readonly<Record<string, unknown>>;
+  if (typeof dtype !== "string" || !isHostType(dtype) || !Array.isArray(dims)) return false;
+  if (!dims.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) return false;
+  return dtype === "string"
+    ? Array.isArray(data) && data.every((text) => typeof text === "string")
+    : data instanceof CONSTRUCTORS[dtype];
+}
+
 /** Whether elements of `dtype` are floating-point numbers. */
 export function isFloatType(dtype: HostType): dtype is "float32" | "float64" | "float16" {
   return dtype === "float32" || dtype === "float64" || dtype === "float16";

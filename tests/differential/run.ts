@@ -16,7 +16,7 @@ import {
 } from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { RuntimeFault } from "../../src/verify/runtime.ts";
+import { RuntimeFault } from "../../src/verify/session.ts";
 import type { Call, Draw } from "./draw.ts";
 
 /** What became of a call. "invalid": ONNX Runtime does not run it. */

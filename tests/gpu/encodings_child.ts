@@ -3,6 +3,7 @@
  * misplaced, error}: the largest difference in units of the largest output, and the operators that ran
  * elsewhere. The argument is a JSON file of {model, expected, feeds}.
  */
+import { makeProfileFolder } from "../../src/verify/placement.ts";
 import { loadRuntime, openSession } from "../../src/verify/runtime.ts";
 import type { HostTensor } from "../../src/verify/values.ts";
 import type { Feed } from "../encoding_models.ts";
@@ -31,11 +32,12 @@ for (const { model, expected, feeds } of pairs) {
 console.log(JSON.stringify(answers));
 
 async function compute(path: string, provider: "cpu" | "webgpu", feeds: readonly Feed[]) {
-  const measurePlacement = provider === "webgpu";
-  const options = { measurePlacement, scratch: scratch!, calm: true };
+  await using folder = provider === "webgpu" ? await makeProfileFolder(scratch!) : null;
+  const options = { profile: folder?.path ?? null, calm: true };
   await using session = await openSession(runtime, path, provider, options);
   const result = await session.run(new Map(feeds.map((feed) => [feed.name, tensor(feed)])), ["y"]);
-  const { elsewhere } = await session.placement();
+  if (folder !== null) session.endProfiling();
+  const elsewhere = (await folder?.read(provider))?.elsewhere;
   return {
     values: Array.from(result.get("y")!.data as Float32Array),
     misplaced: (elsewhere ?? []).map((node) => node.op),

@@ -7,7 +7,7 @@ import { NPM_MODELS } from "../real_models.ts";
 
 const SOURCE = NPM_MODELS[0]!.path;
 const VARIABLES =
-  "--allow-env=MODELCAST_CACHE,XDG_RUNTIME_DIR,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE,ORT_DISABLE_TELEMETRY,DENO_WEBGPU_BACKEND,PATH,HOME";
+  "--allow-env=MODELCAST_CACHE,XDG_RUNTIME_DIR,NO_COLOR,FORCE_COLOR,CLICOLOR_FORCE,DENO_WEBGPU_BACKEND,PATH,HOME";
 
 /** Runs a program of ours in `cwd` with the permissions for a conversion that is verified. */
 function convert(
@@ -22,8 +22,7 @@ function convert(
     args: [
       ...["run", "--quiet", "--no-prompt", "--no-remote", VARIABLES],
       ...[`--allow-read=${cwd},${home},${SOURCE}`, `--allow-write=${cwd}`],
-      ...[`--allow-ffi=${home}/node_modules`, "--allow-run=deno"],
-      ...[program, "convert", "--source", SOURCE],
+      ...["--allow-run=deno", program, "convert", "--source", SOURCE],
       ...["--precision", "4bit", "--engine", "wasm", ...options],
     ],
     cwd,

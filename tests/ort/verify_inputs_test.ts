@@ -25,10 +25,7 @@ function npy(descr: string, shape: string, data: ArrayBuffer): Uint8Array {
 Deno.test("the recognizer reads the lines of text in fixtures", async () => {
   const keys = parseKeys(await Deno.readTextFile(`${OCR}/ppocr_keys_v1.txt`));
   const runtime = await loadRuntime();
-  await using session = await openSession(runtime, RECOGNIZER, "cpu", {
-    measurePlacement: false,
-    scratch: ".",
-  });
+  await using session = await openSession(runtime, RECOGNIZER, "cpu");
   const lines = {
     "line.png": "Quantize once, run anywhere 2026",
     "receipt.png": "Total: 3 items, 48.75 EUR",

@@ -144,7 +144,7 @@ Deno.test("what --verify lacks shows before the export", async () => {
         args: [
           ...["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert-python"],
           ...[
-            "--deny-ffi=./node_modules",
+            "--deny-run=deno",
             `--allow-read=.,${folder}`,
             `--allow-write=.,${folder}`,
             "main.ts",
@@ -156,7 +156,7 @@ Deno.test("what --verify lacks shows before the export", async () => {
       const { code, stderr } = await child.output();
       const said = new TextDecoder().decode(stderr);
       assert.equal(code, 4, said);
-      assert.match(said, /--allow-ffi=/);
+      assert.match(said, /--allow-run=deno/);
       assert.doesNotMatch(said, /export/i);
       assert.deepEqual(left(folder), []);
     }

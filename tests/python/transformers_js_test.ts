@@ -91,8 +91,7 @@ async function runInWeb(files: readonly string[], ids: readonly number[]): Promi
 /** The same in onnxruntime-node. */
 async function runInNode(file: string, ids: readonly number[]): Promise<number[]> {
   const runtime = await loadRuntime();
-  const options = { measurePlacement: false, scratch: dirname(file) };
-  await using session = await openSession(runtime, file, "cpu", options);
+  await using session = await openSession(runtime, file, "cpu");
   const fill: Readonly<Record<string, number | undefined>> = {
     attention_mask: 1,
     token_type_ids: 0,

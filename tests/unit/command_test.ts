@@ -210,7 +210,7 @@ Deno.test("what --verify lacks shows before the work", async () => {
   await withSource(async (source, output, folder) => {
     const result = await convertCommand(source, output, ...FOUR_BITS, "--verify");
     ended(result, 4);
-    assert.match(result.stderr, /--allow-ffi=/);
+    assert.match(result.stderr, /--allow-run=deno/);
     assert.equal(result.stdout, "");
     assert.deepEqual(namesIn(folder), ["source.onnx"]);
   });

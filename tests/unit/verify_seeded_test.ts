@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { InputHints } from "../../src/verify/hints.ts";
 import { Random } from "../../src/verify/random.ts";
-import type { Port } from "../../src/verify/runtime.ts";
+import type { Port } from "../../src/verify/session.ts";
 import {
   dimsOf,
   isRandom,

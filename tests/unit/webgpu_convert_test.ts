@@ -341,7 +341,7 @@ Deno.test("the command line converts with the permissions of `convert` alone", a
         [["--dim", "batch"], 2, /dimension "batch": it is not a name and a positive whole number/],
         [["--dim", "batch=0"], 2, /dimension "batch=0"/],
         [["--dim", "a=1", "--dim", "a=2"], 2, /"a" is given twice/],
-        [["--verify"], 4, /--allow-ffi=/],
+        [["--verify"], 4, /--allow-run=deno/],
       ] as const
     ) {
       const { code, stderr } = await convertIt(...args);
