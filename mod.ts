@@ -15,8 +15,10 @@
  */
 import type { ConversionEvents, ConversionResult } from "./src/converters/converter.ts";
 import { convertModel } from "./src/converters/convert.ts";
-import { checkRequest, type RequestInput } from "./src/converters/request.ts";
+import { checkRequest, refusedRequest, type RequestInput } from "./src/converters/request.ts";
 import { InputError } from "./src/error.ts";
+import * as verification from "./src/verify.ts";
+import { checkVerificationReport, checkVerifyOptions } from "./src/verify/request.ts";
 
 export type {
   Conversion,
@@ -65,7 +67,14 @@ export {
 } from "./src/error.ts";
 export type { BlockSize, ScaleType } from "./src/formats.ts";
 export type { EngineName, Method } from "./src/quantization/engine.ts";
-export { formatVerification, type VerificationReport, verifyModels } from "./src/verify.ts";
+export type {
+  HostTensor,
+  InputExtents,
+  InputSource,
+  Tolerance,
+  VerificationReport,
+  VerifyOptions,
+} from "./src/verify.ts";
 
 /** What {@link convert} takes: what to convert, and any of the options. */
 export type ConvertOptions = RequestInput & {
@@ -89,15 +98,32 @@ export async function convert(options: ConvertOptions): Promise<ConversionResult
     checked = checkRequest(input, events, signal);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    // Of what was given for it nothing is known.
-    const outputPath: unknown = input.outputPath;
-    return {
-      success: false,
-      outputPath: typeof outputPath === "string" ? outputPath : "",
-      error,
-      files: [],
-      steps: [],
-    };
+    return refusedRequest(error, input);
   }
   return await convertModel(checked.request, checked, events, signal);
+}
+
+/**
+ * Runs two models on the same inputs and compares what comes out. Needs permission to read both and to
+ * run ONNX Runtime.
+ *
+ * @throws InputError where an option, the original or the inputs can't be used.
+ * @throws VerificationError where the result does not load, does not run, or has other inputs.
+ * @throws MissingToolError where ONNX Runtime or the provider is missing or not permitted.
+ */
+export async function verifyModels(
+  options: verification.VerifyOptions,
+): Promise<verification.VerificationReport> {
+  checkVerifyOptions(options);
+  return await verification.verifyModels(options);
+}
+
+/**
+ * The lines of `report` that a person reads, without colors or control characters.
+ *
+ * @throws InputError where it is no report.
+ */
+export function formatVerification(report: verification.VerificationReport): string[] {
+  checkVerificationReport(report);
+  return verification.formatVerification(report);
 }

@@ -37,6 +37,28 @@ export class InterruptedError extends ModelcastError {
   readonly exitCode = 130;
 }
 
+/** What is wrong with a value that a program gave; of a choice of kinds, with each of them. */
+export interface OptionIssue {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly errors?: readonly (readonly OptionIssue[])[];
+}
+
+/** The error that what a program gave in order to `act` can't be used: it names the option. */
+export function optionError(act: string, issue: OptionIssue): InputError {
+  const option = issue.path.length === 0 ? "the options" : `"${issue.path.map(String).join(".")}"`;
+  return new InputError(`Cannot ${act}: ${option} can't be used: ${stateOf(issue)}.`);
+}
+
+function stateOf({ message, errors = [] }: OptionIssue): string {
+  const kinds = errors.flatMap(([first]) => first === undefined ? [] : [first]);
+  // A kind that fits as such, and fails further inside, is the one that is meant.
+  const inner = kinds.find(({ path }) => path.length > 0);
+  if (inner !== undefined) return `${inner.path.map(String).join(".")}: ${stateOf(inner)}`;
+  if (kinds.length > 0) return [...new Set(kinds.map(stateOf))].join(", or ");
+  return message.replace(/^Invalid (input|option): /, "");
+}
+
 /** Characters of a name that are compared: names come from models, and may be of any length. */
 const COMPARED = 128;
 

@@ -3,7 +3,7 @@
  * it wrote. Staging, verification's consequences and publishing are the same for all of them and
  * happen in `run.ts`.
  */
-import type { ModelcastError } from "../error.ts";
+import { InputError, type ModelcastError } from "../error.ts";
 import type { OnnxReport, OutputFile } from "./conversion.ts";
 import type { OpenVinoReport } from "./openvino_answer.ts";
 import type { WebGpuReport } from "./webgpu_report.ts";
@@ -143,7 +143,17 @@ export abstract class ModelConverter {
     events: Partial<ConversionEvents> = {},
     signal?: AbortSignal,
   ): Promise<ConversionResult> {
-    const { runConverters } = await import("./run.ts");
-    return await runConverters([this], request, events, signal);
+    const [{ runConverters }, { checkWholeRequest, refusedRequest }] = await Promise.all([
+      import("./run.ts"),
+      import("./request.ts"),
+    ]);
+    let checked: ConverterRequest;
+    try {
+      checked = checkWholeRequest(request, events, signal);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      return refusedRequest(error, request);
+    }
+    return await runConverters([this], checked, events, signal);
   }
 }

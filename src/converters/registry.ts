@@ -22,9 +22,21 @@ export interface ConverterQuery extends FormatPair {
 export class ModelConverterRegistry {
   static readonly #rows: { readonly pair: FormatPair; readonly converter: ConverterClass }[] = [];
 
-  /** Adds a converter; of several for a pair, one that names the model type goes first. */
+  /**
+   * Adds a converter; of several for a pair, one that names the model type goes first.
+   *
+   * @throws InputError where the pair is none of formats, or the class none of a converter.
+   */
   static register(pair: FormatPair, converter: ConverterClass): void {
-    this.#rows.push({ pair, converter });
+    checkPair(pair, "register a converter");
+    const given: unknown = converter;
+    if (typeof given !== "function" || !isConverter(given.prototype)) {
+      throw new InputError(
+        `Cannot register a converter from ${pair.sourceFormat} to ${pair.targetFormat}: it is not a ` +
+          'class with a method "executeConversion". Extend ModelConverter.',
+      );
+    }
+    this.#rows.push({ pair: { ...pair }, converter });
   }
 
   /**
@@ -33,6 +45,7 @@ export class ModelConverterRegistry {
    * @throws InputError where there is none, naming what there is.
    */
   static getConverter(query: ConverterQuery): ConverterClass {
+    checkQuery(query);
     const found = this.#find(query);
     if (found !== null) return found;
     const { sourceFormat, targetFormat, modelType } = query;
@@ -66,6 +79,13 @@ export class ModelConverterRegistry {
    * @throws InputError where no way leads there.
    */
   static findPath(query: ConverterQuery, options: ConverterOptions): ModelConverter[] {
+    checkQuery(query);
+    const precisions: unknown = Reflect.get(Object(options), "precisions");
+    if (!Array.isArray(precisions) || precisions.length === 0) {
+      throw new InputError(
+        'Cannot find a converter: "precisions" can\'t be used: expected an array of precisions.',
+      );
+    }
     interface State {
       readonly format: ModelFormat;
       /** Whether the precision is reached. */
@@ -111,7 +131,15 @@ export class ModelConverterRegistry {
         pair.sourceFormat === sourceFormat && pair.targetFormat === targetFormat
       )
       .map(({ converter }) => converter);
-    const types = (converter: ConverterClass) => new converter().supportedModelTypes;
+    const types = (converter: ConverterClass) => {
+      const { supportedModelTypes } = new converter();
+      const given: unknown = supportedModelTypes;
+      if (given === "any" || Array.isArray(given)) return supportedModelTypes;
+      throw new InputError(
+        `Cannot use the converter "${converter.name}" from ${sourceFormat} to ${targetFormat}: its ` +
+          '"supportedModelTypes" is neither "any" nor an array of names. Give it one.',
+      );
+    };
     return classes.find((converter) => {
       const known = types(converter);
       return known !== "any" && modelType !== null && known.includes(modelType);
@@ -130,6 +158,29 @@ export class ModelConverterRegistry {
     }
     return [...reached].filter((format) => format !== query.sourceFormat);
   }
+}
+
+/** Throws an `InputError` where a program without types has named anything but two formats. */
+function checkPair(pair: FormatPair, act: string): void {
+  for (const key of ["sourceFormat", "targetFormat"] as const) {
+    const format: unknown = Reflect.get(Object(pair), key);
+    if (typeof format === "string" && Object.hasOwn(MODEL_FORMATS, format)) continue;
+    const formats = Object.keys(MODEL_FORMATS).map((name) => `"${name}"`).join(", ");
+    throw new InputError(`Cannot ${act}: "${key}" can't be used: expected one of ${formats}.`);
+  }
+}
+
+function checkQuery(query: ConverterQuery): void {
+  checkPair(query, "find a converter");
+  const modelType: unknown = query.modelType;
+  if (modelType === null || typeof modelType === "string") return;
+  throw new InputError(
+    'Cannot find a converter: "modelType" can\'t be used: expected a string or null.',
+  );
+}
+
+function isConverter(prototype: unknown): boolean {
+  return typeof Reflect.get(Object(prototype), "executeConversion") === "function";
 }
 
 /** Registers the decorated {@link ModelConverter} for a pair of formats. */

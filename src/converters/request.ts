@@ -1,8 +1,8 @@
 /** Requests of programs, checked value by value: what the command line's grammar does for people. */
 import { z } from "zod";
-import { InputError } from "../error.ts";
+import { InputError, optionError } from "../error.ts";
 import { BLOCK_SIZES } from "../formats.ts";
-import type { ConversionEvents, ConverterRequest } from "./converter.ts";
+import type { ConversionEvents, ConversionResult, ConverterRequest } from "./converter.ts";
 import {
   DEFAULTS,
   MODEL_FORMATS,
@@ -100,11 +100,7 @@ export function checkRequest(
   signal?: AbortSignal,
 ): CheckedRequest {
   const { success, data, error } = Request.safeParse(input);
-  if (!success) {
-    const issue = error.issues[0]!;
-    const option = issue.path.length === 0 ? "the options" : `"${issue.path.join(".")}"`;
-    throw new InputError(`Cannot convert: ${option} can't be used: ${issue.message}.`);
-  }
+  if (!success) throw optionError("convert", error.issues[0]!);
   const hook = ["progress", "stage", "warn", "note"].find((name) => !isHook(events, name));
   if (hook !== undefined) {
     throw new InputError(`Cannot convert: "events.${hook}" can't be used: it is not a function.`);
@@ -117,6 +113,36 @@ export function checkRequest(
     request: { ...rest, precisions: typeof precision === "string" ? [precision] : precision },
     sourceFormat: sourceFormat ?? null,
     targetFormat: targetFormat ?? null,
+  };
+}
+
+/** {@link checkRequest} for who has named the converter: `request` has several precisions, no formats. */
+export function checkWholeRequest(
+  request: ConverterRequest,
+  events?: Partial<ConversionEvents>,
+  signal?: AbortSignal,
+): ConverterRequest {
+  const { precisions, storeFloats, ...input } = request ?? {};
+  // Of none at all the conversion itself tells.
+  const isNone = Array.isArray(precisions) && precisions.length === 0;
+  const precision = isNone || precisions === undefined ? {} : { precision: precisions };
+  const checked = checkRequest({ ...input, ...precision }, events, signal);
+  return {
+    ...checked.request,
+    ...(isNone ? { precisions } : {}),
+    ...(storeFloats === undefined ? {} : { storeFloats }),
+  };
+}
+
+/** What becomes of a conversion of `input`, of which nothing is known but that `error` refuses it. */
+export function refusedRequest(error: InputError, input: unknown): ConversionResult {
+  const outputPath: unknown = Reflect.get(Object(input), "outputPath");
+  return {
+    success: false,
+    outputPath: typeof outputPath === "string" ? outputPath : "",
+    error,
+    files: [],
+    steps: [],
   };
 }
 

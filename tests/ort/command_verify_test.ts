@@ -4,9 +4,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { writeLargeModel } from "../../bench/large_model.ts";
 import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
-import type { VerifiedConversion } from "../../mod.ts";
+import { formatVerification, type VerifiedConversion, verifyModels } from "../../mod.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
-import { verifyModels } from "../../src/verify.ts";
 import { command, type CommandResult, conversionsIn, spawnCommand } from "../command.ts";
 import { mixedModel } from "../convert_models.ts";
 import { encode, noise, simpleModel } from "../encoding_models.ts";
@@ -124,8 +123,14 @@ Deno.test("a result that is kept aside loads, its data lying beside it", async (
     }
     assert.equal(totals.fileBytesAfter, files.reduce((sum, file) => sum + file.byteLength, 0));
     // ONNX Runtime finds the data by what the model calls them.
-    const { outputs } = await verifyModels({ original: source, result: files[0]!.path });
-    assert.equal(outputs[0]!.name, "y");
+    const report = await verifyModels({ original: source, result: files[0]!.path, perOp: true });
+    assert.equal(report.outputs[0]!.name, "y");
+    const lines = formatVerification(report);
+    assert.ok(lines.some((line) => line.startsWith("  per op: ")), lines.join("\n"));
+    // What has been written down and read is still a report, and what has lost a part is none.
+    const { outputs, ...rest } = JSON.parse(JSON.stringify(report));
+    assert.deepEqual(formatVerification({ outputs, ...rest }), lines);
+    assert.throws(() => formatVerification(rest), /"outputs" can't be used: expected array/);
     const again = await command(
       ["convert", "--source", source, "--output", output, "--precision", "8bit"],
       { folder },
