@@ -20,10 +20,17 @@ export function checkJob(job: QuantizeJob): void {
 /** Throws a `RangeError` where the importance of a job doesn't fit its shape. */
 export function checkImportance({ importance, columns }: Omit<QuantizeJob, "weights">): void {
   if (importance === undefined) return;
-  if (importance.length !== columns || !importance.every(Number.isFinite)) {
+  if (importance.length !== columns || !isFiniteArray(importance)) {
     throw new RangeError(
       `Cannot quantize a matrix of ${columns} columns by importance: there are ` +
         `${importance.length} values, or one is not finite. Pass a finite one for each column.`,
     );
   }
+}
+
+function isFiniteArray(values: Float32Array): boolean {
+  // The difference of a number to itself is 0, of an infinity or a NaN it is NaN.
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
+  return sum === 0;
 }

@@ -9,7 +9,9 @@ import {
   ASYMMETRIC_STAGES,
   type Grid,
   lengthClass,
+  type Stages,
   SYMMETRIC_GRIDS,
+  type SymmetricGrids,
 } from "./methods/grids.ts";
 import { integerUnits, sharesOf } from "./methods/integers.ts";
 import { SHRINKAGE } from "./methods/hqq.ts";
@@ -68,34 +70,53 @@ export const METHOD_NUMBERS: Readonly<Record<Method, number>> = { rtn: 0, mse: 1
 
 /** Writes a job record to `target`, which has room for {@link JOB_BYTES}. */
 export function writeJob(target: Uint8Array, record: JobRecord): void {
-  const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
-  JOB_FIELDS.forEach((field, i) => view.setUint32(i * 4, record[field], true));
+  // As every memory of WebAssembly, this one is little-endian, and so is every machine that Deno is for.
+  const fields = new Uint32Array(target.buffer, target.byteOffset, JOB_FIELDS.length);
+  for (let i = 0; i < JOB_FIELDS.length; i++) fields[i] = record[JOB_FIELDS[i]!];
 }
 
-/**
- * The candidates of a format's search, each twice as 16 bits of 2^-15 code steps a unit of a weight's
- * integer; `count` is that of one grid.
- */
+/** The candidates of a search: `count` is that of one grid. */
+export interface SearchSteps {
+  /** Each twice as 16 bits of 2^-15 code steps a unit of a weight's integer. */
+  readonly steps: Int16Array;
+  readonly count: number;
+}
+
+/** The candidates of a format's search, in blocks of `blockLength` with padding. */
 export function searchSteps(
   { bits, symmetric, blockSize }: BlockFormat,
   blockLength: number,
-): { steps: Int16Array; count: number } {
+): SearchSteps {
   const length = lengthClass(blockLength);
-  const unit = 2 ** 15 / integerUnits(bits).span;
-  const stepsOf = ({ first, step, count }: Grid, sign: 1 | -1) =>
-    Array.from({ length: count }, (_, i) => sign * unit * (first + step * i));
-  const twice = (steps: number[]) => Int16Array.from(steps.flatMap((one) => [one, one]));
-  if (!symmetric && blockSize !== 0) {
-    const { coarse, fine } = ASYMMETRIC_STAGES[bits][length];
-    const steps = [...coarse, fine].map((one) => one * unit);
-    return { steps: twice(steps), count: coarse.length };
+  const key = `${bits} ${symmetric} ${blockSize === 0} ${length}`;
+  let found = SEARCH_STEPS.get(key);
+  if (found === undefined) {
+    const unit = 2 ** 15 / integerUnits(bits).span;
+    const { steps, count } = symmetric
+      ? symmetricSteps(SYMMETRIC_GRIDS[bits][length])
+      : blockSize === 0
+      ? gridSteps(ASYMMETRIC_GRIDS[bits][length])
+      : stagedSteps(ASYMMETRIC_STAGES[bits][length]);
+    found = { steps: Int16Array.from(steps.flatMap((one) => [one * unit, one * unit])), count };
+    SEARCH_STEPS.set(key, found);
   }
-  if (!symmetric) {
-    const steps = stepsOf(ASYMMETRIC_GRIDS[bits][length], 1);
-    return { steps: twice(steps), count: steps.length };
-  }
-  const { lower, upper } = SYMMETRIC_GRIDS[bits][length];
-  return { steps: twice([...stepsOf(lower, 1), ...stepsOf(upper, -1)]), count: lower.count };
+  return found;
+}
+
+/** What was made of the tables: many small jobs would make the same again and again. */
+const SEARCH_STEPS = new Map<string, SearchSteps>();
+
+function gridSteps({ first, step, count }: Grid): { steps: number[]; count: number } {
+  return { steps: Array.from({ length: count }, (_, i) => first + step * i), count };
+}
+
+function symmetricSteps({ lower, upper }: SymmetricGrids): { steps: number[]; count: number } {
+  const { steps, count } = gridSteps(lower);
+  return { steps: [...steps, ...gridSteps(upper).steps.map((one) => -one)], count };
+}
+
+function stagedSteps({ coarse, fine }: Stages): { steps: number[]; count: number } {
+  return { steps: [...coarse, fine], count: coarse.length };
 }
 
 /** The shares of `columns` columns, padding included, which has none. */

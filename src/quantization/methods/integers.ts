@@ -45,18 +45,19 @@ export function importanceOf(
  * {@link MOST_SHARES}, none has less than 1.
  */
 export function sharesOf(importance: Float32Array, blockLength: number): Uint8Array {
+  const { least, most } = IMPORTANCE_BOUNDS;
   const shares = new Uint8Array(importance.length);
   for (let start = 0; start < importance.length; start += blockLength) {
     const end = Math.min(start + blockLength, importance.length);
-    let greatest: number = IMPORTANCE_BOUNDS.least;
-    for (let i = start; i < end; i++) greatest = Math.max(greatest, clamped(importance[i]!));
+    let greatest: number = least;
+    for (let i = start; i < end; i++) if (importance[i]! > greatest) greatest = importance[i]!;
+    if (greatest > most) greatest = most;
     for (let i = start; i < end; i++) {
-      shares[i] = Math.max(1, Math.round((MOST_SHARES * clamped(importance[i]!)) / greatest));
+      const value = importance[i]!;
+      const clamped = value < least ? least : value > most ? most : value;
+      const share = ((MOST_SHARES * clamped) / greatest + 0.5) | 0;
+      shares[i] = share < 1 ? 1 : share;
     }
   }
   return shares;
-}
-
-function clamped(value: number): number {
-  return Math.min(Math.max(value, IMPORTANCE_BOUNDS.least), IMPORTANCE_BOUNDS.most);
 }
