@@ -159,13 +159,13 @@ export async function runOriginal(options: OriginalOptions): Promise<Original> {
       const samples = inputs.random.length > 0 ? Math.max(1, options.samples ?? 2) : 1;
       return { inputs, samples };
     },
-    (fault) =>
-      new InputError(
-        `Cannot run original "${original}": ONNX Runtime ` +
-          (fault instanceof RuntimeCrash
-            ? `itself ${fault.message}. Check the model with onnx.checker; convert it without --verify.`
-            : `says: ${fault.message}.`),
-      ),
+    (fault) => {
+      const state = fault instanceof RuntimeCrash
+        ? `itself ${fault.message}. Give other inputs with --inputs, check the model with ` +
+          "onnx.checker, or convert it without --verify."
+        : `says: ${fault.message}.`;
+      return new InputError(`Cannot run original "${original}": ONNX Runtime ${state}`);
+    },
   );
   const { version } = runtime;
   const { inputs: prepared } = before;
@@ -277,13 +277,13 @@ async function runResult(
           "Check that it was converted from that original.",
       );
     },
-    (fault) =>
-      new VerificationError(
-        `Cannot run result "${path}": ONNX Runtime ${runtime.version} on "${provider}" ` +
-          `${
-            fault instanceof RuntimeCrash ? "itself " : "says: "
-          }${fault.message}. The original ran there; convert with another --encoding or --precision.`,
-      ),
+    (fault) => {
+      const verb = fault instanceof RuntimeCrash ? "itself" : "says:";
+      return new VerificationError(
+        `Cannot run result "${path}": ONNX Runtime ${runtime.version} on "${provider}" ${verb} ` +
+          `${fault.message}. The original ran there; convert with another --encoding or --precision.`,
+      );
+    },
   );
 }
 
