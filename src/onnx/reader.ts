@@ -106,11 +106,19 @@ class ModelReader {
     this.#checkVersions(fields.irVersion, fields.opsets);
     let graph: Graph | null = null;
     const functions: ModelFunction[] = [];
+    const defined = new Set<string>();
     const training: TrainingInfo[] = [];
     reader.walk(message, inner, (number, child) => {
       if (number === FIELD.model.graph) graph = this.#graph(child);
-      else if (number === FIELD.model.functions) functions.push(this.#function(child));
-      else training.push(this.#training(child));
+      else if (number === FIELD.model.functions) {
+        const { domain, name, overload } = functions[functions.push(this.#function(child)) - 1]!;
+        const key = JSON.stringify([domain, name, overload]);
+        if (defined.has(key)) {
+          const whole = `${domain}:${name}${overload === "" ? "" : `:${overload}`}`;
+          throw reader.fail(child, `defines the function "${whole}" for the second time`);
+        }
+        defined.add(key);
+      } else training.push(this.#training(child));
     });
     if (graph === null) throw reader.fail(message, "has no graph");
     const opsets = new Map(fields.opsets);

@@ -154,6 +154,8 @@ export function quoted(node: Node): string {
 /** The use as it can be rewritten given the weight's matrix: a product or a lookup along it. */
 function withAgreement(use: WeightUse, tensor: Tensor, view: MatrixView): WeightUse {
   if (use.kind === "float") return use;
+  // What takes the place of a node gives a value of the same name.
+  if ((use.node.outputs[0] ?? "") === "") return { ...use, kind: "float" };
   const { dims, strides, whole } = use.view;
   const columnStride = view.order === "rows" ? 1 : view.rows;
   const rowStride = view.order === "rows" ? view.columns : 1;

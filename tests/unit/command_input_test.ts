@@ -149,6 +149,16 @@ const CASES: readonly Case[] = [
     says: [/graph at byte \d+ defines "w" twice, .* initializer\[1\]/],
   },
   {
+    name: "a function given twice",
+    source: file(
+      message((out) => {
+        const body = message((inner) => inner.string(1, "f").string(10, "mine"));
+        out.raw(modelFile(EMPTY)).bytes(25, body).bytes(25, body);
+      }),
+    ),
+    says: [/functions\[1\] at byte \d+ defines the function "mine:f" for the second time/],
+  },
+  {
     name: "an opset from the future",
     source: file(modelFile(EMPTY, 99)),
     says: [/opset 99, newer than 28/],

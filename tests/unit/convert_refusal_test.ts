@@ -5,7 +5,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type BlockSize, InputError, InterruptedError } from "../../mod.ts";
-import { makeNode, makeTensor, type Model } from "../../src/ir.ts";
+import {
+  makeGraph,
+  makeModel,
+  makeNode,
+  makeTensor,
+  makeValueInfo,
+  type Model,
+} from "../../src/ir.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
 import { writeModel } from "../../src/onnx/writer.ts";
@@ -425,6 +432,37 @@ Deno.test("models without anything to quantize are copied, and say so", async ()
         assert.ok(sqnr === null || sqnr === Infinity);
         assert.equal((await readModel(output)).graph.nodes.at(-1)!.outputs[0], "y");
       }
+    }
+  });
+});
+
+Deno.test("a node whose result has no name is no place for another, and the rest is converted", async () => {
+  await withFolder(async (folder) => {
+    const weight = (name: string) => floats(name, [64, 64]);
+    const model = makeModel(
+      "",
+      8,
+      new Map([["", 17]]),
+      makeGraph("main", {
+        initializers: ["a", "b", "c", "d"].map(weight),
+        inputs: [makeValueInfo("x", "float32", ["n", 64]), makeValueInfo("i", "int64", ["n"])],
+        outputs: [makeValueInfo("y", "float32", ["n", 64])],
+        nodes: [
+          makeNode("MatMul", "", ["x", "a"], ["y"]),
+          makeNode("MatMul", "", ["x", "b"], []),
+          makeNode("Gemm", "", ["x", "c"], [""]),
+          makeNode("Gather", "", ["d", "i"], []),
+        ],
+      }),
+    );
+    const source = await write(folder, model);
+    for (const precision of ["8bit", "4bit", "3bit", "2bit"] as const) {
+      const output = join(folder, "result.onnx");
+      const [report] = await convert({ source, output, precision, ...QUICK });
+      const { nodes } = (await readModel(output)).graph;
+      const unnamed = nodes.filter(({ outputs }) => (outputs[0] ?? "") === "");
+      assert.deepEqual(unnamed.map(({ opType }) => opType), ["MatMul", "Gemm", "Gather"]);
+      assert.ok(report!.weights.some(({ name }) => name === "a"), precision);
     }
   });
 });
