@@ -271,7 +271,7 @@ async function describeNamed(named: string, signal: AbortSignal): Promise<Interp
   if (Deno.permissions.querySync({ name: "run", command: python }).state !== "granted") {
     throw new MissingToolError(
       `Cannot run "${named}": it is not there, or Deno was not given the permission. Run with ` +
-        `--allow-run=uv,bwrap,${named}, which takes the place of the permission set's.`,
+        `--allow-run=uv,bwrap,deno,${named}, which takes the place of the permission set's.`,
     );
   }
   const result = await run({

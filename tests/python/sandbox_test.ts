@@ -559,5 +559,5 @@ Deno.test("a memory limit that the libraries alone would use up is refused", asy
 Deno.test("an interpreter that is not permitted is a missing tool that prints the flag", async () => {
   const error = await refusal({ python: "/usr/bin/no-python" });
   assert.ok(error instanceof MissingToolError);
-  assert.match(error.message, /--allow-run=uv,bwrap,\/usr\/bin\/no-python/);
+  assert.match(error.message, /--allow-run=uv,bwrap,deno,\/usr\/bin\/no-python/);
 });

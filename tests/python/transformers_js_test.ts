@@ -117,7 +117,7 @@ async function convert(source: string, output: string, options: readonly string[
     program: "deno",
     args: [
       ...["run", "-q", "--no-prompt", "--frozen", "-P=convert-python"],
-      `--allow-run=uv,bwrap,${pythonPath("pytorch")}`,
+      `--allow-run=uv,bwrap,deno,${pythonPath("pytorch")}`,
       ...[`${ROOT}/main.ts`, "convert", "--source", source, "--output", output, "--json"],
       ...["--python", pythonPath("pytorch"), ...options],
     ],
