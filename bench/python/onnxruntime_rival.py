@@ -8,7 +8,8 @@ A dialog in JSON lines: a request on standard input, one answer on standard outp
                                             model of one MatMul, {"kernel"} of its inner loop alone
 {"op": "model", "source", "method", "output"}
                                             quantizes the MatMuls of a model to 4 bits, block 32,
-                                            asymmetric; method "plain" or "hqq"
+                                            asymmetric; method "plain" or "hqq"; saves it
+                                            where "output" is no null
                                             -> {"seconds"} of the quantizer's call alone
 {"op": "compare", "original", "others", "inputs", "length"}
                                             runs the models on the same seeded inputs
@@ -79,7 +80,8 @@ def model(request):
     begin = time.perf_counter()
     quantizer.process()
     seconds = time.perf_counter() - begin
-    onnx.save(quantizer.model.model, request["output"])
+    if request["output"] is not None:
+        onnx.save(quantizer.model.model, request["output"])
     return {"seconds": seconds}
 
 

@@ -10,8 +10,11 @@ export interface Rival extends AsyncDisposable {
    * `MatMulNBitsQuantizer.process()` on a model of one MatMul, and of its inner loop alone.
    */
   quantize(symmetric: boolean): Promise<{ seconds: number; kernel: number }>;
-  /** Quantizes the MatMuls of a model to 4 bits, block 32, asymmetric; seconds without file access. */
-  quantizeModel(source: string, method: "plain" | "hqq", output: string): Promise<number>;
+  /**
+   * Quantizes the MatMuls of a model to 4 bits, block 32, asymmetric, and saves it unless `output` is
+   * null; seconds without file access.
+   */
+  quantizeModel(source: string, method: "plain" | "hqq", output: string | null): Promise<number>;
   /** SQNR in dB of the last hidden state of each of `others` against `original`. */
   compare(original: string, others: readonly string[]): Promise<number[]>;
 }

@@ -3,38 +3,32 @@
  * units of rows which the workers take one after another; the result does not depend on who took
  * which.
  */
-import { blockLayout } from "../formats.ts";
 import { MissingToolError } from "../error.ts";
+import { blockLayout } from "../formats.ts";
 import { checkImportance, checkJob } from "./check_job.ts";
 import {
   type Engine,
   EngineFault,
-  type FileMatrix,
-  type Method,
   type QuantizeFileJob,
   type QuantizeJob,
   type QuantizeResult,
 } from "./engine.ts";
-import { importanceOf } from "./methods/integers.ts";
-import { placesOf, SharedMemory } from "./shared_memory.ts";
-import {
-  JOB_BYTES,
-  METHOD_NUMBERS,
-  powerTable,
-  searchSteps,
-  shareTable,
-  UNIT_STATISTICS,
-  WEIGHT_TYPE_NUMBERS,
-  writeJob,
-} from "./wasm_job.ts";
+import { SharedMemory } from "./shared_memory.ts";
+import { powerTable } from "./wasm_job.ts";
 import {
   instantiate,
   type WorkerJob,
   type WorkerReply,
   type WorkerRequest,
 } from "./wasm_kernels.ts";
-import { BUFFER_BYTES, planUnits, type UnitPlan } from "./wasm_units.ts";
-import { WEIGHT_BYTES } from "./widen.ts";
+import {
+  emptyResult,
+  outOfMemory,
+  type PreparedJob,
+  prepareJob,
+  resultOf,
+} from "./wasm_prepared.ts";
+import { BUFFER_BYTES } from "./wasm_units.ts";
 
 /** The compiled kernels. */
 const KERNELS = new URL("../../build/quantize.wasm", import.meta.url);
@@ -196,111 +190,19 @@ class WasmEngine implements Engine {
     if (this.#fault !== null) throw new EngineFault(this.#fault);
     const { rows, columns, format } = job;
     const layout = blockLayout(format, rows, columns);
-    const zeroPointBytes = format.symmetric ? 0 : rows * layout.blocks;
-    if (rows === 0 || columns === 0) return emptyResult(job, layout.scaleBytes, zeroPointBytes);
-
-    const { steps, count } = searchSteps(format, layout.blockLength);
-    const importance = importanceOf(job);
-    const shares = importance &&
-      shareTable(importance, layout.blockLength, layout.blocks * layout.blockLength);
-    const inMemory = job.weights instanceof Uint8Array ? job.weights : null;
-    const held = inMemory && this.#heap.offsetOf(inMemory);
-    const plan = planUnits(
-      {
-        rows,
-        columns,
-        columnsOrder: job.order === "columns",
-        weightBytes: WEIGHT_BYTES[job.weightType],
-        blocks: layout.blocks,
-        blockLength: layout.blockLength,
-      },
-      job.method,
-      inMemory === null,
-    );
-    // One piece of the heap for all that a job needs.
-    const places = placesOf({
-      record: JOB_BYTES,
-      statistics: plan.units * UNIT_STATISTICS * 8,
-      steps: steps.byteLength,
-      shares: shares?.byteLength ?? 0,
-      codes: layout.codeBytes,
-      scales: layout.scaleBytes,
-      zeroPoints: zeroPointBytes,
-      weights: inMemory && held === null ? inMemory.byteLength : 0,
-    });
-    const start = this.#heap.allocate(places.byteLength);
-    if (start === null) throw outOfMemory(places.byteLength);
-    const release = () => this.#heap.free(start);
+    if (rows === 0 || columns === 0) return emptyResult(job, layout);
+    const prepared = prepareJob(this.#heap, this.#powers, job, layout);
     try {
-      const at = places.from(start);
-      const put = (offset: number, array: Float32Array | Int16Array | Uint8Array) =>
-        this.#heap.bytes(offset, array.byteLength)
-          .set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
-      put(at.steps, steps);
-      if (shares) put(at.shares, shares);
-      if (inMemory && held === null) put(at.weights, inMemory);
-      const { codes, scales, zeroPoints, statistics } = at;
-      this.#heap.bytes(statistics, plan.units * UNIT_STATISTICS * 8).fill(0);
-      writeJob(this.#heap.bytes(at.record, JOB_BYTES), {
-        rows,
-        columns,
-        columnsOrder: plan.columnsOrder ? 1 : 0,
-        weightType: WEIGHT_TYPE_NUMBERS[job.weightType],
-        bits: format.bits,
-        symmetric: format.symmetric ? 1 : 0,
-        blockLength: layout.blockLength,
-        blocks: layout.blocks,
-        wideScales: format.scaleType === "float32" ? 1 : 0,
-        method: METHOD_NUMBERS[job.method],
-        shares: shares ? at.shares : 0,
-        measure: job.measure ? samplingOf(job.method, rows * layout.blocks) : 0,
-        codes,
-        scales,
-        zeroPoints: format.symmetric ? 0 : zeroPoints,
-        steps: at.steps,
-        stepCount: count,
-        staged: format.blockSize === 0 ? 0 : 1,
-        powers: this.#powers,
-        weights: inMemory ? held ?? at.weights : 0,
-        pitch: plan.columnsOrder ? rows : columns,
-        unitRows: plan.unitRows,
-        unitBlocks: plan.unitBlocks,
-        units: plan.units,
-        statistics,
-        taken: 0,
-      });
-      await this.#run(at.record, plan, inMemory ? null : job.weights as FileMatrix);
-      const sums = new Float64Array(
-        this.#heap.memory.buffer,
-        statistics,
-        plan.units * UNIT_STATISTICS,
-      );
-      const total = (field: number) => {
-        let sum = 0;
-        for (let i = field; i < sums.length; i += UNIT_STATISTICS) sum += sums[i]!;
-        return sum;
-      };
-      // What the sample stands for.
-      const share = job.measure ? (rows * layout.blocks) / total(5) : 0;
-      return {
-        codes: this.#heap.bytes(codes, layout.codeBytes),
-        scales: this.#heap.bytes(scales, layout.scaleBytes),
-        zeroPoints: format.symmetric ? null : this.#heap.bytes(zeroPoints, zeroPointBytes),
-        nonFinite: total(3),
-        saturated: total(4),
-        ...(job.measure
-          ? { error: { signal: share * total(0), noise: share * total(1), dot: share * total(2) } }
-          : {}),
-        release,
-      };
+      await this.#run(prepared);
+      return resultOf(this.#heap, job, layout, prepared);
     } catch (error) {
-      release();
+      prepared.release();
       throw error;
     }
   }
 
-  /** Has as many workers as there are units work on the job of `record`. */
-  #run(record: number, plan: UnitPlan, matrix: FileMatrix | null): Promise<void> {
+  /** Has as many workers as there are units work on a job. */
+  #run({ at: { record }, plan, matrix }: PreparedJob): Promise<void> {
     const id = this.#jobs++;
     const file = matrix && { matrix, plan };
     const workers = Math.min(plan.units, this.#workers.length);
@@ -353,34 +255,4 @@ class WasmEngine implements Engine {
   dispose(): void {
     this.#fail("The wasm engine was disposed of.");
   }
-}
-
-/**
- * One of how many blocks is measured. Rounding is so fast that measuring all of it would take as
- * long again; 8,192 blocks or more tell the SQNR to a few hundredths of a decibel.
- */
-function samplingOf(method: Method, blocks: number): number {
-  let sampling = 1;
-  while (method === "rtn" && sampling < 32 && blocks >= 16384 * sampling) sampling *= 2;
-  return sampling;
-}
-
-function outOfMemory(byteLength: number): EngineFault {
-  return new EngineFault(`The wasm engine has no ${byteLength} bytes of memory left.`);
-}
-
-function emptyResult(
-  job: Omit<QuantizeJob, "weights">,
-  scaleBytes: number,
-  zeroPointBytes: number,
-): QuantizeResult {
-  return {
-    codes: new Uint8Array(0),
-    scales: new Uint8Array(scaleBytes),
-    zeroPoints: job.format.symmetric ? null : new Uint8Array(zeroPointBytes),
-    nonFinite: 0,
-    saturated: 0,
-    ...(job.measure ? { error: { signal: 0, noise: 0, dot: 0 } } : {}),
-    release: () => {},
-  };
 }
