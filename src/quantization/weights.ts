@@ -154,8 +154,10 @@ export function quoted(node: Node): string {
 /** The use as it can be rewritten given the weight's matrix: a product or a lookup along it. */
 function withAgreement(use: WeightUse, tensor: Tensor, view: MatrixView): WeightUse {
   if (use.kind === "float") return use;
-  // What takes the place of a node gives a value of the same name.
-  if ((use.node.outputs[0] ?? "") === "") return { ...use, kind: "float" };
+  // What takes the place of a node reads its other operand and gives a value of the same name.
+  const { inputs, outputs } = use.node;
+  const operands = [inputs[use.kind === "gather" ? 1 : 0], outputs[0]];
+  if (operands.some((name) => (name ?? "") === "")) return { ...use, kind: "float" };
   const { dims, strides, whole } = use.view;
   const columnStride = view.order === "rows" ? 1 : view.rows;
   const rowStride = view.order === "rows" ? view.columns : 1;
