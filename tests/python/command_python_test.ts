@@ -144,7 +144,7 @@ Deno.test("what --verify lacks shows before the export", async () => {
         args: [
           ...["run", "-q", "--no-prompt", "--no-check", "--frozen", "-P=convert-python"],
           ...[
-            "--deny-run=deno",
+            "--allow-run=uv,bwrap",
             `--allow-read=.,${folder}`,
             `--allow-write=.,${folder}`,
             "main.ts",
