@@ -48,13 +48,15 @@ function codesOf(x: v128, steps: v128, lowest: v128, top: v128): v128 {
 }
 
 /**
- * Sums of two candidates of a quad over the first `count` integers of chunk `chunk`, into PARTS: A of
- * both, then B of both, as i32. A is the sum of shares times integers times codes, B of shares times
- * squares of codes.
+ * Tries two candidates of a quad on the first `count` integers of chunk `chunk`. Their sums go into PARTS,
+ * rounded: A of both, then B of both. A is the sum of shares times integers times codes, B of shares times
+ * squares of codes. With `keep` the better one of both and the best so far is kept, as by
+ * {@link keepBetter}: what lies at `field` becomes `value` or `otherValue`, and the first counts only where
+ * `mask` is all ones.
  */
 // @ts-ignore: decorator
 @inline
-export function sumPair(
+export function tryPair(
   quad: usize,
   chunk: u32,
   count: u32,
@@ -62,6 +64,11 @@ export function sumPair(
   lowest: v128,
   otherSteps: v128,
   otherLowest: v128,
+  keep: bool,
+  mask: v128,
+  value: v128,
+  otherValue: v128,
+  field: usize,
 ): void {
   const top = i16x8.add(lowest, highestCode());
   const otherTop = i16x8.add(otherLowest, highestCode());
@@ -99,17 +106,38 @@ export function sumPair(
       at += 16;
     }
   }
-  v128.store(scratch, a, PARTS);
-  v128.store(scratch, otherA, PARTS + 16);
-  v128.store(scratch, b, PARTS + 32);
-  v128.store(scratch, otherB, PARTS + 48);
+  const sumA = f32x4.convert_i32x4_s(a);
+  const sumB = f32x4.convert_i32x4_s(b);
+  const otherSumA = f32x4.convert_i32x4_s(otherA);
+  const otherSumB = f32x4.convert_i32x4_s(otherB);
+  v128.store(scratch, sumA, PARTS);
+  v128.store(scratch, sumB, PARTS + 32);
+  if (!keep) {
+    v128.store(scratch, otherSumA, PARTS + 16);
+    v128.store(scratch, otherSumB, PARTS + 48);
+    return;
+  }
+  const state = scratch + quad;
+  let bestA = v128.load(state, BEST_A);
+  let bestB = v128.load(state, BEST_B);
+  let best = v128.load(state + field);
+  // With a sum of zero a candidate is never better.
+  const counted = v128.and(sumA, mask);
+  const better = isBetter(counted, sumB, bestA, bestB);
+  bestA = select(counted, bestA, better);
+  bestB = select(sumB, bestB, better);
+  best = select(value, best, better);
+  const otherBetter = isBetter(otherSumA, otherSumB, bestA, bestB);
+  v128.store(state, select(otherSumA, bestA, otherBetter), BEST_A);
+  v128.store(state, select(otherSumB, bestB, otherBetter), BEST_B);
+  v128.store(state + field, select(otherValue, best, otherBetter));
 }
 
-/** A sum of {@link sumPair}, rounded. */
+/** A sum of {@link tryPair}. */
 // @ts-ignore: decorator
 @inline
 export function pairSum(offset: usize): v128 {
-  return f32x4.convert_i32x4_s(v128.load(scratch + offset, PARTS));
+  return v128.load(scratch + offset, PARTS);
 }
 
 /** Nothing is selected: an error of all there is, with the steps of the plain scale. */
@@ -131,49 +159,21 @@ export function keepBetter(quad: usize, a: v128, b: v128, value: v128, field: us
   const at = scratch + quad;
   const bestA = v128.load(at, BEST_A);
   const bestB = v128.load(at, BEST_B);
-  const square = f32x4.mul(a, a);
-  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(f32x4.mul(bestA, bestA), b));
+  const better = isBetter(a, b, bestA, bestB);
   v128.store(at, select(a, bestA, better), BEST_A);
   v128.store(at, select(b, bestB, better), BEST_B);
   v128.store(at + field, select(value, v128.load(at + field), better));
   return better;
 }
 
-/**
- * The same of both candidates whose sums {@link sumPair} left, one after the other; the first counts
- * only where `mask` is all ones.
- */
+/** All ones where codes of the sums `a` and `b` leave less error than those of the best. */
 // @ts-ignore: decorator
 @inline
-export function keepBetterOfPair(
-  quad: usize,
-  mask: v128,
-  value: v128,
-  otherValue: v128,
-  field: usize,
-): void {
-  const at = scratch + quad;
-  let bestA = v128.load(at, BEST_A);
-  let bestB = v128.load(at, BEST_B);
-  let best = v128.load(at + field);
-  // With a sum of zero a candidate is never better.
-  const a = v128.and(pairSum(0), mask);
-  const b = pairSum(32);
-  const square = f32x4.mul(a, a);
-  const better = f32x4.gt(f32x4.mul(square, bestB), f32x4.mul(f32x4.mul(bestA, bestA), b));
-  bestA = select(a, bestA, better);
-  bestB = select(b, bestB, better);
-  best = select(value, best, better);
-  const otherA = pairSum(16);
-  const otherB = pairSum(48);
-  const otherSquare = f32x4.mul(otherA, otherA);
-  const otherBetter = f32x4.gt(
-    f32x4.mul(otherSquare, bestB),
-    f32x4.mul(f32x4.mul(bestA, bestA), otherB),
+function isBetter(a: v128, b: v128, bestA: v128, bestB: v128): v128 {
+  return f32x4.gt(
+    f32x4.mul(f32x4.mul(a, a), bestB),
+    f32x4.mul(f32x4.mul(bestA, bestA), b),
   );
-  v128.store(at, select(otherA, bestA, otherBetter), BEST_A);
-  v128.store(at, select(otherB, bestB, otherBetter), BEST_B);
-  v128.store(at + field, select(otherValue, best, otherBetter));
 }
 
 /** The lanes of `a` where `mask` is all ones, those of `b` where it is zeros. */

@@ -2,7 +2,7 @@
  * Least squared error: every candidate's codes are judged at their own best scale, the winner's best
  * scale is stored, and its error is compared with that of rounding to nearest.
  */
-import { beginSelection, isZeroPoint, keepBetter, lowestCodes, pairSum, stepsAt, sumPair } from "./candidates.ts";
+import { beginSelection, isZeroPoint, keepBetter, lowestCodes, pairSum, stepsAt, tryPair } from "./candidates.ts";
 import { isClamped, storedScale } from "./float.ts";
 import {
   beginIntegers,
@@ -84,10 +84,11 @@ function candidateLowest(quad: usize, index: u32): v128 {
 /** Adds the sums of one chunk for all candidates; those of an odd last one twice. */
 function sumCandidates(quad: usize, chunk: u32): void {
   const count = candidateCount();
+  const nothing = i32x4.splat(0);
   let sums = scratch + SUMS + quad;
   for (let index: u32 = 0; index < count; index += 2) {
     const other = min(index + 1, count - 1);
-    sumPair(
+    tryPair(
       quad,
       chunk,
       chunkLength(chunk),
@@ -95,6 +96,11 @@ function sumCandidates(quad: usize, chunk: u32): void {
       candidateLowest(quad, index),
       candidateSteps(quad, other),
       candidateLowest(quad, other),
+      false,
+      nothing,
+      nothing,
+      nothing,
+      0,
     );
     accumulate(chunk, sums, pairSum(0));
     accumulate(chunk, sums + 64, pairSum(32));

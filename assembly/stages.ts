@@ -8,11 +8,10 @@ import {
   codesOfEnds,
   highestCode,
   isZeroPoint,
-  keepBetterOfPair,
   lowestCodes,
   pairSum,
   stepsAt,
-  sumPair,
+  tryPair,
 } from "./candidates.ts";
 import { BEST_A, BEST_B, BEST_LOWEST, BEST_STEPS, PLAIN_STEPS, SUM_0, SUM_1 } from "./job.ts";
 import { chunkLength, job, quads, scratch } from "./strip.ts";
@@ -41,8 +40,20 @@ export function searchInStages(): void {
 /** Tries two candidates of a quad with the zero points of rounding to nearest. */
 function trySteps(quad: usize, steps: v128, otherSteps: v128): void {
   const lowest = v128.load(scratch + quad, BEST_LOWEST);
-  sumPair(quad, 0, chunkLength(0), steps, lowest, otherSteps, lowest);
-  keepBetterOfPair(quad, i32x4.splat(-1), steps, otherSteps, BEST_STEPS);
+  tryPair(
+    quad,
+    0,
+    chunkLength(0),
+    steps,
+    lowest,
+    otherSteps,
+    lowest,
+    true,
+    i32x4.splat(-1),
+    steps,
+    otherSteps,
+    BEST_STEPS,
+  );
 }
 
 /**
@@ -70,6 +81,18 @@ function tryNeighbours(quad: usize): void {
     i16x8.add(steps, distance),
     grows,
   );
-  sumPair(quad, 0, chunkLength(0), steps, otherLowest, otherSteps, lowest);
-  keepBetterOfPair(quad, isZeroPoint(otherLowest), otherLowest, lowest, BEST_LOWEST);
+  tryPair(
+    quad,
+    0,
+    chunkLength(0),
+    steps,
+    otherLowest,
+    otherSteps,
+    lowest,
+    true,
+    isZeroPoint(otherLowest),
+    otherLowest,
+    lowest,
+    BEST_LOWEST,
+  );
 }
