@@ -60,7 +60,7 @@ export interface ProcessSession extends Session {
 
 // The build puts this file and the packages where these paths are right too.
 const CHILD = fileURLToPath(new URL("./runtime_child.ts", import.meta.url));
-const PACKAGES = fileURLToPath(new URL("../../node_modules", import.meta.url));
+const LIBRARY = fileURLToPath(new URL("../../node_modules/onnxruntime-node", import.meta.url));
 
 const DTYPE = z.custom<HostType>((name) => typeof name === "string" && isHostType(name));
 const PORTS = z.array(z.object({
@@ -225,13 +225,8 @@ class Dialog implements AsyncDisposable {
     const child = startBytes({
       program: denoProgram(),
       args: [
-        ...["run", "--quiet", "--no-prompt", "--no-remote"],
-        // A comma is doubled in a list of paths.
-        ...[
-          `--allow-ffi=${PACKAGES.replaceAll(",", ",,")}`,
-          "--allow-env=ORT_DISABLE_TELEMETRY,XDG_RUNTIME_DIR",
-          CHILD,
-        ],
+        ...["run", "--quiet", "--no-prompt", "--no-remote", `--allow-ffi=${libraryFolder()}`],
+        ...["--allow-env=ORT_DISABLE_TELEMETRY,XDG_RUNTIME_DIR", CHILD],
       ],
       inheritEnv: [...DENO_VARIABLES, "XDG_RUNTIME_DIR"],
       install:
@@ -324,6 +319,18 @@ class Dialog implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#child[Symbol.asyncDispose]();
   }
+}
+
+/** The folder of ONNX Runtime for a list of paths, where a comma is doubled. */
+function libraryFolder(): string {
+  let folder = LIBRARY;
+  try {
+    // In the repository it is a link.
+    folder = Deno.realPathSync(LIBRARY);
+  } catch {
+    // Where it is not, or may not be looked for, the process tells what it lacks.
+  }
+  return folder.replaceAll(",", ",,");
 }
 
 function isKind<Kind extends Told["kind"]>(

@@ -201,7 +201,7 @@ Deno.test("the process may load ONNX Runtime and nothing else, and ends with its
       const ended = started.output();
       const found = await processes("args", started.pid) as { pid: number; args: string[] };
       assert.deepEqual(found.args.filter((arg) => arg.startsWith("--allow")), [
-        `--allow-ffi=${ROOT}/node_modules`,
+        `--allow-ffi=${Deno.realPathSync(`${ROOT}/node_modules/onnxruntime-node`)}`,
         "--allow-env=ORT_DISABLE_TELEMETRY,XDG_RUNTIME_DIR",
       ]);
       started.kill(signal);
