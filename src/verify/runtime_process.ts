@@ -225,7 +225,7 @@ class Dialog implements AsyncDisposable {
     const child = startBytes({
       program: denoProgram(),
       args: [
-        ...["run", "--quiet", "--no-prompt", "--no-remote", `--allow-ffi=${libraryFolder()}`],
+        ...["run", "--quiet", "--no-prompt", "--no-remote", permissionToLoad()],
         ...["--allow-env=ORT_DISABLE_TELEMETRY,XDG_RUNTIME_DIR", CHILD],
       ],
       inheritEnv: [...DENO_VARIABLES, "XDG_RUNTIME_DIR"],
@@ -321,8 +321,8 @@ class Dialog implements AsyncDisposable {
   }
 }
 
-/** The folder of ONNX Runtime for a list of paths, where a comma is doubled. */
-function libraryFolder(): string {
+/** Permission to load the native code of ONNX Runtime; of any where a list can't hold its path. */
+function permissionToLoad(): string {
   let folder = LIBRARY;
   try {
     // In the repository it is a link.
@@ -330,7 +330,7 @@ function libraryFolder(): string {
   } catch {
     // Where it is not, or may not be looked for, the process tells what it lacks.
   }
-  return folder.replaceAll(",", ",,");
+  return folder.includes(",") ? "--allow-ffi" : `--allow-ffi=${folder}`;
 }
 
 function isKind<Kind extends Told["kind"]>(
