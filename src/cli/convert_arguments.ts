@@ -26,6 +26,7 @@ import {
   memorySize,
   positiveInteger,
   precision,
+  workers,
 } from "./option_values.ts";
 
 /** `modelcast convert`, checked for form. */
@@ -139,7 +140,7 @@ function addEngine(command: Command): void {
       choice("--engine <name>", "what does the work", ["auto", "webgpu", "wasm", "reference"])
         .default("auto"),
     )
-    .option("--workers <n>", "threads of the wasm engine (default: one a core)", positiveInteger)
+    .option("--workers <n>", "threads of the wasm engine (default: one a core)", workers)
     .option("--allow-inexact", "use a GPU whose arithmetic fails the self-test");
 }
 

@@ -1,6 +1,6 @@
 /** Values of options, read from what a person typed; a wrong one is answered with the nearest right one. */
 import { Option } from "commander";
-import { type Precision, PRECISIONS } from "../converters/options.ts";
+import { MOST_WORKERS, type Precision, PRECISIONS } from "../converters/options.ts";
 import { InputError, nearestNames } from "../error.ts";
 import { BLOCK_SIZES, type BlockSize } from "../formats.ts";
 import { type Dtype, parseDtype } from "../layout/dtypes.ts";
@@ -53,8 +53,14 @@ export function dtypes(value: string): readonly Dtype[] {
   return value.split(",").map((name) => parseDtype(name.trim()));
 }
 
-/** The name of a precision, or another spelling of one. */
-export function precision(value: string): Precision {
+/** The name of a precision, or another spelling of one; `previous` is one that was given before. */
+export function precision(value: string, previous?: Precision): Precision {
+  if (previous !== undefined) {
+    throw new InputError(
+      "Cannot read the command line: --precision is given twice. Give it once, or " +
+        "--all-precisions for every one.",
+    );
+  }
   const name = PRECISION_ALIASES[value.toLowerCase()] ?? value.toLowerCase();
   if ((PRECISIONS as readonly string[]).includes(name)) return name as Precision;
   const bits = /^(?:int|q|uint)?([0-9]{1,3})(?:[- ]?bits?)?$/.exec(name)?.[1];
@@ -87,6 +93,16 @@ export function positiveInteger(value: string): number {
   if (/^[1-9][0-9]{0,8}$/.test(value)) return Number(value);
   throw new InputError(
     `Cannot read the command line: "${value}" is not a positive whole number. Give one, such as 2.`,
+  );
+}
+
+/** A number of threads. */
+export function workers(value: string): number {
+  const count = positiveInteger(value);
+  if (count <= MOST_WORKERS) return count;
+  throw new InputError(
+    `Cannot read --workers "${value}": there can be no more than ${MOST_WORKERS}. Leave it out for ` +
+      "one a core.",
   );
 }
 

@@ -93,6 +93,9 @@ export interface OutputOptions {
   readonly storeFloats?: boolean;
 }
 
+/** Threads that may be asked for: each takes 8 MB, and a process has room for so many only. */
+export const MOST_WORKERS = 256;
+
 /** How the weights are quantized; none of it changes the output's bytes. */
 export interface EngineOptions {
   readonly engine: "auto" | EngineName;

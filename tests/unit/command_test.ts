@@ -62,6 +62,8 @@ Deno.test("help and version are answers, usage errors are errors", async () => {
     [["convert", "--source", "a.onnx", "--output", "b.onnx", "--precision", "int5"], /"8bit"/],
     [["convert", "--source", "a.onnx", "--output", "b", "--block-size", "48"], /16, 32, 64/],
     [["convert", "--source", "a.onnx", "--output", "b", "--workers", "-1"], /"-1"/],
+    [["convert", "--source", "a.onnx", "--output", "b", "--workers", "257"], /no more than 256/],
+    [["convert", "--source", "a", "--precision", "4bit", "--precision", "8bit"], /given twice/],
     [["convert", "--source", "a", "--output", "b.onnx", "--python", ""], /--python is empty/],
     [["convert", "--source", "a", "--output", "b.onnx", "--model-type", ""], /--model-type is/],
     [["convert", "--source", "a.onnx", "--output", "b.pt", "--precision", "4bit"], /"b\.pt"/],

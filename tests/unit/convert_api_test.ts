@@ -30,6 +30,7 @@ Deno.test("options of the wrong kind are an error in the result, not a thrown on
         { ...paths, blockSize: "32" },
         /"blockSize" .*: expected one of 16\|32.*"channel"\|"tensor"/,
       ],
+      [{ ...paths, workers: 257 }, /"workers" can't be used: Too big: expected number to be <=256/],
       [{ ...paths, dims: { batch: "1" } }, /"dims\.batch" .*: expected number, received string/],
       [5, /"modelPath" can't be used: expected string, received undefined/],
       [null, /"modelPath"/],
