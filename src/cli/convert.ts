@@ -4,6 +4,7 @@ import type { ConversionResult, StepReport } from "../converters/converter.ts";
 import { formatStep, printableJson } from "../report.ts";
 import type { ConvertArguments } from "./convert_arguments.ts";
 import { untilInterrupted } from "./signals.ts";
+import { printResult } from "./streams.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 
 /** Runs the command; returns the exit code. Throws what the conversion failed of. */
@@ -25,7 +26,7 @@ function print(
 ): void {
   if (options.json) {
     const { success, outputPath, error, files, steps } = result;
-    console.log(
+    printResult(
       printableJson({ success, outputPath, error: error?.message ?? null, files, steps }),
     );
     return;

@@ -12,6 +12,7 @@ import { StagingFolder } from "../onnx/staging.ts";
 import { alignColumns, formatBytes, formatStep, printableJson } from "../report.ts";
 import type { LayoutArguments } from "./convert_arguments.ts";
 import { untilInterrupted } from "./signals.ts";
+import { printResult } from "./streams.ts";
 import { makeReporter, type Reporter } from "./terminal.ts";
 
 /** Runs the command; returns the exit code. Throws what it failed of. */
@@ -22,7 +23,7 @@ export async function layoutCommand(options: LayoutArguments): Promise<number> {
     if (options.json && error instanceof ModelcastError) {
       const { outputPath } = options.request;
       const told = { success: false, outputPath, error: error.message, files: [], steps: [] };
-      console.log(printableJson(told));
+      printResult(printableJson(told));
     }
     throw error;
   }
@@ -144,7 +145,7 @@ function print(
   const { output, files, models } = result;
   if (options.json) {
     const paths = files.map((name) => join(output, name));
-    console.log(
+    printResult(
       printableJson({
         success: true,
         outputPath: output,

@@ -4,6 +4,7 @@
  */
 import { ModelcastError } from "../error.ts";
 import { parseArguments } from "./arguments.ts";
+import { printAside, printResult } from "./streams.ts";
 
 /**
  * Runs the command that `args` name and returns the exit code: 0 success, 1 a bug, 2 bad input or
@@ -14,7 +15,7 @@ export async function run(args: readonly string[]): Promise<number> {
     const command = await parseArguments(args);
     switch (command.kind) {
       case "print":
-        (command.exitCode === 0 ? console.log : console.error)(command.text.trimEnd());
+        (command.exitCode === 0 ? printResult : printAside)(command.text.trimEnd());
         return command.exitCode;
       case "convert":
         return await (await import("./convert" + ".ts") as typeof import("./convert.ts"))
@@ -66,7 +67,7 @@ async function say(text: string): Promise<void> {
   } catch (error) {
     if (!isRefusal(error)) throw error;
   }
-  console.error(text.split("\n").map((line) => printable(withoutLength(line))).join("\n  "));
+  printAside(text.split("\n").map((line) => printable(withoutLength(line))).join("\n  "));
 }
 
 /** Characters of a word, and of a line: a path is shorter, and a name in a model may have any number. */

@@ -4,6 +4,7 @@
  * report alone.
  */
 import { formatBytes, printable } from "../report.ts";
+import { printAside, printResult } from "./streams.ts";
 
 /** Where a command reports to. */
 export interface Reporter {
@@ -31,11 +32,11 @@ export async function makeReporter(
     ? await progressBar()
     : progressLines();
   return {
-    line: (text) => options.quiet || console.log(printable(text)),
-    note: (text) => options.quiet || options.json || console.error(printable(text)),
-    warn: (text) => options.quiet || console.error(printable(`warning: ${text}`)),
+    line: (text) => options.quiet || printResult(printable(text)),
+    note: (text) => options.quiet || options.json || printAside(printable(text)),
+    warn: (text) => options.quiet || printAside(printable(`warning: ${text}`)),
     progress: progress.update,
-    stage: stages((text) => options.quiet || options.json || console.error(printable(text))),
+    stage: stages((text) => options.quiet || options.json || printAside(printable(text))),
     endProgress: progress.end,
   };
 }
@@ -117,7 +118,7 @@ function progressLines(): ProgressDisplay {
       if (tenth === lastTenth || now - lastTime < 1000) return;
       lastTenth = tenth;
       lastTime = now;
-      console.error(
+      printAside(
         `converted ${formatBytes(done)} of ${formatBytes(total)}` +
           formatRate(", ", done, now - started) + formatLeft(", ", done, total, now - started),
       );

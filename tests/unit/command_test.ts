@@ -78,6 +78,30 @@ Deno.test("help and version are answers, usage errors are errors", async () => {
   }
 });
 
+Deno.test("streams that can't be written are no bug, and no reason to give up", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  await withSource(async (source, output, folder) => {
+    const args = ["convert", "--source", source, "--output", output, ...FOUR_BITS];
+    for (const more of [[], ["--json"]]) {
+      const unread = await command([...args, ...more], { folder, shell: "exec >/dev/full" });
+      ended(unread, 2);
+      assert.match(unread.stderr, /^error: Cannot print the result: No space left on device/m);
+      assert.ok(Deno.statSync(output).isFile);
+      Deno.removeSync(output);
+    }
+    ended(await command(["--help"], { folder, shell: "exec >/dev/full" }), 2);
+    const unheard = await command([...args, "--exclude", "*"], {
+      folder,
+      shell: "exec 2>/dev/full",
+    });
+    ended(unheard, 0);
+    assert.match(unheard.stdout, /^wrote /m);
+    const absent = ["convert", "--source", `${source}.absent`, "--output", output, ...FOUR_BITS];
+    ended(await command(absent, { folder, shell: "exec 2>/dev/full" }), 2);
+  });
+});
+
 Deno.test("the report is on stdout, chatter on stderr, JSON alone where asked", async () => {
   await withSource(async (source, output, folder) => {
     const plain = await convertCommand(source, output, ...FOUR_BITS);
