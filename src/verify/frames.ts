@@ -5,9 +5,9 @@
  * A frame is the byte lengths of its header and of its body as two float64, the header as JSON, and the
  * body: the elements of the tensors that the header describes, in order. Each part is padded to 8 bytes.
  */
-import { elementBytes, type HostTensor, isHostType, viewBytes } from "./values.ts";
 import { elementCount } from "../ir.ts";
-import type { Library, Port } from "./session.ts";
+import type { Port, RuntimeBuild } from "./session.ts";
+import { elementBytes, type HostTensor, isHostType, viewBytes } from "./values.ts";
 
 /** A named tensor; strings are in the header, other elements in the body. */
 export interface TensorHeader {
@@ -40,7 +40,7 @@ export type Request =
 
 /** What it answers; `ready` comes unasked when ONNX Runtime is loaded. */
 export type Answer =
-  | ({ readonly kind: "ready" } & Library)
+  | ({ readonly kind: "ready" } & RuntimeBuild)
   | {
     readonly kind: "opened";
     readonly inputs: readonly Port[];
@@ -62,7 +62,7 @@ export interface Frame {
 /** Bytes that a header may take: what is longer is no frame. */
 const MOST_HEADER = 2 ** 30;
 
-/** The bytes of a frame, in pieces; `body` is their lengths' sum and the padding's. */
+/** The bytes of a frame, in pieces; `parts` are those of its body, each padded. */
 export function* frameParts(
   header: Request | Answer,
   parts: readonly Uint8Array[] = [],

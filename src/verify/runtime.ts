@@ -10,9 +10,9 @@ import { MissingToolError } from "../error.ts";
 import { withRuntimeFolder } from "../hardware.ts";
 import {
   checkProvider,
-  type Library as Described,
   type ModelSource,
   type Port,
+  type RuntimeBuild,
   RuntimeFault,
   type Session,
 } from "./session.ts";
@@ -21,7 +21,7 @@ import { type HostTensor, isHostType } from "./values.ts";
 type Library = typeof import("onnxruntime-node");
 
 /** ONNX Runtime, loaded. */
-export interface Runtime extends Described {
+export interface Runtime extends RuntimeBuild {
   readonly library: Library;
 }
 

@@ -14,9 +14,9 @@ import { makeProfileFolder, type Placement, type ProfileFolder } from "./placeme
 import {
   checkpoint,
   checkProvider,
-  type Library,
   type ModelSource,
   type Port,
+  type RuntimeBuild,
   RuntimeCrash,
   RuntimeFault,
   type Session,
@@ -32,7 +32,7 @@ export interface OpenOptions {
 }
 
 /** ONNX Runtime in a process of its own, which ends when this is disposed of. */
-export interface RuntimeProcess extends Library, AsyncDisposable {
+export interface RuntimeProcess extends RuntimeBuild, AsyncDisposable {
   /**
    * Opens `model` on `provider` alone; one model at a time. A process that has died is replaced.
    *
@@ -60,7 +60,7 @@ export interface ProcessSession extends Session {
 
 // The build puts this file and the packages where these paths are right too.
 const CHILD = fileURLToPath(new URL("./runtime_child.ts", import.meta.url));
-const LIBRARY = fileURLToPath(new URL("../../node_modules/onnxruntime-node", import.meta.url));
+const PACKAGES = fileURLToPath(new URL("../../node_modules", import.meta.url));
 
 const DTYPE = z.custom<HostType>((name) => typeof name === "string" && isHostType(name));
 const PORTS = z.array(z.object({
@@ -95,11 +95,11 @@ type Told = Exclude<Answer, { readonly message: string }>;
  */
 export async function startRuntime(signal?: AbortSignal): Promise<RuntimeProcess> {
   let dialog = await Dialog.start(signal);
-  const { library } = dialog;
+  const { build } = dialog;
   return {
-    ...library,
+    ...build,
     async open(model, provider, { scratch, calm = false } = {}) {
-      checkProvider(library, provider);
+      checkProvider(build, provider);
       if (dialog.ended) {
         await dialog[Symbol.asyncDispose]();
         dialog = await Dialog.start(signal);
@@ -202,19 +202,19 @@ class OpenedSession implements ProcessSession {
 
 /** Questions to the process, and its answers, in turns. */
 class Dialog implements AsyncDisposable {
-  readonly library: Library;
+  readonly build: RuntimeBuild;
   readonly #child: ByteChild;
   readonly #frames: FrameReader;
   readonly #signal: AbortSignal | undefined;
   #ended = false;
 
   private constructor(
-    library: Library,
+    build: RuntimeBuild,
     child: ByteChild,
     frames: FrameReader,
     signal: AbortSignal | undefined,
   ) {
-    this.library = library;
+    this.build = build;
     this.#child = child;
     this.#frames = frames;
     this.#signal = signal;
@@ -270,8 +270,7 @@ class Dialog implements AsyncDisposable {
     doing: string,
     parts: readonly Uint8Array[] = [],
   ): Promise<{ told: Extract<Told, { kind: Kind }>; body: Frame["body"] }> {
-    const answered = await this.#exchange(request, doing, parts);
-    const { told, body } = answered;
+    const { told, body } = await this.#exchange(request, doing, parts);
     switch (told.kind) {
       case "fault":
         throw new RuntimeFault(told.message);
@@ -300,7 +299,7 @@ class Dialog implements AsyncDisposable {
         return { told, body: frame.body };
       }
       const { code, stderr } = await this.#child.wait();
-      throw new RuntimeCrash(`${await endOf(code, stderr, this.#signal, ` while ${doing}`)}`);
+      throw new RuntimeCrash(await endOf(code, stderr, this.#signal, ` while ${doing}`));
     } catch (error) {
       this.#signal?.throwIfAborted();
       throw error;
@@ -323,10 +322,10 @@ class Dialog implements AsyncDisposable {
 
 /** Permission to load the native code of ONNX Runtime; of any where a list can't hold its path. */
 function permissionToLoad(): string {
-  let folder = LIBRARY;
+  let folder = PACKAGES;
   try {
-    // In the repository it is a link.
-    folder = Deno.realPathSync(LIBRARY);
+    // In the repository the package is a link.
+    folder = Deno.realPathSync(`${PACKAGES}/onnxruntime-node`);
   } catch {
     // Where it is not, or may not be looked for, the process tells what it lacks.
   }

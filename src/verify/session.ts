@@ -16,7 +16,7 @@ export interface Port {
 }
 
 /** What a build of ONNX Runtime says of itself. */
-export interface Library {
+export interface RuntimeBuild {
   readonly version: string;
   /** Names of the execution providers that it can be asked for. */
   readonly providers: readonly string[];
@@ -54,7 +54,7 @@ export class RuntimeCrash extends RuntimeFault {
 
 /** Throws an `InputError` for a provider that this build of ONNX Runtime does not know. */
 export function checkProvider(
-  { version, providers }: Library,
+  { version, providers }: RuntimeBuild,
   provider: string,
 ): void {
   if (!providers.includes(provider)) {
