@@ -36,6 +36,15 @@ export function judge(
         `${float.infinite.original}`,
     );
   }
+  // Where the original's become numbers, as many fewer are left.
+  const lost = float.nan.original + float.infinite.original -
+    float.nan.result - float.infinite.result;
+  if (lost >= 0 && float.nonFiniteMismatches > lost) {
+    failures.push(
+      `output "${name}": NaN or infinite values in other places than the original, or of another ` +
+        "sign",
+    );
+  }
   if (tolerance === null) return;
   if (isProbability && float.maxAbsError <= tolerance.probability) return;
   if (float.pooledRelativeL2 === null) {
@@ -57,6 +66,16 @@ export function warningsOf(
   const warnings = outputs.filter(({ collapsed }) => collapsed !== null).map(
     ({ name, collapsed }) => `output "${name}" has collapsed: ${collapsed}`,
   );
+  for (const { name, elements, float } of outputs) {
+    if (elements === 0) {
+      warnings.push(`output "${name}" has no elements on these inputs: nothing of it was compared`);
+    } else if (float !== null && float.nan.original + float.infinite.original === elements) {
+      warnings.push(
+        `output "${name}" of the original is NaN or infinite throughout on these inputs: nothing ` +
+          "of it was compared",
+      );
+    }
+  }
   placements.forEach((placement, index) => {
     const which = index === 0 ? "original" : "result";
     const { elsewhere, nodes } = placement;

@@ -1,5 +1,6 @@
 /** Comparison of outputs: the numbers, and the plain words for a collapse. */
 import assert from "node:assert/strict";
+import { judge, warningsOf } from "../../src/verify/judge.ts";
 import { difference, OutputComparator, ShapeMismatch } from "../../src/verify/metrics.ts";
 import type { HostTensor } from "../../src/verify/values.ts";
 import { defaultTolerance } from "../../src/verify/tolerance.ts";
@@ -49,6 +50,42 @@ Deno.test("equal outputs have no SQNR, silent originals no relative error", () =
   const silent = compare([f32([2], 0, 0), f32([2], 0, 1)]);
   assert.equal(silent.float!.relativeL2, null);
   assert.equal(compare([f32([0]), f32([0])]).equalShare, 1);
+});
+
+Deno.test("NaN and infinities that the original has not are failures, wherever it has others", () => {
+  const failuresOf = (original: number[], result: number[]) => {
+    const failures: string[] = [];
+    const dims = [original.length];
+    judge(compare([f32(dims, ...original), f32(dims, ...result)]), false, null, failures);
+    return failures;
+  };
+  const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
+  for (
+    const [original, result] of [
+      [[1, nan, inf, -inf], [1, nan, inf, -inf]],
+      [[1, nan, nan, 2], [1, nan, 3, 2]],
+      [[inf, nan], [1, 2]],
+    ] as const
+  ) assert.deepEqual(failuresOf([...original], [...result]), []);
+  for (
+    const [original, result, pattern] of [
+      [[1, 2], [1, nan], /1 NaN, the original has 0/],
+      [[1, nan, 2], [1, 2, nan], /in other places than the original, or of another sign/],
+      [[inf, 1], [-inf, 1], /of another sign/],
+      [[inf, nan, nan], [nan, 1, inf], /in other places/],
+    ] as const
+  ) {
+    const failures = failuresOf([...original], [...result]);
+    assert.equal(failures.length, 1, failures.join("\n"));
+    assert.match(failures[0]!, pattern);
+  }
+});
+
+Deno.test("an output of which nothing was compared is warned of", () => {
+  const warned = (original: HostTensor) => warningsOf([compare([original, original])], "cpu");
+  assert.deepEqual(warned(f32([2], NaN, 1)), []);
+  assert.match(warned(f32([2], NaN, -Infinity)).join(), /NaN or infinite throughout/);
+  assert.match(warned(f32([0, 3])).join(), /has no elements on these inputs: nothing of it was/);
 });
 
 Deno.test("types are compared by value, float16 by its numbers", () => {
