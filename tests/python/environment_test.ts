@@ -75,7 +75,7 @@ test("what a killed maker left is made anew", async (cache) => {
   await Deno.writeTextFile(`${cache}/wrong`, "killed");
   await using maker = start({
     program: "deno",
-    args: ["run", "--no-lock", "--quiet", "-A", "tests/python/confined/maker.ts", UV],
+    args: ["run", "--frozen", "--quiet", "-A", "tests/python/confined/maker.ts", UV],
     cwd: ROOT,
     env: { MODELCAST_CACHE: cache },
     inheritEnv: ["PATH", "HOME", "DENO_DIR"],

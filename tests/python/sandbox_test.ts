@@ -507,7 +507,7 @@ for (const sandbox of SANDBOXES) {
     await Deno.writeTextFile(path, "");
     await using parent = start({
       program: Deno.execPath(),
-      args: ["run", "--no-lock", "--quiet", "-A", PARENT, sandbox, PROGRAM]
+      args: ["run", "--frozen", "--quiet", "-A", PARENT, sandbox, PROGRAM]
         .concat(folders.writable, path),
       inheritEnv: ["PATH", "HOME", "DENO_DIR", "MODELCAST_CACHE"],
       install: "",
