@@ -4,11 +4,12 @@
  * float zero points.
  */
 import assert from "node:assert/strict";
+import { modelTensors } from "../../src/onnx/layout.ts";
 import { readModel } from "../../src/onnx/reader.ts";
 import { tensorBytes } from "../../src/onnx/tensor.ts";
-import { columnImportance } from "../../src/quantization/importance.ts";
+import { ColumnImportance } from "../../src/quantization/importance.ts";
 import { Scopes } from "../../src/quantization/scopes.ts";
-import { findWeights } from "../../src/quantization/weights.ts";
+import { findWeights, type Weight } from "../../src/quantization/weights.ts";
 import { run } from "../../src/process.ts";
 import { ROOT } from "../../tests/install.ts";
 import { differenceRow, inTurns, type Part, type Row, timed } from "../harness.ts";
@@ -16,7 +17,7 @@ import { openEngine } from "./engine.ts";
 import { COMPARED, startRival } from "./rival.ts";
 import { miniLmPath } from "../../tests/real_models.ts";
 
-const TURNS = 15;
+const TURNS = 31;
 /** Milliseconds between the rival's turn and the next. */
 const REST = 100;
 const BAR = 50;
@@ -58,31 +59,24 @@ export const model: Part = {
         hqq,
       ]);
 
-      const jobs: {
-        bytes: Uint8Array;
-        rows: number;
-        columns: number;
-        order: "rows" | "columns";
-        importance: { importance?: Float32Array };
-      }[] = [];
+      // As the rival has it, the model is in memory, the weights where the engine wants them.
+      for (const { tensor } of modelTensors(scopes.model)) {
+        tensor.data = { kind: "memory", bytes: await tensorBytes(tensor) };
+      }
+      const jobs: { weight: Weight; bytes: Uint8Array }[] = [];
       for (const weight of products) {
         const values = await tensorBytes(weight.tensor);
         const { bytes } = await engine.allocate(values.length);
         bytes.set(values);
-        const { rows, columns, order } = weight.view;
-        // As in the conversion whose output is compared above.
-        const importance = await columnImportance(scopes, weight);
-        jobs.push({
-          bytes,
-          rows,
-          columns,
-          order,
-          importance: importance === null ? {} : { importance },
-        });
+        jobs.push({ weight, bytes });
       }
       const quantizeAll = () =>
-        timed(() =>
-          Promise.all(jobs.map(async ({ bytes, rows, columns, order, importance }) => {
+        timed(() => {
+          // As in the conversion whose output is compared above.
+          const columnImportance = new ColumnImportance(scopes);
+          return Promise.all(jobs.map(async ({ weight, bytes }) => {
+            const importance = await columnImportance.of(weight);
+            const { rows, columns, order } = weight.view;
             const result = await engine.quantize({
               weights: bytes,
               weightType: "float32",
@@ -91,12 +85,12 @@ export const model: Part = {
               order,
               format: { bits: 4, symmetric: false, blockSize: 32, scaleType: "float16" },
               method: "mse",
-              ...importance,
+              ...(importance === null ? {} : { importance }),
               measure: false,
             });
             result.release();
-          }))
-        );
+          }));
+        });
       const rivalAll = async () => {
         const seconds = await rival.quantizeModel(source, "hqq", null);
         // Its threads wait for more work by spinning, on the processors that the next turn needs.

@@ -20,7 +20,7 @@ import {
   type FloatConversionOptions,
   type FloatFill,
 } from "../quantization/float16.ts";
-import { columnImportance } from "../quantization/importance.ts";
+import { ColumnImportance } from "../quantization/importance.ts";
 import { blocksPastFloat16 } from "../quantization/overflow.ts";
 import {
   ELEMENT_BYTES,
@@ -98,10 +98,11 @@ export async function prepareTarget(
   const importance = new Map<Weight, Float32Array | null>();
   // Of 8 bits none counts: see `importanceOf`.
   if (options.method === "mse" && bits !== 8) {
+    const columns = new ColumnImportance(plan.scopes);
     for (const { weight, view } of plan.weights) {
       // A whole tensor as one block is seen as one row, in which columns are no channels.
       if (view.columns !== weight.view.columns) continue;
-      importance.set(weight, await columnImportance(plan.scopes, weight));
+      importance.set(weight, await columns.of(weight));
     }
   }
   const weights = applyPlan(model, plan).map((planned) => ({

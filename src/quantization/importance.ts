@@ -14,7 +14,7 @@
  * through the sublayers' weights. Predictions of what attention or an activation hands on did not
  * agree with measured energies: there are none.
  */
-import { elementCount, intAttribute, type Tensor } from "../ir.ts";
+import { elementCount, intAttribute, type Node, type Tensor } from "../ir.ts";
 import { tensorBytes } from "../onnx/tensor.ts";
 import { type Normalization, normalizationsOf } from "./normalizations.ts";
 import type { Scopes } from "./scopes.ts";
@@ -24,29 +24,101 @@ import { widen } from "./widen.ts";
 /** The energy of what is added to the stream between normalizations, as a share of the stream's. */
 const ADDED = 0.25;
 
-/**
- * The importance of each column of `weight`, with a mean of 1, where every operator that reads it is
- * a product with a normalization's result; else null.
- */
-export async function columnImportance(
-  scopes: Scopes,
-  weight: Weight,
-): Promise<Float32Array | null> {
-  const { batch, columns } = weight.view;
-  if (batch !== 1) return null;
-  const total = new Float64Array(columns);
-  for (const use of weight.uses) {
-    if (use.kind !== "matmul" || intAttribute(use.node, "transA", 0) !== 0) return null;
-    const chain = normalizationsOf(scopes, use.body, use.node.inputs[0] ?? "");
-    const importance = await importanceAfter(chain, columns);
-    if (importance === null) return null;
-    for (let i = 0; i < columns; i++) total[i]! += importance[i]!;
+/** The importance of the columns of a model's weights. What was read for one is kept for the next. */
+export class ColumnImportance {
+  readonly #scopes: Scopes;
+  readonly #constants = new Map<Tensor, Promise<Float32Array>>();
+  /** By the node whose result a normalization's is. */
+  readonly #energies = new Map<Node, Promise<Float64Array | null>>();
+
+  constructor(scopes: Scopes) {
+    this.#scopes = scopes;
   }
-  let sum = 0;
-  for (const value of total) sum += value;
-  const mean = sum / columns;
-  if (!(mean > 0 && mean < Infinity)) return null;
-  return Float32Array.from(total, (value) => value / mean);
+
+  /**
+   * The importance of each column of `weight`, with a mean of 1, where every operator that reads it
+   * is a product with a normalization's result; else null.
+   */
+  async of(weight: Weight): Promise<Float32Array | null> {
+    const { batch, columns } = weight.view;
+    if (batch !== 1) return null;
+    const total = new Float64Array(columns);
+    for (const use of weight.uses) {
+      if (use.kind !== "matmul" || intAttribute(use.node, "transA", 0) !== 0) return null;
+      const chain = normalizationsOf(this.#scopes, use.body, use.node.inputs[0] ?? "");
+      const energies = await this.#energiesAfter(chain, columns);
+      if (energies === null) return null;
+      for (let i = 0; i < columns; i++) total[i]! += energies[i]!;
+    }
+    let sum = 0;
+    for (const value of total) sum += value;
+    const mean = sum / columns;
+    if (!(mean > 0 && mean < Infinity)) return null;
+    return Float32Array.from(total, (value) => value / mean);
+  }
+
+  /** What the channels count for after the first of `chain`, which the others come before. */
+  async #energiesAfter(
+    chain: Generator<Normalization, void, void>,
+    channels: number,
+  ): Promise<Float64Array | null> {
+    const last = chain.next().value;
+    if (last === undefined) return null;
+    let found = this.#energies.get(last.node);
+    if (found === undefined) {
+      found = this.#follow([last, ...chain], channels);
+      this.#energies.set(last.node, found);
+    }
+    const energies = await found;
+    return energies?.length === channels ? energies : null;
+  }
+
+  /** What the channels count for after the first of `chain`, worked out; null where it is not known. */
+  async #follow(
+    chain: readonly Normalization[],
+    channels: number,
+  ): Promise<Float64Array | null> {
+    const known: Constants[] = [];
+    for (const normalization of chain) {
+      const constants = await this.#read(normalization, channels);
+      if (constants === null) break;
+      known.push(constants);
+    }
+    const [last] = known;
+    if (last === undefined) return null;
+    const even: Moments = {
+      mean: new Float64Array(channels),
+      variance: new Float64Array(channels).fill(1),
+    };
+    let moments = even;
+    for (const [i, constants] of known.toReversed().entries()) {
+      if (i > 0) moments = normalized(moments, constants.centered);
+      moments = transformed(moments, constants);
+    }
+    const alone = energies(transformed(even, last));
+    return energies(moments).map((energy, i) => energy * Math.sqrt(alone[i]!));
+  }
+
+  async #read(
+    { scale, bias, centered }: Normalization,
+    channels: number,
+  ): Promise<Constants | null> {
+    const scales = await this.#vector(scale, channels);
+    const biases = bias === null ? new Float32Array(channels) : await this.#vector(bias, channels);
+    return scales === null || biases === null ? null : { scale: scales, bias: biases, centered };
+  }
+
+  /** A constant's `length` elements, or null where it has others or is of no float type. */
+  async #vector(tensor: Tensor, length: number): Promise<Float32Array | null> {
+    const { dtype } = tensor;
+    if (!isWeightType(dtype) || elementCount(tensor.dims) !== length) return null;
+    let found = this.#constants.get(tensor);
+    if (found === undefined) {
+      found = tensorBytes(tensor).then((bytes) => widen(bytes, dtype));
+      this.#constants.set(tensor, found);
+    }
+    return await found;
+  }
 }
 
 /** A normalization with its constants read. */
@@ -60,32 +132,6 @@ interface Constants {
 interface Moments {
   readonly mean: Float64Array;
   readonly variance: Float64Array;
-}
-
-/** Importance of the channels after the first of `chain`, which the others come before. */
-async function importanceAfter(
-  chain: readonly Normalization[],
-  channels: number,
-): Promise<Float64Array | null> {
-  const known: Constants[] = [];
-  for (const normalization of chain) {
-    const constants = await read(normalization, channels);
-    if (constants === null) break;
-    known.push(constants);
-  }
-  const [last] = known;
-  if (last === undefined) return null;
-  const even: Moments = {
-    mean: new Float64Array(channels),
-    variance: new Float64Array(channels).fill(1),
-  };
-  let moments = even;
-  for (const [i, constants] of known.toReversed().entries()) {
-    if (i > 0) moments = normalized(moments, constants.centered);
-    moments = transformed(moments, constants);
-  }
-  const alone = energies(transformed(even, last));
-  return energies(moments).map((energy, i) => energy * Math.sqrt(alone[i]!));
 }
 
 function energies({ mean, variance }: Moments): Float64Array {
@@ -119,19 +165,4 @@ function transformed({ mean, variance }: Moments, { scale, bias }: Constants): M
     mean: mean.map((value, i) => value * scale[i]! + bias[i]!),
     variance: variance.map((value, i) => value * scale[i]! * scale[i]!),
   };
-}
-
-async function read(
-  { scale, bias, centered }: Normalization,
-  channels: number,
-): Promise<Constants | null> {
-  const scales = await vector(scale, channels);
-  const biases = bias === null ? new Float32Array(channels) : await vector(bias, channels);
-  return scales === null || biases === null ? null : { scale: scales, bias: biases, centered };
-}
-
-/** A constant's `length` elements, or null where it has others or is of no float type. */
-async function vector(tensor: Tensor, length: number): Promise<Float32Array | null> {
-  if (!isWeightType(tensor.dtype) || elementCount(tensor.dims) !== length) return null;
-  return widen(await tensorBytes(tensor), tensor.dtype);
 }

@@ -9,6 +9,8 @@ import type { Body, Scopes } from "./scopes.ts";
 
 /** A normalization over the last axis, with its constants. */
 export interface Normalization {
+  /** The node whose result is the normalization's. */
+  readonly node: Node;
   readonly scale: Tensor;
   readonly bias: Tensor | null;
   /** Whether the mean over the axis is taken off before. */
@@ -17,7 +19,6 @@ export interface Normalization {
 
 /** A normalization and the values whose sum it normalizes; none where they are not known. */
 interface Found {
-  readonly node: Node;
   readonly normalization: Normalization;
   readonly body: Body;
   readonly addends: readonly string[];
@@ -54,16 +55,18 @@ const MOST_NORMALIZATIONS = 64;
 
 /**
  * The normalizations that `name`, seen from `body`, has gone through: the one whose result it is,
- * the one before it on the stream, and so on. Empty where it is no normalization's result.
+ * the one before it on the stream, and so on. None where it is no normalization's result.
  */
-export function normalizationsOf(scopes: Scopes, body: Body, name: string): Normalization[] {
-  const result: Normalization[] = [];
+export function* normalizationsOf(
+  scopes: Scopes,
+  body: Body,
+  name: string,
+): Generator<Normalization, void, void> {
   let found = lastNormalization(scopes, body, name);
-  while (found !== null && result.length < MOST_NORMALIZATIONS) {
-    result.push(found.normalization);
+  for (let count = 0; found !== null && count < MOST_NORMALIZATIONS; count++) {
+    yield found.normalization;
     found = normalizedAddend(scopes, found);
   }
-  return result;
 }
 
 /** The normalization whose result `name` is. */
@@ -91,7 +94,7 @@ function normalizedAddend(scopes: Scopes, { body, addends }: Found): Found | nul
     const { node } = definition;
     const found = matched(scopes, definition.body, node);
     if (found !== null) {
-      if (result !== null && result.node !== found.node) return null;
+      if (result !== null && result.normalization.node !== found.normalization.node) return null;
       result = found;
     } else if (isPassing(node)) pending.push({ body: definition.body, name: node.inputs[0] ?? "" });
     else if (node.opType === "Add" && node.domain === "") {
@@ -122,8 +125,7 @@ function wholeNormalization(scopes: Scopes, body: Body, node: Node): Found | nul
   const bias = biasName === "" ? null : scopes.constant(body, biasName);
   if (biasName !== "" && bias === null) return null;
   return {
-    node,
-    normalization: { scale, bias, centered: operands.centered },
+    normalization: { node, scale, bias, centered: operands.centered },
     body,
     addends: operands.addends.map((operand) => node.inputs[operand] ?? ""),
   };
@@ -137,8 +139,7 @@ function decomposedNormalization(scopes: Scopes, body: Body, node: Node): Found 
   if (product === null || product.node.opType !== "Div" || product.node.domain !== "") return null;
   const input = centeredInput(scopes, product.body, product.node.inputs[0] ?? "");
   return {
-    node,
-    normalization: { scale: product.constant, bias: sum.constant, centered: true },
+    normalization: { node, scale: product.constant, bias: sum.constant, centered: true },
     body: input?.body ?? product.body,
     addends: input === null ? [] : [input.name],
   };

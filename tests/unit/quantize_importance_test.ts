@@ -10,7 +10,7 @@ import {
   type Model,
   type Node,
 } from "../../src/ir.ts";
-import { columnImportance } from "../../src/quantization/importance.ts";
+import { ColumnImportance } from "../../src/quantization/importance.ts";
 import { Scopes } from "../../src/quantization/scopes.ts";
 import { findWeights } from "../../src/quantization/weights.ts";
 
@@ -55,7 +55,7 @@ async function importanceIn(nodes: Node[]): Promise<Float32Array | null> {
   const scopes = new Scopes(modelOf(nodes));
   const weight = findWeights(scopes).weights.find(({ name }) => name === "w");
   assert(weight !== undefined);
-  return await columnImportance(scopes, weight);
+  return await new ColumnImportance(scopes).of(weight);
 }
 
 const normalized = (attributes: Attribute[] = []) =>
@@ -147,6 +147,26 @@ Deno.test("a residual stream carries what one normalization leaves to the next",
     await importanceIn([rms1!, biased, dropped, sum, rms2!, product("n")]),
     importanceOf(energiesOfTwo(false, [0, 0, 0, 0]), SQUARES),
   );
+});
+
+Deno.test("a normalization is read once for all weights that read its result", async () => {
+  const nodes = ["w", "v", "w2"].map((weight) =>
+    makeNode("MatMul", "", ["n", weight], [`of ${weight}`])
+  );
+  const model = modelOf([normalized(), ...nodes]);
+  const { initializers } = model.graph;
+  for (const name of ["v", "w2"]) initializers.push(constant(name, [K, 2], Array(2 * K).fill(1)));
+  const scopes = new Scopes(model);
+  const columnImportance = new ColumnImportance(scopes);
+  const { weights } = findWeights(scopes);
+  assert.equal(weights.length, 3);
+  const [first, ...others] = await Promise.all(weights.map((one) => columnImportance.of(one)));
+  assertClose(first!, EXPECTED);
+  const scale = initializers.find(({ name }) => name === "scale")!;
+  scale.data = { kind: "memory", bytes: new Uint8Array(0) };
+  for (const other of [...others, await columnImportance.of(weights[0]!)]) {
+    assert.deepEqual(other, first);
+  }
 });
 
 Deno.test("a stream that is not known counts as even", async () => {
