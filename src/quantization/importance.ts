@@ -54,7 +54,9 @@ export class ColumnImportance {
     for (const value of total) sum += value;
     const mean = sum / columns;
     if (!(mean > 0 && mean < Infinity)) return null;
-    return Float32Array.from(total, (value) => value / mean);
+    const importance = new Float32Array(columns);
+    for (let i = 0; i < columns; i++) importance[i] = total[i]! / mean;
+    return importance;
   }
 
   /** What the channels count for after the first of `chain`, which the others come before. */
@@ -86,17 +88,16 @@ export class ColumnImportance {
     }
     const [last] = known;
     if (last === undefined) return null;
-    const even: Moments = {
-      mean: new Float64Array(channels),
-      variance: new Float64Array(channels).fill(1),
-    };
+    const even = evenMoments(channels);
     let moments = even;
     for (const [i, constants] of known.toReversed().entries()) {
       if (i > 0) moments = normalized(moments, constants.centered);
       moments = transformed(moments, constants);
     }
     const alone = energies(transformed(even, last));
-    return energies(moments).map((energy, i) => energy * Math.sqrt(alone[i]!));
+    const counted = energies(moments);
+    for (let i = 0; i < channels; i++) counted[i]! *= Math.sqrt(alone[i]!);
+    return counted;
   }
 
   async #read(
@@ -135,7 +136,9 @@ interface Moments {
 }
 
 function energies({ mean, variance }: Moments): Float64Array {
-  return mean.map((value, i) => value * value + variance[i]!);
+  const result = new Float64Array(mean.length);
+  for (let i = 0; i < result.length; i++) result[i] = mean[i]! * mean[i]! + variance[i]!;
+  return result;
 }
 
 /** The moments of the normalized sum of a stream and what is added to it. */
@@ -143,7 +146,7 @@ function normalized({ mean, variance }: Moments, centered: boolean): Moments {
   const channels = mean.length;
   let center = 0;
   if (centered) {
-    for (const value of mean) center += value;
+    for (let i = 0; i < channels; i++) center += mean[i]!;
     center /= channels;
   }
   let energy = 0;
@@ -152,17 +155,27 @@ function normalized({ mean, variance }: Moments, centered: boolean): Moments {
   const added = ADDED * energy;
   const spread = energy + added;
   // A stream of zeros tells nothing.
-  if (spread === 0) return { mean: mean.map(() => 0), variance: variance.map(() => 1) };
-  return {
-    mean: mean.map((value) => (value - center) / Math.sqrt(spread)),
-    variance: variance.map((value) => (value + added) / spread),
-  };
+  if (spread === 0) return evenMoments(channels);
+  const root = Math.sqrt(spread);
+  const result = evenMoments(channels);
+  for (let i = 0; i < channels; i++) {
+    result.mean[i] = (mean[i]! - center) / root;
+    result.variance[i] = (variance[i]! + added) / spread;
+  }
+  return result;
 }
 
 /** The moments after scale and bias. */
 function transformed({ mean, variance }: Moments, { scale, bias }: Constants): Moments {
-  return {
-    mean: mean.map((value, i) => value * scale[i]! + bias[i]!),
-    variance: variance.map((value, i) => value * scale[i]! * scale[i]!),
-  };
+  const result = evenMoments(mean.length);
+  for (let i = 0; i < mean.length; i++) {
+    result.mean[i] = mean[i]! * scale[i]! + bias[i]!;
+    result.variance[i] = variance[i]! * scale[i]! * scale[i]!;
+  }
+  return result;
+}
+
+/** What is known of normalized channels by themselves. */
+function evenMoments(channels: number): Moments {
+  return { mean: new Float64Array(channels), variance: new Float64Array(channels).fill(1) };
 }

@@ -14,14 +14,15 @@ export const WEIGHT_BYTES: Readonly<Record<WeightType, number>> = {
 
 /** The little-endian elements `bytes` of `type` in binary32; a fresh array. */
 export function widen(bytes: Uint8Array, type: WeightType): Float32Array {
+  if (type === "float32") return new Float32Array(new Uint8Array(bytes).buffer);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const width = WEIGHT_BYTES[type];
-  const read: Readonly<Record<WeightType, (offset: number) => number>> = {
-    float32: (offset) => view.getFloat32(offset, true),
-    float16: (offset) => float16ToNumber(view.getUint16(offset, true)),
-    bfloat16: (offset) => float32FromBits((view.getUint16(offset, true) << 16) >>> 0),
-    float64: (offset) => view.getFloat64(offset, true),
-  };
-  const decode = read[type];
-  return Float32Array.from({ length: bytes.byteLength / width }, (_, i) => decode(i * width));
+  const decode: (offset: number) => number = {
+    float16: (offset: number) => float16ToNumber(view.getUint16(offset, true)),
+    bfloat16: (offset: number) => float32FromBits((view.getUint16(offset, true) << 16) >>> 0),
+    float64: (offset: number) => view.getFloat64(offset, true),
+  }[type];
+  const result = new Float32Array(bytes.byteLength / width);
+  for (let i = 0; i < result.length; i++) result[i] = decode(i * width);
+  return result;
 }
