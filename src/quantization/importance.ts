@@ -24,12 +24,16 @@ import { widen } from "./widen.ts";
 /** The energy of what is added to the stream between normalizations, as a share of the stream's. */
 const ADDED = 0.25;
 
+/** Channels of which energies are kept at a time: 64 MiB. */
+const MOST_KEPT = 1 << 23;
+
 /** The importance of the columns of a model's weights. What was read for one is kept for the next. */
 export class ColumnImportance {
   readonly #scopes: Scopes;
   readonly #constants = new Map<Tensor, Promise<Float32Array>>();
   /** By the node whose result a normalization's is. */
   readonly #energies = new Map<Node, Promise<Float64Array | null>>();
+  #kept = 0;
 
   constructor(scopes: Scopes) {
     this.#scopes = scopes;
@@ -68,6 +72,11 @@ export class ColumnImportance {
     if (last === undefined) return null;
     let found = this.#energies.get(last.node);
     if (found === undefined) {
+      this.#kept += channels;
+      if (this.#kept > MOST_KEPT) {
+        this.#energies.clear();
+        this.#kept = channels;
+      }
       found = this.#follow([last, ...chain], channels);
       this.#energies.set(last.node, found);
     }
@@ -88,16 +97,21 @@ export class ColumnImportance {
     }
     const [last] = known;
     if (last === undefined) return null;
-    const even = evenMoments(channels);
-    let moments = even;
+    const moments: Moments = {
+      mean: new Float64Array(channels),
+      variance: new Float64Array(channels).fill(1),
+    };
     for (const [i, constants] of known.toReversed().entries()) {
-      if (i > 0) moments = normalized(moments, constants.centered);
-      moments = transformed(moments, constants);
+      if (i > 0) normalize(moments, constants.centered);
+      transform(moments, constants);
     }
-    const alone = energies(transformed(even, last));
-    const counted = energies(moments);
-    for (let i = 0; i < channels; i++) counted[i]! *= Math.sqrt(alone[i]!);
-    return counted;
+    const { mean, variance } = moments;
+    const energies = new Float64Array(channels);
+    for (let i = 0; i < channels; i++) {
+      const alone = last.bias[i]! * last.bias[i]! + last.scale[i]! * last.scale[i]!;
+      energies[i] = (mean[i]! * mean[i]! + variance[i]!) * Math.sqrt(alone);
+    }
+    return energies;
   }
 
   async #read(
@@ -135,14 +149,8 @@ interface Moments {
   readonly variance: Float64Array;
 }
 
-function energies({ mean, variance }: Moments): Float64Array {
-  const result = new Float64Array(mean.length);
-  for (let i = 0; i < result.length; i++) result[i] = mean[i]! * mean[i]! + variance[i]!;
-  return result;
-}
-
-/** The moments of the normalized sum of a stream and what is added to it. */
-function normalized({ mean, variance }: Moments, centered: boolean): Moments {
+/** Makes moments of a stream those of the normalized sum of it and what is added to it. */
+function normalize({ mean, variance }: Moments, centered: boolean): void {
   const channels = mean.length;
   let center = 0;
   if (centered) {
@@ -154,28 +162,23 @@ function normalized({ mean, variance }: Moments, centered: boolean): Moments {
   energy /= channels;
   const added = ADDED * energy;
   const spread = energy + added;
-  // A stream of zeros tells nothing.
-  if (spread === 0) return evenMoments(channels);
+  if (spread === 0) {
+    // A stream of zeros tells nothing.
+    mean.fill(0);
+    variance.fill(1);
+    return;
+  }
   const root = Math.sqrt(spread);
-  const result = evenMoments(channels);
   for (let i = 0; i < channels; i++) {
-    result.mean[i] = (mean[i]! - center) / root;
-    result.variance[i] = (variance[i]! + added) / spread;
+    mean[i] = (mean[i]! - center) / root;
+    variance[i] = (variance[i]! + added) / spread;
   }
-  return result;
 }
 
-/** The moments after scale and bias. */
-function transformed({ mean, variance }: Moments, { scale, bias }: Constants): Moments {
-  const result = evenMoments(mean.length);
+/** Makes moments those after scale and bias. */
+function transform({ mean, variance }: Moments, { scale, bias }: Constants): void {
   for (let i = 0; i < mean.length; i++) {
-    result.mean[i] = mean[i]! * scale[i]! + bias[i]!;
-    result.variance[i] = variance[i]! * scale[i]! * scale[i]!;
+    mean[i] = mean[i]! * scale[i]! + bias[i]!;
+    variance[i]! *= scale[i]! * scale[i]!;
   }
-  return result;
-}
-
-/** What is known of normalized channels by themselves. */
-function evenMoments(channels: number): Moments {
-  return { mean: new Float64Array(channels), variance: new Float64Array(channels).fill(1) };
 }

@@ -217,8 +217,9 @@ class WasmEngine implements Engine {
       for (let i = 0; i < workers; i++) {
         this.#queues[(id + i) % this.#workers.length]!.push({ id, record, file });
       }
-      // Jobs that come together go in one message.
+      // Workers wake up by the first of jobs that come together; the others go in one message.
       if (this.#posting) return;
+      if (this.#running.size === 1) return this.#post();
       this.#posting = true;
       queueMicrotask(() => this.#post());
     });
