@@ -2,8 +2,8 @@
  * The candidates of the `mse` search. A candidate is a number of code steps: symmetric, how many
  * steps the largest magnitude spans; asymmetric, how many the whole range spans. More steps than a
  * code has clip the outermost weights, fewer leave codes unused. Where the best ones lie depends on
- * how many weights share a scale; the bounds are those between which 96 % of the best candidates of
- * trained weights fell, and the step is where a finer one stopped paying.
+ * how many weights share a scale; the bounds of a grid are those between which 96 % of the best
+ * candidates of trained weights fell, and the step is where a finer one stopped paying.
  */
 import type { Bits } from "../../formats.ts";
 
@@ -85,30 +85,35 @@ export interface Stages {
 
 const stages = (fine: number, ...coarse: number[]): Stages => ({ coarse, fine });
 
-/** Asymmetric candidates of other blocks: coarse ones, then two beside the best. */
+/**
+ * Asymmetric candidates of other blocks: coarse ones, then two beside the best. An odd number of coarse
+ * ones makes pairs with that of rounding to nearest, which the wasm engine tries as fast as one. The
+ * least mean error over the weights of trained models, and over normal, Laplace and Student's t ones,
+ * is flat about these, and more of them hardly lower it.
+ */
 export const ASYMMETRIC_STAGES: Readonly<Record<Bits, PerClass<Stages>>> = {
   2: [
-    stages(0.25, 2.75, 3.25, 3.75, 4.25),
-    stages(0.375, 3.125, 3.875, 4.625, 5.375),
-    stages(0.375, 4.125, 4.875, 5.625, 6.375),
-    stages(0.5, 4.75, 5.75, 6.75, 7.75),
+    stages(0.375, 2.375, 3.75, 4.375),
+    stages(0.375, 3.75, 4.25, 4.875),
+    stages(0.375, 4.5, 5.25, 6.25),
+    stages(0.625, 5.5, 6.75, 9),
   ],
   3: [
-    stages(0.25, 5.75, 6.25, 6.75, 7.25, 7.75, 8.25),
-    stages(0.375, 6.625, 7.375, 8.125, 8.875),
-    stages(0.375, 7.875, 8.625, 9.375, 10.125),
-    stages(0.75, 8.75, 10.25, 11.75, 13.25),
+    stages(0.375, 5.375, 6.25, 7.875),
+    stages(0.375, 6.375, 7.625, 8.375),
+    stages(0.375, 8, 8.875, 9.75),
+    stages(0.5, 9.125, 10.125, 11.375),
   ],
   4: [
-    stages(0.25, 12, 12.5, 13, 13.5, 14, 14.5, 15, 15.5),
-    stages(0.5, 12.375, 13.375, 14.375, 15.375, 16.375),
-    stages(0.375, 14.625, 15.375, 16.125, 16.875, 17.625, 18.375),
-    stages(0.625, 15.625, 16.875, 18.125, 19.375, 20.625, 21.875),
+    stages(0.375, 11.375, 12.375, 13.375, 14.125, 15.625),
+    stages(0.375, 13.125, 14.125, 15.875),
+    stages(0.375, 14.125, 15.875, 16.75),
+    stages(0.375, 16.375, 17.375, 18.375),
   ],
   8: [
-    stages(1, 245, 247, 249, 251, 253, 255),
-    stages(1, 245, 247, 249, 251, 253, 255),
-    stages(1, 247, 249, 251, 253, 255, 257),
-    stages(2, 252, 256, 260, 264),
+    stages(0.5, 245.5, 247.5, 249.5, 251.5, 253.5),
+    stages(0.5, 245.5, 247.5, 249.5, 251.5, 253.5),
+    stages(0.5, 246.5, 249.5, 251.5, 253.5, 256),
+    stages(0.5, 249.5, 251.5, 253.5, 261.5, 264.5),
   ],
 };
